@@ -1,0 +1,1 @@
+"""Array algorithms: numpy and scipy only, no paths, no torch, random generators passed in."""

@@ -1,0 +1,121 @@
+"""A masked autoencoder (He et al., CVPR 2022) on timm's ViT blocks: any grid, one or more channels. Imports torch: import it lazily."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from alcore.encoder.design import Design
+
+DECODER_HEAD_DIM = 32
+EPS_PIXEL_VARIANCE = 1e-6
+
+
+def position_embedding(rows: int, columns: int, dim: int, reference: int) -> Tensor:
+    """Fixed 2D sin-cos embedding of a token grid, (rows * columns, dim) float32.
+
+    The grid is stretched over the `reference` x `reference` grid of the training images, so that another in-plane size
+    sees the same code interpolated exactly, where a learned table would need bicubic resampling.
+    """
+    quarter = dim // 4
+    omega = 1.0 / 10000 ** (torch.arange(quarter, dtype=torch.float64) / quarter)
+    y = ((torch.arange(rows, dtype=torch.float64) + 0.5) * reference / rows - 0.5)[:, None] * omega
+    x = ((torch.arange(columns, dtype=torch.float64) + 0.5) * reference / columns - 0.5)[:, None] * omega
+    code_y = torch.cat([y.sin(), y.cos()], dim=1)[:, None, :].expand(rows, columns, -1)
+    code_x = torch.cat([x.sin(), x.cos()], dim=1)[None, :, :].expand(rows, columns, -1)
+    return torch.cat([code_y, code_x], dim=2).reshape(rows * columns, dim).float()
+
+
+def tokens_of(images: Tensor, token_px: int) -> Tensor:
+    """Cut images (N, C, H, W) into flat tokens (N, rows * columns, C * token_px**2), row by row."""
+    n, c, h, w = images.shape
+    rows, columns = h // token_px, w // token_px
+    cut = images.reshape(n, c, rows, token_px, columns, token_px)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(n, rows * columns, c * token_px * token_px)
+
+
+def _blocks(depth: int, dim: int, heads: int) -> nn.ModuleList:
+    return nn.ModuleList(Block(dim, heads, mlp_ratio=4.0, qkv_bias=True) for _ in range(depth))
+
+
+def _initialise(module: nn.Module) -> None:
+    """Xavier-uniform linear layers and zero biases, as in the paper (appendix A.1)."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class Encoder(nn.Module):
+    """The ViT that is kept: tokens in, one feature per token out. There is no class token; features are pooled over tokens."""
+
+    def __init__(self, design: Design) -> None:
+        super().__init__()
+        self.design = design
+        self.embed = nn.Linear(design.channels * design.token_px**2, design.dim)
+        self.blocks = _blocks(design.depth, design.dim, design.heads)
+        self.norm = nn.LayerNorm(design.dim, eps=1e-6)
+        self.apply(_initialise)
+
+    def positions(self, images: Tensor) -> Tensor:
+        """Position code of these images' token grid, on their device. Raises ValueError if H or W is no whole number of tokens."""
+        _, c, h, w = images.shape
+        px = self.design.token_px
+        if h % px or w % px or min(h, w) < px:
+            raise ValueError(f"images of {h}x{w} px cannot be cut into tokens of {px} px")
+        if c != self.design.channels:
+            raise ValueError(f"images have {c} channels, this encoder was built for {self.design.channels}")
+        return position_embedding(h // px, w // px, self.design.dim, self.design.grid).to(images.device)
+
+    def forward(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Token features (N, kept tokens, dim) of images (N, C, H, W). keep (N, kept) selects tokens; None keeps all, in order."""
+        x = self.embed(tokens_of(images, self.design.token_px)) + self.positions(images)
+        if keep is not None:
+            x = x.gather(1, keep[:, :, None].expand(-1, -1, x.shape[2]))
+        for block in self.blocks:
+            x = block(x)
+        features: Tensor = self.norm(x)
+        return features
+
+
+class MaskedAutoencoder(nn.Module):
+    """Encoder plus the light decoder that is thrown away after training."""
+
+    def __init__(self, design: Design) -> None:
+        super().__init__()
+        self.design = design
+        self.encoder = Encoder(design)
+        self.bridge = nn.Linear(design.dim, design.decoder_dim)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, design.decoder_dim))
+        self.blocks = _blocks(design.decoder_depth, design.decoder_dim, design.decoder_dim // DECODER_HEAD_DIM)
+        self.norm = nn.LayerNorm(design.decoder_dim, eps=1e-6)
+        self.head = nn.Linear(design.decoder_dim, design.channels * design.token_px**2)
+        for part in (self.bridge, self.blocks, self.head):
+            part.apply(_initialise)
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def forward(self, images: Tensor, order: Tensor, mask_ratio: float) -> Tensor:
+        """Mean squared error on the masked tokens, each normalised to its own mean and variance (He et al., sec. 4.1): a scalar.
+
+        images (N, C, H, W). order (N, tokens) is a random permutation per image: its first part stays visible.
+        """
+        n, tokens = order.shape
+        visible = max(1, tokens - math.floor(tokens * mask_ratio))
+        keep, masked = order[:, :visible], order[:, visible:]
+        seen = self.bridge(self.encoder(images, keep))
+        width = seen.shape[2]
+        x = self.mask_token.to(seen.dtype).expand(n, tokens, width).scatter(1, keep[:, :, None].expand(-1, -1, width), seen)
+        rows = images.shape[2] // self.design.token_px
+        x = x + position_embedding(rows, tokens // rows, width, self.design.grid).to(images.device)
+        for block in self.blocks:
+            x = block(x)
+        guess = self.head(self.norm(x.gather(1, masked[:, :, None].expand(-1, -1, width)))).float()
+        target = tokens_of(images, self.design.token_px)
+        target = target.gather(1, masked[:, :, None].expand(-1, -1, target.shape[2])).float()
+        mean = target.mean(dim=2, keepdim=True)
+        variance = target.var(dim=2, keepdim=True)
+        target = (target - mean) / (variance + EPS_PIXEL_VARIANCE).sqrt()
+        return (guess - target).square().mean()

@@ -1,0 +1,1 @@
+"""nnU-Net driven in process: plan, preprocess, pre-train, fine-tune and predict, without pools and without its console."""

@@ -1,0 +1,155 @@
+"""Fingerprint and plan: nnU-Net's own, from cases in memory, at a size that the machine can train. Imports nnU-Net."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
+    nnUNetPlannerResEncL,
+    nnUNetPlannerResEncM,
+)
+
+from alcore.errors import PermanentError
+from alcore.nnunet.binning import Factors, bin_image, bin_instances, choose, object_thickness_px
+from alcore.nnunet.case import Case
+
+DATASET = "Dataset001_alscope"
+PLANS = "plans"
+FOREGROUND_VOXELS = 10_000_000
+"""Intensities kept for the fingerprint, over all cases."""
+MAX_CASES_LOOKED_AT = 64
+"""Cases (evenly spread) that the typical object thickness is measured on."""
+
+
+class TinyPlanner(ExperimentPlanner):  # type: ignore[misc]
+    """nnU-Net's planner with a network and a patch that one CPU core trains in minutes: 8 features, one convolution."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, gpu_memory_target_in_gb=0.15, plans_name=PLANS, suppress_transpose=True)
+        self.UNet_base_num_features = 16
+        self.UNet_max_features_3d = 128
+        self.UNet_max_features_2d = 128
+        self.UNet_blocks_per_stage_encoder = (1,) * 14
+        self.UNet_blocks_per_stage_decoder = (1,) * 13
+        self.UNet_featuremap_min_edge_length = 6
+
+
+PLANNERS: Mapping[str, tuple[type[ExperimentPlanner], float]] = {
+    "default": (ExperimentPlanner, 8.0),
+    "resenc_m": (nnUNetPlannerResEncM, 8.0),
+    "resenc_l": (nnUNetPlannerResEncL, 24.0),
+}
+"""Plans for a GPU: nnU-Net's planner and the memory it aims at (GB)."""
+
+
+def dataset_json(n_channels: int, n_cases: int) -> dict[str, Any]:
+    """The dataset.json of our cases. Images arrive normalised with the fixed statistics of their volume ("nonorm")."""
+    return {
+        "channel_names": {str(c): "nonorm" for c in range(n_channels)},
+        "labels": {"background": 0, "object": 1},
+        "numTraining": n_cases,
+        "file_ending": ".tif",
+        "overwrite_image_reader_writer": "Tiff3DIO",
+        "dataset": {},
+    }
+
+
+def choose_binning(plan: str, cases: Sequence[Case]) -> Factors:
+    """Binning of the cases before nnU-Net sees them: by rule for the tiny plan, none for the others.
+
+    Raises PermanentError when no case holds an object.
+    """
+    if plan != "tiny":
+        return (1, 1, 1)
+    step = -(-len(cases) // MAX_CASES_LOOKED_AT)
+    widths: list[int] = []
+
+    def masks() -> Iterable[np.ndarray]:
+        for case in cases[::step]:
+            _, labels = case.load()
+            widths.append(min(labels.shape[1:]))
+            yield labels > 0
+
+    thickness = object_thickness_px(masks())
+    if thickness is None:
+        raise no_foreground(len(cases))
+    return choose(thickness, cases[0].spacing, int(np.median(widths)))
+
+
+def no_foreground(n_cases: int) -> PermanentError:
+    """The error of a training set without any object."""
+    return PermanentError(
+        f"none of the {n_cases} training patches holds an object, so there is nothing to learn: "
+        "annotate a patch that shows objects, or change the pseudo-labelling options so that it finds some"
+    )
+
+
+def fingerprint(cases: Sequence[Case], binning: Factors) -> dict[str, Any]:
+    """nnU-Net's dataset fingerprint of the binned cases. Raises PermanentError when no case holds an object."""
+    shapes, spacings, intensities = [], [], []
+    n_samples = max(1, min(10_000, FOREGROUND_VOXELS // len(cases)))
+    for case in cases:
+        image, labels = case.load()
+        image, foreground = bin_image(image, binning), bin_instances(labels, binning) > 0
+        shapes.append([int(n) for n in image.shape[1:]])
+        spacings.append([s * f for s, f in zip(case.spacing, binning, strict=True)])
+        if foreground.any():
+            sampled, _ = DatasetFingerprintExtractor.collect_foreground_intensities(
+                foreground[None], image, num_samples=n_samples
+            )
+            intensities.append(np.asarray(sampled))
+    if not intensities:
+        raise no_foreground(len(cases))
+    properties = {}
+    for c, values in enumerate(np.concatenate(intensities, axis=1)):
+        low, median, high = (float(v) for v in np.percentile(values, (0.5, 50.0, 99.5)))
+        properties[str(c)] = {
+            "mean": float(values.mean()),
+            "median": median,
+            "std": float(values.std()),
+            "min": float(values.min()),
+            "max": float(values.max()),
+            "percentile_00_5": low,
+            "percentile_99_5": high,
+        }
+    return {
+        "spacings": spacings,
+        "shapes_after_crop": shapes,
+        "foreground_intensity_properties_per_channel": properties,
+        "median_relative_size_after_cropping": 1.0,
+    }
+
+
+def make_plan(plan: str, found: Mapping[str, Any], dataset: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The plans and the configuration to use ("3d_fullres", or "2d" for single planes), from fingerprint and dataset.json.
+
+    plan: "tiny" or a name in `PLANNERS`. Runs inside `nnunet_process`, whose folders it writes to.
+    Raises PermanentError for a plan that does not exist.
+    """
+    from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
+
+    raw, preprocessed = Path(nnUNet_raw.require()) / DATASET, Path(nnUNet_preprocessed.require()) / DATASET
+    for folder in (raw, preprocessed):
+        folder.mkdir(parents=True, exist_ok=True)
+    placeholder = {"case": {"images": ["case_0000.tif"], "label": "case.tif"}}  # planning looks at names only
+    (raw / "dataset.json").write_text(json.dumps({**dataset, "dataset": placeholder}))
+    (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(found))
+    (preprocessed / f"{PLANS}.json").unlink(missing_ok=True)
+    if plan == "tiny":
+        planner = TinyPlanner(DATASET)
+    elif plan in PLANNERS:
+        kind, memory_gb = PLANNERS[plan]
+        planner = kind(DATASET, gpu_memory_target_in_gb=memory_gb, plans_name=PLANS, suppress_transpose=True)
+    else:
+        raise PermanentError(f"plan {plan!r} does not exist; known plans: tiny, {', '.join(PLANNERS)}")
+    planner.plan_experiment()
+    plans: dict[str, Any] = json.loads((preprocessed / f"{PLANS}.json").read_text())
+    return plans, "3d_fullres" if "3d_fullres" in plans["configurations"] else "2d"
+
+

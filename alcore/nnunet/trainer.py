@@ -1,0 +1,205 @@
+"""nnU-Net's trainer for short runs that may be stopped, killed and resumed at any time. Imports nnU-Net."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from alcore.errors import Preempted, TransientError
+from alcore.nnunet import precision
+from alcore.nnunet.checkpoint import Checkpoints
+from alcore.nnunet.schedule import Schedule
+from alcore.stage import Context
+
+
+class Trainer(nnUNetTrainer):  # type: ignore[misc]
+    """nnU-Net's network, loss, augmentation and data loading; our schedule, checkpoints, reports and stops.
+
+    Trains on exactly the given case ids, ends without nnU-Net's final validation, draws no plots, prints nothing, and
+    starts no process of its own on a CPU. `run_training` raises `Preempted` after saving when the context asks it to.
+    """
+
+    def configure(
+        self, folder: Path, case_ids: Sequence[str], schedule: Schedule, ctx: Context, log: Path, span: tuple[float, float]
+    ) -> None:
+        """Say what to train on and how, before `initialize`. (nnU-Net inspects the constructor, so that stays its own.)
+
+        folder: preprocessed cases. log: one JSON row per epoch. span: the part of the progress bar that training fills.
+        """
+        self.my_init_kwargs = {}
+        self.preprocessed_dataset_folder = str(folder)
+        self.case_ids = list(case_ids)
+        self.schedule = schedule
+        self.ctx = ctx
+        self.log = log
+        self.span = span
+        self.num_epochs = schedule.epochs
+        self.num_iterations_per_epoch = schedule.iterations
+        self.num_val_iterations_per_epoch = schedule.validation_iterations
+        self.initial_lr = schedule.lr
+        self.oversample_foreground_percent = schedule.foreground_share
+        self.probabilistic_oversampling = True
+        self.checkpoints = Checkpoints(ctx.scratch / "checkpoints")
+        self._iteration = 0
+        self._saved_at = self._began = time.monotonic()
+        self._epochs_before = 0
+        self.initialize()
+        precision.speed_up(self.network, self.device)
+
+    def print_to_log_file(self, *args: Any, also_print_to_console: bool = True, add_timestamp: bool = True) -> None:
+        """Keep nnU-Net quiet: what matters goes to training.jsonl and to the progress note."""
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, _LearningRate]:
+        """AdamW for runs of a few hundred iterations, nnU-Net's SGD with momentum 0.99 for long ones."""
+        optimizer: torch.optim.Optimizer
+        if self.schedule.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(self.network.parameters(), self.initial_lr, weight_decay=1e-2)
+        else:
+            optimizer = torch.optim.SGD(
+                self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay, momentum=0.99, nesterov=True
+            )
+        return optimizer, _LearningRate(optimizer, self.schedule)
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """All cases train; the running Dice is of training cases and judges nothing (the gate does)."""
+        return list(self.case_ids), list(self.case_ids)
+
+    def on_train_start(self) -> None:
+        """Loaders only: no copies of plans, no network plot, no debug dump."""
+        self.dataloader_train, self.dataloader_val = self.get_dataloaders()
+        self.set_deep_supervision_enabled(self.enable_deep_supervision)
+
+    def on_train_epoch_start(self) -> None:
+        """Training mode; the learning rate moves with every iteration instead of every epoch."""
+        self.network.train()
+        self._iteration = self.current_epoch * self.num_iterations_per_epoch
+        self.lr_scheduler.step(self._iteration)
+        self.logger.log("lrs", self.optimizer.param_groups[0]["lr"], self.current_epoch)
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """One iteration, unless the context wants the process: then save, and raise `Preempted`."""
+        if self.ctx.should_stop():
+            self._save()
+            raise Preempted(f"stopped at epoch {self.current_epoch} of {self.num_epochs}; run again to continue")
+        self.lr_scheduler.step(self._iteration)
+        self._iteration += 1
+        out: dict[str, Any] = super().train_step(batch)
+        if not np.isfinite(out["loss"]):
+            raise TransientError(
+                f"the training loss became {out['loss']} in epoch {self.current_epoch}: training starts again from the "
+                "last checkpoint; if it recurs, lower the learning rate of this schedule"
+            )
+        return out
+
+    def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
+        """As nnU-Net, but an epoch whose validation crops hold no object repeats the last Dice instead of NaN for ever."""
+        hits, misses = (
+            np.sum([[o[k] for k in keys] for o in val_outputs]) for keys in (["tp_hard"], ["fp_hard", "fn_hard"])
+        )
+        loss = float(np.mean([o["loss"] for o in val_outputs]))
+        known = self.logger.get_value("mean_fg_dice", step=None)
+        total = 2 * hits + misses
+        dice = float(2 * hits / total) if total > 0 else (known[-1] if known else 0.0)
+        self.logger.log("mean_fg_dice", dice, self.current_epoch)
+        self.logger.log("dice_per_class_or_region", [dice], self.current_epoch)
+        self.logger.log("val_losses", loss, self.current_epoch)
+
+    def on_epoch_end(self) -> None:
+        """Append to the log, report, and save when a minute has passed since the last save."""
+        self.logger.log("epoch_end_timestamps", time.time(), self.current_epoch)
+        self.current_epoch += 1
+        row = {
+            "epoch": self.current_epoch,
+            "loss": round(float(self.logger.get_value("train_losses", step=-1)), 5),
+            "dice": round(float(self.logger.get_value("mean_fg_dice", step=-1)), 5),
+            "ema_dice": round(float(self.logger.get_value("ema_fg_dice", step=-1)), 5),
+            "lr": float(self.optimizer.param_groups[0]["lr"]),
+        }
+        with open(self.log, "a") as f:
+            f.write(json.dumps(row) + "\n")
+        now = time.monotonic()
+        left = self.num_epochs - self.current_epoch
+        eta_s = (now - self._began) / (self.current_epoch - self._epochs_before) * left
+        first, last = self.span
+        self.ctx.progress(
+            first + (last - first) * self.current_epoch / self.num_epochs,
+            f"epoch {self.current_epoch}/{self.num_epochs}, loss {row['loss']:.3f}, dice {row['dice']:.3f}, "
+            f"{_duration(eta_s)} left",
+        )
+        if left and now - self._saved_at >= self.schedule.checkpoint_s:
+            self._save()
+
+    def on_train_end(self) -> None:
+        """Save the end, so that a kill between here and the artifact costs nothing."""
+        self._save()
+
+    def run_training(self) -> None:
+        """Train to the end of the schedule; data loading processes (GPU) never survive this call."""
+        self._began = time.monotonic()
+        self._epochs_before = self.current_epoch
+        try:
+            super().run_training()
+        finally:
+            for loader in (self.dataloader_train, self.dataloader_val):
+                if hasattr(loader, "_finish"):
+                    loader._finish()
+
+    def _save(self) -> None:
+        logging = {k: [_plain(v) for v in values] for k, values in self.logger.get_checkpoint().items()}
+        epochs = self.current_epoch
+        self.checkpoints.save(
+            {
+                "schedule": self.schedule.to_json(),
+                "epoch": epochs,
+                "network_weights": self.network.state_dict(),
+                "optimizer_state": self.optimizer.state_dict(),
+                "grad_scaler_state": self.grad_scaler.state_dict() if self.grad_scaler is not None else None,
+                "logging": {k: values[:epochs] for k, values in logging.items()},
+            }
+        )
+        self._saved_at = time.monotonic()
+
+    def resume(self) -> int:
+        """Continue from the newest checkpoint that can be read; returns the epochs already done (0 = nothing usable)."""
+        state = self.checkpoints.load(self.device)
+        if state is None or state["schedule"] != self.schedule.to_json():
+            return 0
+        self.network.load_state_dict(state["network_weights"])
+        self.optimizer.load_state_dict(state["optimizer_state"])
+        if self.grad_scaler is not None and state["grad_scaler_state"] is not None:
+            self.grad_scaler.load_state_dict(state["grad_scaler_state"])
+        self.logger.load_checkpoint(state["logging"])
+        self.current_epoch = int(state["epoch"])
+        return self.current_epoch
+
+
+class _LearningRate:
+    """Sets the learning rate of an optimizer for a given iteration."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, schedule: Schedule) -> None:
+        self.optimizer = optimizer
+        self.schedule = schedule
+
+    def step(self, iteration: int) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.lr_at(iteration)
+
+
+def _plain(value: Any) -> Any:
+    """numpy scalars as Python ones, so that a checkpoint loads with weights_only=True."""
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return float(value)
+
+
+def _duration(seconds: float) -> str:
+    minutes = math.ceil(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min"

@@ -1,0 +1,73 @@
+"""The registry of stages, and the one way to run one: `execute`."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from alcore.artifact import ArtifactStore, Manifest, recipe_key
+from alcore.errors import PermanentError
+from alcore.stage import Context, Inputs, Params, Stage
+
+STAGES = (
+    "volume",
+    "pseudo",
+    "encoder",
+    "embedding",
+    "suggestions",
+    "package",
+    "label",
+    "pretrain",
+    "finetune",
+    "evaluate",
+    "predict",
+)
+"""Every stage by name; each lives in `alcore/stages/<name>.py` and is light to import."""
+
+
+@cache
+def stage(name: str) -> Stage:
+    """The Stage called `name`. Raises PermanentError for a name that no file declares."""
+    if name not in STAGES:
+        raise PermanentError(f"stage {name!r} does not exist; known stages: {', '.join(STAGES)}")
+    found: Stage = importlib.import_module(f"alcore.stages.{name}").STAGE
+    return found
+
+
+def key_of(name: str, inputs: Inputs, params: Params) -> str:
+    """Recipe key of running stage `name` on these inputs."""
+    return recipe_key(name, stage(name).version, params, inputs)
+
+
+def execute(name: str, inputs: Inputs, params: Params, artifacts: ArtifactStore, ctx: Context) -> Manifest:
+    """Run one stage and publish its artifact; a recipe that was run before is not run again."""
+    what = stage(name)
+    return artifacts.create(
+        key=key_of(name, inputs, params),
+        stage=name,
+        version=what.version,
+        params=params,
+        inputs=inputs,
+        fill=lambda out: what.run(inputs, params, out, ctx),
+    )
+
+
+@dataclass
+class QuietContext:
+    """A context for library users, tests and benchmarks: nobody watches, nobody stops it."""
+
+    scratch: Path
+    cache: Path
+    device: str = "cpu"
+    threads: int = 1
+    notes: list[tuple[float, str]] = field(default_factory=list)
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        """Remember the report."""
+        self.notes.append((fraction, note))
+
+    def should_stop(self) -> bool:
+        """Never."""
+        return False

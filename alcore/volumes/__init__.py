@@ -1,0 +1,22 @@
+"""Volumes on disk: lazy readers behind one port, strict completeness checks, TIFF writers, label stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from alcore.volumes.formats import format_of
+from alcore.volumes.port import ReadOptions, VolumeReader
+
+__all__ = ["ReadOptions", "VolumeReader", "open_volume"]
+
+
+def open_volume(path: Path, read: Mapping[str, Any] | None = None) -> VolumeReader:
+    """Open an acquisition file for reading boxes; `read` are the options of `ReadOptions`.
+
+    Raises UnreadableVolumeError for a file that is no usable volume, SourceMissingError for one that is not there,
+    PermanentError for options that do not exist. Proves nothing about completeness: see `check.strict`.
+    """
+    options = ReadOptions.from_json(read)
+    return format_of(path).open(path, options)

@@ -1,0 +1,74 @@
+"""Instance masks from TIFFs that people saved with any tool, and the metadata that our own writer put there."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+
+from alcore.errors import UnreadableVolumeError
+from alcore.volumes.formats import format_of
+from alcore.volumes.tiff_check import tiff_problems
+from alcore.volumes.tiff_planes import TiffPlanes
+from alcore.volumes.writers import METADATA_KEY, Scalar
+
+LIMIT_BYTES = 4 << 30
+"""Largest label that is read whole where nobody sets a limit."""
+
+
+def read_labels(path: Path, limit_bytes: int = LIMIT_BYTES) -> tuple[npt.NDArray[np.generic], tuple[str, ...]]:
+    """The mask (Z, Y, X) of a label TIFF in its own integer or float dtype, and notes on how it was understood.
+
+    Tools name the slice dimension differently, so one dimension besides Y and X is taken as Z whatever it is called.
+    Raises UnreadableVolumeError for an incomplete or absurd file, colour, 1-bit masks and more dimensions.
+    """
+    format_of(path)  # every format is a TIFF so far; other files are refused by name
+    problems = tiff_problems(path, limit_bytes)
+    if problems:
+        raise UnreadableVolumeError(f"{path}: {problems[0]}")
+    planes = TiffPlanes(path)
+    try:
+        if "S" in planes.axes or planes.photometric not in ("MINISBLACK", "MINISWHITE", "PALETTE"):
+            raise UnreadableVolumeError(f"{path}: a colour image; a label has one number per voxel (Fiji: 16-bit grey)")
+        if planes.dtype.kind not in "iuf":
+            raise UnreadableVolumeError(f"{path}: {planes.dtype} values; a label has whole numbers, one per object")
+        leading = planes.shape[:-2]
+        if len([n for n in leading if n > 1]) > 1 or not planes.axes.endswith("YX"):
+            raise UnreadableVolumeError(f"{path}: shape {planes.shape} ({planes.axes}) is no single (Z, Y, X) mask")
+        mask = np.empty((math.prod(leading), planes.height, planes.width), planes.dtype)
+        for index, plane in enumerate(mask):
+            planes.read(index, slice(0, planes.height), slice(0, planes.width), plane)
+        name = "".join(a for a, n in zip(planes.axes, leading, strict=False) if n > 1)
+        notes = (f"dimension {name} taken as slices (Z)",) if name not in ("", "Z") else ()
+        return mask, notes
+    finally:
+        planes.close()
+
+
+def read_labels_metadata(path: Path) -> dict[str, Scalar]:
+    """What `write_labels_tiff` or `write_image_tiff` was given as metadata; empty for files of other origin.
+
+    Raises UnreadableVolumeError when `path` is no complete TIFF.
+    """
+    planes = TiffPlanes(path)
+    try:
+        text = _ome_value(planes.ome_xml) if planes.ome_xml else str((planes.imagej or {}).get("Info", ""))
+    finally:
+        planes.close()
+    try:
+        value = json.loads(text.removeprefix(f"{METADATA_KEY} ").strip())
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _ome_value(xml: str) -> str:
+    """The text of our MapAnnotation in OME-XML."""
+    for element in ElementTree.fromstring(xml).iter():
+        if element.tag.rpartition("}")[2] == "M" and element.get("K") == METADATA_KEY:
+            return element.text or ""
+    return ""

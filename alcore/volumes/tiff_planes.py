@@ -1,0 +1,317 @@
+"""Random access to the planes of the one image in a TIFF, with bounded memory whatever its size and compression."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import math
+import os
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+
+from alcore.errors import AlcoreError, SourceChangedError, SourceMissingError, UnreadableVolumeError
+from alcore.volumes.port import Array
+
+CACHE_BYTES = 256 << 20
+"""Decoded strips and tiles kept; always at least the last one."""
+SEGMENT_LIMIT_BYTES = 2 << 30
+"""No strip or tile of an acquisition decodes to more than this; one that does would be held in memory whole."""
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong inside a TIFF into one clear line that names the file."""
+    try:
+        yield
+    except AlcoreError:
+        raise
+    except OSError as e:
+        if e.errno in (errno.EACCES, errno.EPERM, errno.EISDIR):
+            raise UnreadableVolumeError(f"{path}: cannot be opened ({e.strerror}); check its permissions") from e
+        if e.errno is not None:
+            raise SourceMissingError(f"{path}: cannot be reached now ({e.strerror})") from e
+        raise UnreadableVolumeError(f"{path}: damaged TIFF ({e})") from e
+    except MemoryError as e:
+        raise UnreadableVolumeError(f"{path}: needs more memory than there is to decode; is it damaged?") from e
+    except Exception as e:  # decoders raise every kind of exception on damaged bytes
+        raise UnreadableVolumeError(f"{path}: damaged TIFF ({type(e).__name__}: {str(e)[:200]})") from e
+
+
+class _Complaints(logging.Handler):
+    """Collects what tifffile only logs: it returns fewer slices and says so nowhere else."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def __enter__(self) -> list[str]:
+        logging.getLogger("tifffile").addHandler(self)
+        return self.lines
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("tifffile").removeHandler(self)
+
+
+class TiffPlanes:
+    """The planes (Y, X) of a TIFF's image in file order.
+
+    axes, shape: tifffile's letters and sizes, length-1 dimensions left out, Y and X kept. dtype: native byte order.
+    Raises UnreadableVolumeError for a file with no image, several images, missing planes or parts in other files.
+    Planes are read with pread rather than mapped: a file that is cut while it is read would kill a mapping process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._cache: OrderedDict[tuple[int, int], Array] = OrderedDict()
+        self._cached_bytes = 0
+        with contextlib.ExitStack() as undo, readable(path):
+            self._file = undo.enter_context(open(path, "rb"))
+            self.file_bytes = os.fstat(self._file.fileno()).st_size
+            with _Complaints() as complaints:
+                self._tif = undo.enter_context(tifffile.TiffFile(self._file, _multifile=False))
+                self._ome = _ome_image(path, self._tif)
+                self._series = _only_series(path, self._tif)
+                self._measure()
+            if complaints:
+                raise UnreadableVolumeError(f"{path}: incomplete or damaged TIFF ({complaints[0][:300]})")
+            self._close = undo.pop_all()
+
+    def _measure(self) -> None:
+        series, page = self._series, self._series.keyframe
+        self.axes, self.shape = str(series.axes), tuple(int(n) for n in series.shape)
+        if page.dtype is None or 0 in self.shape:
+            raise UnreadableVolumeError(
+                f"{self.path}: {page.bitspersample}-bit samples of format {page.sampleformat} are not supported"
+                if page.dtype is None
+                else f"{self.path}: an image of shape {self.shape} is empty"
+            )
+        self.dtype = np.dtype(page.dtype).newbyteorder("=")
+        self.photometric = getattr(page.photometric, "name", str(page.photometric))
+        self.height, self.width = int(page.imagelength), int(page.imagewidth)
+        self.n_planes = math.prod(self.shape) // (self.height * self.width)
+        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
+        self._offset: int | None = series.dataoffset
+        self._pages = [] if self._offset is not None else list(series.pages)
+        if "S" not in self.axes and self.shape[-2:] != (self.height, self.width):
+            raise UnreadableVolumeError(
+                f"{self.path}: pages of {self.height} x {self.width} do not hold planes of shape {self.shape[-2:]}"
+            )
+        if "S" in self.axes:
+            return  # the layout of samples is nobody's business: such images are refused by their axes
+        self._check_planes()
+        self.tile = (
+            (int(page.tilelength), int(page.tilewidth))
+            if page.is_tiled
+            else (min(int(page.rowsperstrip), self.height), self.width)
+        )
+        decoded = math.prod(self.tile) * self.dtype.itemsize
+        if decoded > SEGMENT_LIMIT_BYTES and not page.is_final:
+            raise UnreadableVolumeError(f"{self.path}: one strip or tile would decode to {decoded / 2**30:.1f} GB")
+
+    def _check_planes(self) -> None:
+        declared = _imagej_planes(self._tif) or (self._ome.n_planes if self._ome else None)
+        if declared is not None and declared != self.n_planes:
+            raise UnreadableVolumeError(
+                f"{self.path}: its metadata promise {declared} planes, {self.n_planes} are there; "
+                "was the file still being written?"
+            )
+        if self._offset is not None:
+            missing = self._offset + self.nbytes - self.file_bytes
+            if missing > 0:
+                raise UnreadableVolumeError(f"{self.path}: {missing} bytes of image data are missing at the end")
+            return
+        if len(self._pages) != self.n_planes or any(page is None for page in self._pages):
+            present = sum(page is not None for page in self._pages)
+            raise UnreadableVolumeError(f"{self.path}: {present} planes are there, {self.n_planes} are declared")
+        if any(page.parent is not self._tif for page in self._pages):
+            raise UnreadableVolumeError(f"{self.path}: its planes are spread over several files; save it as one")
+
+    @property
+    def imagej(self) -> dict[str, Any] | None:
+        """ImageJ's metadata, or what tifffile wrote in the same words; None for other files."""
+        if self._tif.is_imagej:
+            return dict(self._tif.imagej_metadata or {})
+        return dict(self._tif.shaped_metadata[0]) if self._tif.shaped_metadata else None
+
+    @property
+    def is_imagej(self) -> bool:
+        """True when ImageJ's own description is there."""
+        return bool(self._tif.is_imagej)
+
+    @property
+    def ome_pixels(self) -> dict[str, str] | None:
+        """Attributes of OME's Pixels element; None for other files."""
+        return self._ome.attributes if self._ome else None
+
+    @property
+    def ome_xml(self) -> str | None:
+        """The whole OME-XML; None for other files."""
+        return self._tif.ome_metadata if self._ome else None
+
+    @property
+    def resolution_xy(self) -> tuple[float | None, float | None]:
+        """Pixels per unit (x, y) from the resolution tags."""
+        values = []
+        for name in ("XResolution", "YResolution"):
+            tag = self._series.keyframe.tags.get(name)
+            try:
+                values.append(tag.value[0] / tag.value[1] if tag is not None else None)
+            except (TypeError, IndexError, ZeroDivisionError):
+                values.append(None)
+        return values[0], values[1]
+
+    def read(self, plane: int, rows: slice, columns: slice, out: Array) -> None:
+        """Decode part of one plane into `out` (rows, columns). Raises UnreadableVolumeError or SourceChangedError."""
+        with readable(self.path):
+            offset = self._raw_offset(plane)
+            if offset is None:
+                self._read_segments(plane, rows, columns, out)
+            else:
+                self._read_raw(offset, rows, columns, out)
+
+    def _raw_offset(self, plane: int) -> int | None:
+        """Where the plane lies uncompressed and in one piece, if it does."""
+        if self._offset is not None:
+            return self._offset + plane * self.height * self.width * self.dtype.itemsize
+        page = self._pages[plane]
+        return int(page.dataoffsets[0]) if page.is_final else None
+
+    def _read_raw(self, offset: int, rows: slice, columns: slice, out: Array) -> None:
+        stored = self.dtype.newbyteorder(self._tif.byteorder)
+        line = self.width * stored.itemsize
+        if 2 * (columns.stop - columns.start) >= self.width:
+            data = self._pread(offset + rows.start * line, (rows.stop - rows.start) * line)
+            out[...] = np.frombuffer(data, stored).reshape(-1, self.width)[:, columns]
+            return
+        first, length = columns.start * stored.itemsize, (columns.stop - columns.start) * stored.itemsize
+        for index, row in enumerate(range(rows.start, rows.stop)):
+            out[index] = np.frombuffer(self._pread(offset + row * line + first, length), stored)
+
+    def _read_segments(self, plane: int, rows: slice, columns: slice, out: Array) -> None:
+        height, width = self.tile
+        across = -(-self.width // width)
+        for i in range(rows.start // height, -(-rows.stop // height)):
+            for j in range(columns.start // width, -(-columns.stop // width)):
+                segment = self._segment(plane, i * across + j)
+                top, left = i * height, j * width
+                y0, y1 = max(rows.start, top), min(rows.stop, top + segment.shape[0])
+                x0, x1 = max(columns.start, left), min(columns.stop, left + segment.shape[1])
+                out[y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start] = segment[
+                    y0 - top : y1 - top, x0 - left : x1 - left
+                ]
+
+    def _segment(self, plane: int, index: int) -> Array:
+        """One decoded strip or tile (rows, columns), cached."""
+        key = (plane, index)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        page = self._pages[plane]
+        if index >= len(page.dataoffsets) or not page.dataoffsets[index] or not page.databytecounts[index]:
+            raise UnreadableVolumeError(f"{self.path}: part {index} of plane {plane} was never written")
+        data = self._pread(int(page.dataoffsets[index]), int(page.databytecounts[index]))
+        decoded, where, shape = self._series.keyframe.decode(data, index, jpegtables=page.jpegtables)
+        top, left = (index // -(-self.width // self.tile[1])) * self.tile[0], where[3]
+        wanted = (min(self.tile[0], self.height - top), min(self.tile[1], self.width - left))
+        if decoded is None or where[2] != top or shape[0] != 1 or shape[3] != 1:
+            raise UnreadableVolumeError(f"{self.path}: part {index} of plane {plane} is not laid out as a plane")
+        segment: Array = decoded[0, :, :, 0]
+        if segment.shape[0] < wanted[0] or segment.shape[1] < wanted[1]:
+            raise UnreadableVolumeError(f"{self.path}: part {index} of plane {plane} decodes to {segment.shape} only")
+        self._cache[key] = segment
+        self._cached_bytes += segment.nbytes
+        while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
+            self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+        return segment
+
+    def _pread(self, offset: int, length: int) -> bytes:
+        if offset + length > self.file_bytes:
+            raise UnreadableVolumeError(f"{self.path}: image data at byte {offset} lie beyond the end of the file")
+        parts, got = [], 0
+        while got < length:
+            part = os.pread(self._file.fileno(), length - got, offset + got)
+            if not part:
+                raise SourceChangedError(f"{self.path}: became shorter while it was read")
+            parts.append(part)
+            got += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        """Release the file. Closing twice is harmless."""
+        self._cache.clear()
+        self._close.close()
+
+
+def _only_series(path: Path, tif: tifffile.TiffFile) -> Any:
+    """The one image of the file, thumbnails and pyramid levels aside."""
+    found = [s for s in tif.series if not s.keyframe.is_reduced] or list(tif.series)
+    if not found:
+        raise UnreadableVolumeError(f"{path}: no image in the file")
+    if len(found) > 1:
+        shapes = ", ".join(str(tuple(s.shape)) for s in found[:4])
+        raise UnreadableVolumeError(
+            f"{path}: {len(found)} images of different kinds ({shapes}) in one file; save the wanted one on its own"
+        )
+    return found[0]
+
+
+def _imagej_planes(tif: tifffile.TiffFile) -> int | None:
+    """How many planes ImageJ's description promises."""
+    if not tif.is_imagej:
+        return None
+    metadata = tif.imagej_metadata or {}
+    counts = [metadata.get(key, 1) for key in ("channels", "slices", "frames")]
+    stated = [n for n in (*counts, metadata.get("images", 1)) if isinstance(n, int)]
+    return max(math.prod(stated[:3]), stated[-1]) if len(stated) == 4 else None
+
+
+class _OmeImage:
+    """What OME-XML says about the only image of a file."""
+
+    def __init__(self, pixels: ElementTree.Element) -> None:
+        self.attributes = dict(pixels.attrib)
+        self.n_planes = math.prod(int(pixels.attrib[f"Size{axis}"]) for axis in "CZT")
+
+
+def _ome_image(path: Path, tif: tifffile.TiffFile) -> _OmeImage | None:
+    """Parse the OME-XML, refusing what a single-file reader would get wrong."""
+    if not tif.is_ome:
+        return None
+    root = ElementTree.fromstring(tif.ome_metadata or "")
+    images = [p for p in root.iter() if p.tag.endswith("}Pixels") or p.tag == "Pixels"]
+    files = {u.text: u.get("FileName") for u in root.iter() if u.tag.endswith("}UUID")}
+    own = root.get("UUID")
+    foreign = {u: name for u, name in files.items() if u != own and not (own is None and name == path.name)}
+    if not images:
+        raise UnreadableVolumeError(
+            f"{path}: one part of an OME-TIFF whose description is in another file; save it as one"
+        )
+    if foreign:
+        named = ", ".join(str(name) for name in list(foreign.values())[:3])
+        raise UnreadableVolumeError(
+            f"{path}: one part of an OME-TIFF that needs other files too ({named}); save it as one"
+        )
+    if len(images) > 1:
+        raise UnreadableVolumeError(
+            f"{path}: {len(images)} images (scenes) in one file; save each as a file of its own"
+        )
+    return _OmeImage(images[0])
+
+
+def signature(head: bytes) -> bool:
+    """True when the first bytes are those of a TIFF or BigTIFF of either byte order."""
+    return len(head) >= 4 and any(
+        head[:2] == mark and struct.unpack(order + "H", head[2:4])[0] in (42, 43)
+        for mark, order in ((b"II", "<"), (b"MM", ">"))
+    )

@@ -1,0 +1,1 @@
+"""The service around the science: config, store, watcher, engine, executors, and what people look at."""

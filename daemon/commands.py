@@ -1,0 +1,125 @@
+"""What people ask of the daemon: a file in commands/ for each wish, obeyed once, the outcome recorded in the store.
+
+Files need no open port, wait for a daemon that is not running, and leave the daemon the only writer of the database.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alcore.artifact import write_atomic
+from daemon.errors import AlscopeError, UsageError
+from daemon.workspace import Workspace
+
+if TYPE_CHECKING:
+    from daemon.engine import Engine
+
+log = logging.getLogger("alscope.commands")
+
+
+def ask(workspace: Workspace, verb: str, arguments: Mapping[str, Any]) -> str:
+    """Leave a command for the daemon; returns its id."""
+    command_id = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+    text = json.dumps({"verb": verb, "arguments": dict(arguments)})
+    write_atomic(workspace.commands / f"{command_id}.json", text.encode())
+    return command_id
+
+
+def leave_label_note(workspace: Workspace, suggestion_id: str, empty: bool, user: str) -> None:
+    """Say something about a label before it is saved: that it is empty on purpose, and who drew it."""
+    write_atomic(_note(workspace, suggestion_id), json.dumps({"empty": empty, "user": user}).encode())
+
+
+def take_label_note(workspace: Workspace, suggestion_id: str) -> dict[str, Any]:
+    """What was said about a label, or nothing."""
+    path = _note(workspace, suggestion_id)
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    path.unlink(missing_ok=True)
+    return value if isinstance(value, dict) else {}
+
+
+def _note(workspace: Workspace, suggestion_id: str) -> Path:
+    return workspace.commands / f"label-{suggestion_id}.note"
+
+
+def obey(engine: Engine, now: float) -> int:
+    """Carry out every waiting command, oldest first; returns how many."""
+    paths = sorted(engine.workspace.commands.glob("[0-9]*.json"))
+    for path in paths:
+        if engine.store.state.command_outcome(path.stem) is None:
+            verb, arguments, ok, outcome = _carry_out(engine, path, now)
+            engine.store.state.command_done(path.stem, verb, arguments, ok, outcome, now)
+        path.unlink(missing_ok=True)
+    return len(paths)
+
+
+def _carry_out(engine: Engine, path: Path, now: float) -> tuple[str, dict[str, Any], bool, str]:
+    try:
+        value = json.loads(path.read_text())
+        verb, arguments = str(value["verb"]), dict(value["arguments"])
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        return "?", {}, False, f"{path.name}: not a command ({e})"
+    if verb not in VERBS:
+        return verb, arguments, False, f"{verb!r} is not something the daemon can do"
+    try:
+        with engine.store.transaction():
+            return verb, arguments, True, VERBS[verb](engine, arguments, now)
+    except KeyError as e:
+        return verb, arguments, False, f"{verb} needs {e}"
+    except AlscopeError as e:
+        return verb, arguments, False, str(e)
+
+
+def _pause(engine: Engine, arguments: dict[str, Any], now: float) -> str:
+    seconds = float(arguments.get("seconds", 0)) or 10 * 365 * 86400
+    engine.store.state.pause(now + seconds)
+    return "paused: running jobs finish, nothing new is started"
+
+
+def _resume(engine: Engine, arguments: dict[str, Any], now: float) -> str:
+    engine.store.state.pause(None)
+    return "resumed"
+
+
+def _train(engine: Engine, arguments: dict[str, Any], now: float) -> str:
+    why_not = engine.planning.open_round(now)
+    if why_not:
+        raise UsageError(f"no round opened: {why_not}")
+    return "a round is opened on all accepted labels"
+
+
+def _skip(engine: Engine, arguments: dict[str, Any], now: float) -> str:
+    suggestion_id = str(arguments["id"])
+    if engine.store.annotation.suggestion(suggestion_id) is None:
+        raise UsageError(f"there is no suggestion {suggestion_id!r}; `alscope queue` lists them")
+    engine.store.annotation.move(suggestion_id, "skipped", str(arguments.get("reason", "")), now)
+    return f"{suggestion_id} skipped"
+
+
+def _retry(engine: Engine, arguments: dict[str, Any], now: float) -> str:
+    job = engine.store.jobs.get(int(arguments["id"]))
+    if job is None:
+        raise UsageError(f"there is no job {arguments['id']}; `alscope jobs` lists them")
+    engine.store.jobs.retry(job.id, now)
+    return f"job {job.id} ({job.stage} of {job.subject}) is tried again"
+
+
+def _cancel(engine: Engine, arguments: dict[str, Any], now: float) -> str:
+    job = engine.store.jobs.get(int(arguments["id"]))
+    if job is None:
+        raise UsageError(f"there is no job {arguments['id']}; `alscope jobs` lists them")
+    engine.store.jobs.cancel(job.id, "cancelled by hand", now)
+    engine.executor.kill(job.id)
+    return f"job {job.id} ({job.stage} of {job.subject}) is cancelled"
+
+
+VERBS = {"pause": _pause, "resume": _resume, "train": _train, "skip": _skip, "retry": _retry, "cancel": _cancel}

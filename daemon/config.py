@@ -1,0 +1,261 @@
+"""config.toml -> validated settings. An unknown key, a wrong type or an impossible value is one line that names the key."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+
+from daemon.errors import ConfigError
+
+Positive = Field(gt=0)
+
+
+class Section(BaseModel):
+    """A table of config.toml: unknown keys are refused, values cannot change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Watch(Section):
+    """One watched acquisition folder."""
+
+    folder: Path
+    include: tuple[str, ...] = ("*.tif", "*.tiff", "*.TIF", "*.TIFF")
+    exclude: tuple[str, ...] = ()
+    settle_s: float = Field(default=10.0, ge=0)
+    voxel_um: tuple[float, float, float] | None = None
+    axes: str | None = None
+    channels: tuple[int, ...] | None = None
+
+    @field_validator("voxel_um")
+    @classmethod
+    def _voxel_positive(cls, value: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+        if value is not None and min(value) <= 0:
+            raise ValueError("must be three positive numbers (z, y, x) in um")
+        return value
+
+    def read_options(self) -> dict[str, Any]:
+        """Options for the volume reader: only those that were set, so that keys of artifacts stay stable."""
+        options: dict[str, Any] = {}
+        if self.axes is not None:
+            options["axes"] = self.axes
+        if self.channels is not None:
+            options["channels"] = list(self.channels)
+        return options
+
+
+class Patch(Section):
+    """How volumes are cut."""
+
+    shape_px: tuple[int, int, int] = (32, 256, 256)
+
+    @field_validator("shape_px")
+    @classmethod
+    def _shape_positive(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
+        if min(value) < 1:
+            raise ValueError("must be three positive whole numbers (z, y, x) in voxels")
+        return value
+
+
+class Pseudo(Section):
+    """The pseudo-labeller."""
+
+    backend: Literal["threshold"] = "threshold"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Encoder(Section):
+    """The masked autoencoder. 0 or "auto" means: chosen for the device (see `Settings.encoder_params`)."""
+
+    size: Literal["auto", "micro", "tiny", "small", "base"] = "auto"
+    epochs: int = Field(default=0, ge=0)
+    image_px: int = Field(default=0, ge=0)
+    batch: int = Field(default=0, ge=0)
+    max_slices: int = Field(default=0, ge=0)
+    mask_ratio: float = Field(default=0.75, gt=0, lt=1)
+    base_lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    min_patches: int = Field(default=4, ge=1)
+    retrain_growth: float = Field(default=2.0, gt=1)
+
+
+class Selection(Section):
+    """Which patches are put before the expert."""
+
+    queue_depth: int = Field(default=8, ge=1)
+    initial_seeds: int = Field(default=3, ge=1)
+
+
+class Schedule(Section):
+    """Length of one training. 0 means: chosen for the plan."""
+
+    epochs: int = Field(default=0, ge=0)
+    iterations: int = Field(default=0, ge=0)
+    lr: float = Field(default=0.0, ge=0)
+
+
+class Training(Section):
+    """Pre-training on pseudo-labels, fine-tuning on expert labels, and the gate."""
+
+    plan: Literal["auto", "tiny", "default"] = "auto"
+    pretrain: bool = True
+    pretrain_min_patches: int = Field(default=4, ge=1)
+    pretrain_max_patches: int = Field(default=64, ge=1)
+    pretrain_schedule: Schedule = Schedule()
+    every: int = Field(default=4, ge=1)
+    finetune_schedule: Schedule = Schedule()
+    mix_share: float = Field(default=0.2, ge=0, lt=1)
+    gate_share: float = Field(default=0.25, gt=0, lt=1)
+    gate_min_patches: int = Field(default=3, ge=1)
+    gate_max_patches: int = Field(default=40, ge=1)
+
+
+class Prediction(Section):
+    """Segmentation of every volume with the promoted model."""
+
+    min_object_um3: float = Field(default=0.0, ge=0)
+    min_object_voxels: int = Field(default=30, ge=0)
+
+
+class Inbox(Section):
+    """The folder into which labels are saved."""
+
+    settle_s: float = Field(default=2.0, ge=0)
+    max_gb: float = Field(default=4.0, gt=0)
+
+
+class Run(Section):
+    """The machine."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = Field(default=1, ge=1, le=64)
+    threads: int = Field(default=0, ge=0)
+    nice: int = Field(default=10, ge=0, le=19)
+    rescan_s: float = Field(default=30.0, gt=0)
+    min_free_gb: float = Field(default=2.0, ge=0)
+    max_volume_gb: float = Field(default=500.0, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+
+class Settings(Section):
+    """Everything config.toml may say."""
+
+    workspace: Path = Path("workspace")
+    watch: tuple[Watch, ...]
+    patch: Patch = Patch()
+    pseudo: Pseudo = Pseudo()
+    encoder: Encoder = Encoder()
+    selection: Selection = Selection()
+    training: Training = Training()
+    prediction: Prediction = Prediction()
+    inbox: Inbox = Inbox()
+    run: Run = Run()
+    _file: Path | None = PrivateAttr(default=None)
+
+    @field_validator("watch")
+    @classmethod
+    def _some_watch(cls, value: tuple[Watch, ...]) -> tuple[Watch, ...]:
+        if not value:
+            raise ValueError("names no folder: add a [[watch]] table with `folder = ...`")
+        return value
+
+    @model_validator(mode="after")
+    def _folders_apart(self) -> Settings:
+        workspace = self.workspace.absolute()
+        seen: list[Path] = []
+        for watch in self.watch:
+            folder = watch.folder.absolute()
+            if folder == workspace or folder.is_relative_to(workspace):
+                raise ValueError(f"watch.folder {folder} lies inside the workspace {workspace}; keep them apart")
+            if workspace.is_relative_to(folder):
+                raise ValueError(f"workspace {workspace} lies inside the watched folder {folder}; keep them apart")
+            if any(folder == s or folder.is_relative_to(s) or s.is_relative_to(folder) for s in seen):
+                raise ValueError(f"watch.folder {folder} lies in another watched folder; each file must have one owner")
+            seen.append(folder)
+        return self
+
+    @property
+    def file(self) -> Path | None:
+        """The file these settings were read from."""
+        return self._file
+
+
+def find_config(option: Path | None) -> Path:
+    """--config, then $ALSCOPE_CONFIG, then ./config.toml. Raises ConfigError when there is none."""
+    named = option or (Path(os.environ["ALSCOPE_CONFIG"]) if os.environ.get("ALSCOPE_CONFIG") else None)
+    path = named or Path("config.toml")
+    if not path.is_file():
+        hint = "" if named else "; make one with `alscope init`, or name one with --config or $ALSCOPE_CONFIG"
+        raise ConfigError(f"{path}: no such configuration file{hint}")
+    return path
+
+
+def load(path: Path) -> Settings:
+    """Read and validate a config file; relative folders are relative to the file. Raises ConfigError."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be read ({e.strerror})") from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path}: not valid TOML: {e}") from e
+    return from_mapping(raw, path)
+
+
+def from_mapping(raw: dict[str, Any], path: Path) -> Settings:
+    """Validate already parsed TOML as if it had been read from `path`. Raises ConfigError."""
+    base = path.absolute().parent
+    try:
+        settings = Settings.model_validate(_anchored(raw, base))
+    except ValidationError as e:
+        raise ConfigError(f"{path}: {_first_problem(e)}") from e
+    settings._file = path.absolute()
+    return settings
+
+
+def _anchored(raw: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Make `workspace` and `watch.folder` absolute; leave wrong types for validation to name."""
+    out = dict(raw)
+    workspace = out.get("workspace", "workspace")
+    if isinstance(workspace, str):
+        out["workspace"] = base / Path(workspace).expanduser()
+    if isinstance(out.get("watch"), list):
+        out["watch"] = [
+            {**w, "folder": base / Path(w["folder"]).expanduser()}
+            if isinstance(w, dict) and isinstance(w.get("folder"), str)
+            else w
+            for w in out["watch"]
+        ]
+    return out
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _keys_beside(problem["loc"])
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known keys here: {', '.join(sorted(known))}"
+        return f"unknown key {where!r}{hint}"
+    text = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"key {where!r} is missing"
+    if not where:
+        return text
+    return f"{where} = {problem['input']!r}: {text[0].lower()}{text[1:]}"
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """Names that would have been valid where an unknown key stands."""
+    model: type[BaseModel] = Settings
+    for part in location[:-1]:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        nested = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(a for a in nested if isinstance(a, type) and issubclass(a, BaseModel))
+    return list(model.model_fields)

@@ -1,0 +1,77 @@
+"""Run one order in the current process and say how it ended: shared by the inline executor and the worker."""
+
+from __future__ import annotations
+
+import errno
+import json
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from alcore.artifact import ArtifactStore
+from alcore.errors import AlcoreError, Preempted
+from alcore.run import execute
+from daemon.executors.port import Finished, Order, Places, Progress
+
+REPORT_EVERY_S = 0.5
+
+
+@dataclass
+class OrderContext:
+    """The `alcore.stage.Context` of a job that runs under the daemon."""
+
+    order: Order
+    scratch: Path
+    cache: Path
+    tell: Callable[[Progress], None]
+    stopped: Callable[[], bool]
+    device: str
+    threads: int
+    last_told: float = 0.0
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        """Report, at most twice a second; the last report of a burst may be dropped."""
+        now = time.monotonic()
+        if now - self.last_told >= REPORT_EVERY_S:
+            self.last_told = now
+            self.tell(Progress(self.order.job_id, self.order.fence, min(1.0, max(0.0, float(fraction))), note[:200]))
+
+    def should_stop(self) -> bool:
+        """Was the job asked to stop?"""
+        return self.stopped()
+
+
+def perform(
+    order: Order, places: Places, tell: Callable[[Progress], None], stopped: Callable[[], bool]
+) -> Finished:
+    """Execute the stage; every exception becomes an outcome that says whether trying again can help."""
+    folder = places.job(order.job_id)
+    scratch = folder / "scratch"
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        (folder / "order.json").write_text(json.dumps(json.loads(order.to_line()), indent=1))
+        context = OrderContext(order, scratch, places.cache, tell, stopped, order.device, order.threads)
+        execute(order.stage, order.inputs, order.params, ArtifactStore(places.artifacts), context)
+    except Preempted:
+        return Finished(order.job_id, order.fence, "preempted")
+    except AlcoreError as e:
+        traceback.print_exc()
+        return Finished(order.job_id, order.fence, "failed", one_line(e), e.kind)
+    except OSError as e:
+        traceback.print_exc()
+        kind = "disk_full" if e.errno in (errno.ENOSPC, errno.EDQUOT) else "transient"
+        return Finished(order.job_id, order.fence, "failed", one_line(e), kind)
+    except MemoryError as e:
+        traceback.print_exc()
+        return Finished(order.job_id, order.fence, "failed", f"out of memory: {one_line(e)}", "transient")
+    except Exception as e:  # a defect of ours or of a library: permanent, visible, with its traceback in the log
+        traceback.print_exc()
+        return Finished(order.job_id, order.fence, "failed", f"{type(e).__name__}: {one_line(e)}", "defect")
+    return Finished(order.job_id, order.fence, "done")
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an exception on one line."""
+    return " ".join(str(error).split())[:1000] or type(error).__name__

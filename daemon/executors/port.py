@@ -1,0 +1,97 @@
+"""What the engine asks of an executor, and what it hears back. Names and paths travel, never closures."""
+
+from __future__ import annotations
+
+import json
+import queue
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from alcore.stage import Inputs
+from daemon.store.rows import inputs_from_json, inputs_to_json
+
+
+@dataclass(frozen=True)
+class Places:
+    """Directories of the workspace that workers use."""
+
+    artifacts: Path
+    cache: Path
+    jobs: Path
+
+    def job(self, job_id: int) -> Path:
+        """The folder of one job: its log and its scratch space."""
+        return self.jobs / f"{job_id:07d}"
+
+
+@dataclass(frozen=True)
+class Order:
+    """One claimed job, as a worker needs to know it."""
+
+    job_id: int
+    fence: int
+    key: str
+    stage: str
+    inputs: Inputs
+    params: Mapping[str, Any]
+    device: str
+    threads: int
+    isolated: bool
+    hang_s: float
+
+    def to_line(self) -> str:
+        """One line of JSON."""
+        fields = self.__dict__ | {"inputs": inputs_to_json(self.inputs), "params": dict(self.params)}
+        return json.dumps(fields)
+
+    @classmethod
+    def from_line(cls, line: str) -> Order:
+        """Inverse of `to_line`."""
+        fields = json.loads(line)
+        return cls(**fields | {"inputs": inputs_from_json(fields["inputs"])})
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A running job reports how far it is."""
+
+    job_id: int
+    fence: int
+    fraction: float
+    note: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job left its worker. outcome: done, failed, preempted, or lost (the worker died or was killed)."""
+
+    job_id: int
+    fence: int
+    outcome: str
+    error: str = ""
+    kind: str = ""
+
+
+Reports = queue.SimpleQueue[Any]
+"""Where Progress and Finished arrive; the engine reads it."""
+
+
+class Executor(Protocol):
+    """Runs orders and reports. One job runs at most once at a time; every accepted order ends in one `Finished`."""
+
+    def free(self, isolated: bool) -> bool:
+        """Is there a slot for a job of this kind?"""
+
+    def start(self, order: Order) -> None:
+        """Begin; returns at once. Call only when `free`."""
+
+    def stop(self, job_id: int) -> None:
+        """Ask a job to stop at its next checkpoint."""
+
+    def kill(self, job_id: int) -> None:
+        """End a job now, its children included."""
+
+    def shutdown(self, grace_s: float) -> None:
+        """Stop everything: politely for `grace_s`, then by force. Nothing is left behind."""

@@ -1,0 +1,122 @@
+"""What people find in the workspace's folders, brought in line with the store: published, filed, withdrawn. Never half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from alcore.artifact import MANIFEST, fsync_dir, write_atomic
+from daemon.store.rows import path_of
+from daemon.store.store import Store
+from daemon.workspace import Workspace
+
+log = logging.getLogger("alscope.files")
+
+PACKAGE_FILES = ("image.tif", "pseudo_label.tif", "preview.png", "suggestion.json")
+
+
+class Files:
+    """Level-triggered: `reconcile` may be called at any time, any number of times, after any crash."""
+
+    def __init__(self, store: Store, workspace: Workspace) -> None:
+        self._store = store
+        self._workspace = workspace
+
+    def reconcile(self) -> int:
+        """Do whatever is left to do; returns how many things were done."""
+        return self._publish_packages() + self._withdraw_packages() + self._publish_predictions() + self._file_labels()
+
+    def _publish_packages(self) -> int:
+        done = 0
+        for suggestion in self._store.annotation.to_publish():
+            assert suggestion.package is not None
+            source = self._workspace.artifacts.path(suggestion.package)
+            target = self._workspace.queue / suggestion.id
+            if not target.exists():
+                tmp = self._workspace.queue / f".{suggestion.id}.{uuid.uuid4().hex[:8]}"
+                tmp.mkdir()
+                for path in source.iterdir():
+                    if path.name != MANIFEST:
+                        copy_durably(path, tmp / path.name)
+                os.rename(tmp, target)
+                fsync_dir(self._workspace.queue)
+            self._store.annotation.set_published(suggestion.id, True)
+            done += 1
+        return done
+
+    def _withdraw_packages(self) -> int:
+        """An answered suggestion leaves the queue; files that people put there themselves stay."""
+        gone = self._store.annotation.to_withdraw()
+        for suggestion_id in gone:
+            folder = self._workspace.queue / suggestion_id
+            for name in PACKAGE_FILES:
+                (folder / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            self._store.annotation.set_published(suggestion_id, False)
+        return len(gone)
+
+    def _publish_predictions(self) -> int:
+        waiting = self._store.learning.predictions_to_publish()
+        for row in waiting:
+            source = self._workspace.artifacts.path(row["artifact"]) / "instances.tif"
+            target = self._workspace.predictions / f"{self._store.volumes.export_name(row['volume_id'])}.tif"
+            copy_durably(source, target)
+            self._store.learning.prediction_published(row["volume_id"], row["model"])
+        return len(waiting)
+
+    def _file_labels(self) -> int:
+        """Move label files to where their state wants them: received, then labels/ or rejected/."""
+        annotation = self._store.annotation
+        done = 0
+        for received in annotation.received("filed = 0"):
+            ours = self._workspace.root / received.file
+            theirs = path_of(received.inbox_path)
+            if received.state == "checking" and not ours.exists():
+                if not theirs.exists():
+                    annotation.reject(received, f"{theirs.name}: the file left the inbox before it could be read", 0.0)
+                    continue
+                os.rename(theirs, ours)
+                fsync_dir(ours.parent)
+            elif received.state == "rejected" and ours.exists():
+                set_aside(ours, f"{received.suggestion.id}-{received.id:05d}.tif", received.reason, self._workspace.rejected)
+            annotation.set_filed(received.id, True)
+            done += 1
+        return done
+
+    def publish_label(self, suggestion_id: str, artifact: str) -> None:
+        """labels/<suggestion>.tif: the label as it was accepted."""
+        copy_durably(self._workspace.artifacts.path(artifact) / "label.tif", self._workspace.labels / f"{suggestion_id}.tif")
+
+
+def set_aside(path: Path, name: str, reason: str, rejected: Path) -> Path:
+    """Move a file into rejected/ under a name that is free, with the reason in a text file beside it."""
+    target = rejected / name
+    number = 1
+    while target.exists():
+        number += 1
+        target = rejected / f"{Path(name).stem}-{number}{Path(name).suffix}"
+    write_atomic(target.with_name(target.name + ".txt"), (reason + "\n").encode(errors="backslashreplace"))
+    os.rename(path, target)
+    fsync_dir(rejected)
+    return target
+
+
+def copy_durably(source: Path, target: Path) -> None:
+    """Copy a file so that under its new name it is only ever seen whole; an earlier one is replaced."""
+    tmp = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with open(source, "rb") as i, open(tmp, "wb") as o:
+            shutil.copyfileobj(i, o, 1 << 20)
+            o.flush()
+            os.fsync(o.fileno())
+        os.chmod(tmp, 0o640)
+        os.replace(tmp, target)
+    except BaseException:
+        tmp.unlink(missing_ok=True)
+        raise
+    fsync_dir(target.parent)

@@ -1,0 +1,146 @@
+"""The rules of the house, as pure functions: priorities, defaults for the device, when a round opens, who is promoted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from daemon.config import Encoder, Schedule, Settings
+
+PRIORITY: Mapping[str, int] = {
+    # what an annotator waits for
+    "label": 95,
+    "package": 90,
+    "suggestions": 85,
+    # new volumes
+    "volume": 80,
+    "embedding": 75,
+    "pseudo": 70,
+    "encoder": 65,
+    # results
+    "evaluate": 50,
+    "predict": 40,
+    # training
+    "finetune": 35,
+    "pretrain": 30,
+}
+
+ENCODER_DEFAULTS: Mapping[str, Mapping[str, int | str]] = {
+    "cpu": {"size": "micro", "epochs": 30, "warmup_epochs": 3, "image_px": 128, "batch": 32, "max_slices": 512},
+    "cuda": {"size": "small", "epochs": 400, "warmup_epochs": 40, "image_px": 224, "batch": 128, "max_slices": 20000},
+}
+"""Zhao et al. 2025 train 400 epochs with 40 of warm-up on a GPU; the CPU row is what serves within minutes."""
+
+SCHEDULE_DEFAULTS: Mapping[tuple[str, str], Mapping[str, float]] = {
+    ("tiny", "pretrain"): {"epochs": 10, "iterations": 60, "lr": 1e-2},
+    ("tiny", "finetune"): {"epochs": 10, "iterations": 60, "lr": 3e-3},
+    ("default", "pretrain"): {"epochs": 200, "iterations": 250, "lr": 1e-2},
+    ("default", "finetune"): {"epochs": 50, "iterations": 100, "lr": 1e-3},
+}
+
+
+def digest(*parts: Any) -> str:
+    """A short name for a set of parameters: equal parts, equal name."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def encoder_params(encoder: Encoder, device: str, seed: int) -> dict[str, Any]:
+    """Parameters of the `encoder` stage: what config.toml says, else what suits the device."""
+    params: dict[str, Any] = dict(ENCODER_DEFAULTS[device])
+    if encoder.size != "auto":
+        params["size"] = encoder.size
+    for name in ("epochs", "image_px", "batch", "max_slices"):
+        if getattr(encoder, name):
+            params[name] = getattr(encoder, name)
+    if encoder.epochs:
+        params["warmup_epochs"] = max(1, encoder.epochs // 10)
+    return params | {
+        "mask_ratio": encoder.mask_ratio,
+        "base_lr": encoder.base_lr,
+        "weight_decay": encoder.weight_decay,
+        "seed": seed,
+    }
+
+
+def plan_name(settings: Settings, device: str) -> str:
+    """nnU-Net's own plan on a GPU, the tiny one on a CPU, unless config.toml says otherwise."""
+    if settings.training.plan != "auto":
+        return settings.training.plan
+    return "default" if device == "cuda" else "tiny"
+
+
+def schedule(chosen: Schedule, plan: str, what: str) -> dict[str, float | int]:
+    """Length and learning rate of a training: what config.toml says, else what suits the plan."""
+    usual = SCHEDULE_DEFAULTS[(plan, what)]
+    return {
+        "epochs": chosen.epochs or int(usual["epochs"]),
+        "iterations": chosen.iterations or int(usual["iterations"]),
+        "lr": chosen.lr or usual["lr"],
+    }
+
+
+def wants_encoder(n_patches: int, n_arriving: int, newest: int | None, encoder: Encoder) -> bool:
+    """Train an encoder when enough patches exist and nothing is just arriving; again when the pool has grown enough.
+
+    newest: patches in the pool when the newest encoder was trained, or None. A stream of arrivals that never pauses
+    holds the training up only until four times the smallest pool is there.
+    """
+    if n_patches < encoder.min_patches or (n_arriving and n_patches < 4 * encoder.min_patches):
+        return False
+    return newest is None or n_patches >= newest * encoder.retrain_growth
+
+
+def suggestions_to_ask(waiting: int, depth: int, free: int) -> int:
+    """How many patches to queue now: refill to the full depth once half of it has been answered, never churn."""
+    if waiting > depth // 2:
+        return 0
+    return min(depth - waiting, free)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a round."""
+
+    promoted: bool
+    reason: str
+
+
+def judge(
+    candidate: Mapping[str, Any] | None,
+    current: Mapping[str, Any] | None,
+    current_name: str,
+    n_gate: int,
+    gate_min: int,
+) -> Verdict:
+    """Promote a candidate that is not worse than the current model on the same held-out patches.
+
+    candidate, current: pooled scores with "f1" and "dice"; current is None when there is nothing to compare with.
+    The rule: a higher F1 at IoU 0.5 wins; equal F1 is decided by Dice. With fewer than `gate_min` held-out patches
+    the promotion is called ungated, and still refused to a candidate that is worse on the few there are.
+    """
+    if candidate is None or n_gate == 0:
+        return Verdict(True, "ungated: no held-out labels yet")
+    gate = f"{n_gate} held-out patch{'es' if n_gate != 1 else ''}"
+    mine = f"F1 {candidate['f1']:.3f}, Dice {candidate['dice']:.3f}"
+    if current is None:
+        return Verdict(True, f"first model: {mine} on {gate}")
+    theirs = f"F1 {current['f1']:.3f}, Dice {current['dice']:.3f} of {current_name}"
+    better = (round(candidate["f1"], 6), candidate["dice"]) >= (round(current["f1"], 6), current["dice"])
+    few = "" if n_gate >= gate_min else f"; ungated: fewer than {gate_min} held-out patches"
+    if better:
+        return Verdict(True, f"{mine} against {theirs} on {gate}{few}")
+    return Verdict(False, f"worse: {mine} against {theirs} on {gate}")
+
+
+def backoff_s(attempts: int) -> float:
+    """Seconds to wait before the next try of a job that failed for a passing reason."""
+    return float(min(600.0, 2.0 * 4 ** max(0, attempts - 1)))
+
+
+def to_preempt(running: Sequence[tuple[int, int, str]], wanted_priority: int, preemptible: Mapping[str, bool]) -> int | None:
+    """Which running job gives way to work of this priority: (job id, priority, stage) -> the least urgent preemptible one."""
+    candidates = [(p, j) for j, p, s in running if preemptible[s] and p < wanted_priority]
+    return min(candidates)[1] if candidates else None

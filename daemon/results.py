@@ -1,0 +1,162 @@
+"""What a finished or failed job changes in the store: one function per stage, each called inside the job's own transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from alcore.arrays.splits import assign_role
+from daemon.config import Settings
+from daemon.planner import PSEUDO_LABELS
+from daemon.policy import digest
+from daemon.store.rows import JobRow, LabelRow
+from daemon.store.store import Store
+
+
+@dataclass(frozen=True)
+class Results:
+    """Applies results; `forget` tells the ingest to look at a file afresh."""
+
+    store: Store
+    settings: Settings
+    forget: Callable[[bytes], None]
+
+    def done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
+        """A job's artifact exists: draw the consequences."""
+        handler = getattr(self, f"_{job.stage}_done", None)
+        if handler is not None:
+            handler(job, result, now)
+
+    def failed(self, job: JobRow, error: str, kind: str, now: float) -> None:
+        """A job failed for good: draw the consequences."""
+        handler = getattr(self, f"_{job.stage}_failed", None)
+        if handler is not None:
+            handler(job, error, kind, now)
+        if job.stage not in ("volume", "label"):  # those two speak of a file of the user's, and say so themselves
+            self.store.state.event("job", f"{job.stage} of {job.subject} failed: {error}", now)
+
+    # volumes
+
+    def _volume_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
+        source_id, fingerprint = self._source_of(job)
+        if self.store.volumes.ingest(source_id, fingerprint, job.key, result, job.params["read"], now) is not None:
+            info = result["info"]
+            name = job.inputs["source"][0].path.name
+            size = " x ".join(str(n) for n in info["shape"][1:])
+            text = f"{printable(name)}: {size} voxels, {len(result['patches'])} patches"
+            self.store.state.event("volume", text, now)
+
+    def _volume_failed(self, job: JobRow, error: str, kind: str, now: float) -> None:
+        source_id, fingerprint = self._source_of(job)
+        if kind == "source_changed":
+            path = self.store.volumes.arrive_again(source_id)
+            if path is not None:
+                self.forget(path)
+            return
+        self.store.volumes.set_aside(source_id, fingerprint, error, now)
+        self.store.state.event("set aside", error, now)
+
+    def _source_of(self, job: JobRow) -> tuple[int, str]:
+        return int(job.subject.split(":")[1]), json.dumps(job.params["fingerprint"], sort_keys=True)
+
+    # pool
+
+    def _encoder_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
+        n_patches = int(job.subject.split(":")[1])
+        self.store.annotation.add_encoder(job.key, n_patches, result, now)
+        text = f"encoder trained on {n_patches} patches: self-retrieval {result.get('self_retrieval', 0):.2f}"
+        self.store.state.event("encoder", text, now)
+
+    def _suggestions_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
+        volume_of = {key: volume for volume, key in self.volumes_by_embedding(job).items()}
+        picks = [
+            (volume_of[s["embedding"]], int(s["row"]), s["distance"], str(s["reason"])) for s in result["suggestions"]
+        ]
+        made = self.store.annotation.suggest(picks, now)
+        if made:
+            self.store.state.event("queue", f"{len(made)} patches queued for the expert: {made[0]} to {made[-1]}", now)
+
+    def volumes_by_embedding(self, job: JobRow) -> dict[int, str]:
+        """Volume id -> embedding key, for the embeddings that a suggestions job was given."""
+        found = {}
+        for item in job.inputs["embedding"]:
+            embedding = self.store.jobs.by_key(item.key)
+            assert embedding is not None and embedding.volume_id is not None
+            found[embedding.volume_id] = item.key
+        return found
+
+    def _package_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
+        self.store.annotation.packaged(job.subject.split(":")[1], job.key)
+
+    # labels
+
+    def _label_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
+        (received,) = self.store.annotation.received("id = ?", [int(job.subject.split(":")[1])])
+        patch = received.suggestion.patch
+        role = assign_role(
+            [(str(x.volume_id), x.box, x.role) for x in self.store.annotation.labels() if x.box != patch.box or x.volume_id != patch.volume_id],
+            str(patch.volume_id),
+            patch.box,
+            gate_share=self.settings.training.gate_share,
+            gate_max=self.settings.training.gate_max_patches,
+        )
+        warnings = [str(w) for w in result.get("warnings", [])]
+        self.store.annotation.accept(received, job.key, role, int(result["n_objects"]), warnings, now)
+        use = "for training" if role == "train" else "held out to judge models"
+        text = f"label of {received.suggestion.id} accepted: {result['n_objects']} objects, {use}"
+        self.store.state.event("label", text + (f" ({'; '.join(warnings)})" if warnings else ""), now)
+
+    def _label_failed(self, job: JobRow, error: str, kind: str, now: float) -> None:
+        (received,) = self.store.annotation.received("id = ?", [int(job.subject.split(":")[1])])
+        self.store.annotation.reject(received, error, now)
+        self.store.state.event("label", f"label of {received.suggestion.id} rejected: {error}", now)
+
+    # learning
+
+    def _pretrain_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
+        version = f"M_p-{self.store.learning.n_models('pretrained') + 1:03d}"
+        self.store.learning.add_model(version, "pretrained", "baseline", job.key, None, [], "", now)
+        self.store.state.event("model", f"{version}: pre-trained on {result.get('n_cases', 0)} pseudo-labelled patches", now)
+
+    def _finetune_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
+        round_ = self.store.learning.active_round()
+        number = int(job.subject.split(":")[1])
+        if round_ is None or round_.number != number:
+            return
+        start = job.inputs["model"]
+        parent = self.store.learning.model_of_artifact(start[0].key) if start else None
+        version = f"M_f-{number:03d}"
+        self.store.learning.add_model(
+            version, "finetuned", "candidate", job.key, parent.version if parent else None, round_.train, round_.labels_digest, now
+        )
+        self.store.learning.judge(number, version)
+        self.store.state.event("model", f"{version}: fine-tuned on {len(round_.train)} labels, now judged", now)
+
+    def _finetune_failed(self, job: JobRow, error: str, kind: str, now: float) -> None:
+        number = int(job.subject.split(":")[1])
+        round_ = self.store.learning.active_round()
+        if round_ is not None and round_.number == number:
+            self.store.learning.fail_round(number, error, now)
+
+    def _evaluate_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
+        name = job.subject.split(":", 1)[1]
+        model = None if name == PSEUDO_LABELS else name
+        self.store.learning.add_evaluation(job.key, model, digest([i.key for i in job.inputs["label"]]), result, now)
+
+    def _predict_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
+        model = self.store.learning.model_of_artifact(job.inputs["model"][0].key)
+        assert model is not None and job.volume_id is not None
+        self.store.learning.add_prediction(job.volume_id, model.version, job.key, int(result["n_objects"]), now)
+
+
+def labels_digest(labels: list[LabelRow]) -> str:
+    """Name of a frozen label set: which labels, in which role."""
+    return digest([(label.artifact, label.role) for label in labels])
+
+
+def printable(name: str) -> str:
+    """A file name for people: control characters escaped, undecodable bytes shown."""
+    text = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

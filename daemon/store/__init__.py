@@ -1,0 +1,1 @@
+"""State: the schema, the only writing SQL, and the read-only report."""

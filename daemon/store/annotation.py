@@ -1,0 +1,274 @@
+"""Encoders, suggestions, received files and labels in SQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from alcore.types import Box
+from daemon.machine import SUGGESTION_TRANSITIONS, check_transition
+from daemon.store.connection import transaction
+from daemon.store.rows import EncoderRow, LabelRow, ReceivedRow, SuggestionRow
+from daemon.store.volumes import patch_row
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+_SUGGESTION = """
+SELECT s.id AS sid, s.rank, s.distance, s.reason, s.state, s.package, p.*
+FROM suggestion s JOIN patch p ON p.id = s.patch_id
+"""
+_LABEL = """
+SELECT l.id AS lid, l.artifact, l.role, p.* FROM label l JOIN patch p ON p.id = l.patch_id
+"""
+
+
+def _suggestion(r: Mapping[str, Any]) -> SuggestionRow:
+    return SuggestionRow(
+        id=r["sid"],
+        patch=patch_row(r),
+        rank=r["rank"],
+        distance=r["distance"],
+        reason=r["reason"],
+        state=r["state"],
+        package=r["package"],
+    )
+
+
+def _label(r: Mapping[str, Any]) -> LabelRow:
+    box = Box((r["z"], r["y"], r["x"]), (r["dz"], r["dy"], r["dx"]))
+    return LabelRow(id=r["lid"], artifact=r["artifact"], role=r["role"], volume_id=r["volume_id"], box=box)
+
+
+class Annotation:
+    """From the encoder that embeds the pool to the label that an expert drew."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    # encoders
+
+    def add_encoder(self, artifact: str, n_patches: int, result: Mapping[str, Any], now: float) -> int:
+        """A new encoder version that passed its self-test; it serves once every volume is embedded with it."""
+        with transaction(self._db):
+            self._db.execute("UPDATE encoder SET state = 'retired' WHERE state = 'embedding'")
+            row = {
+                "artifact": artifact,
+                "state": "embedding",
+                "n_patches": n_patches,
+                "result": json.dumps(dict(result)),
+                "created_at": now,
+            }
+            return int(self._db.table("encoder").insert(row).last_pk)
+
+    def switch_encoder(self, encoder_id: int) -> None:
+        """The new embeddings are complete: from this transaction on they are the ones that select."""
+        with transaction(self._db):
+            self._db.execute("UPDATE encoder SET state = 'retired' WHERE state = 'current'")
+            self._db.execute("UPDATE encoder SET state = 'current' WHERE id = ?", [encoder_id])
+
+    def encoders(self) -> dict[str, EncoderRow]:
+        """The encoders in use, by state: "current" and "embedding"."""
+        sql = "SELECT id, artifact, state, n_patches FROM encoder WHERE state <> 'retired' ORDER BY id"
+        return {r["state"]: EncoderRow(r["id"], r["artifact"], r["state"], r["n_patches"]) for r in self._db.query(sql)}
+
+    # suggestions
+
+    def covered_rows(self) -> dict[int, list[int]]:
+        """Patches that were ever suggested (labelled, queued or skipped): volume id -> patch rows."""
+        sql = "SELECT p.volume_id, p.row FROM suggestion s JOIN patch p ON p.id = s.patch_id ORDER BY p.volume_id, p.row"
+        covered: dict[int, list[int]] = {}
+        for r in self._db.query(sql):
+            covered.setdefault(r["volume_id"], []).append(r["row"])
+        return covered
+
+    def n_waiting_for_expert(self) -> int:
+        """Suggestions that somebody can still answer."""
+        sql = "SELECT COUNT(*) AS n FROM suggestion WHERE state IN ('open', 'claimed', 'rejected')"
+        return int(next(self._db.query(sql))["n"])
+
+    def suggest(self, picks: Sequence[tuple[int, int, float | None, str]], now: float) -> list[str]:
+        """Queue patches: (volume id, patch row, distance, reason) in order. Patches that were suggested before are left out."""
+        made = []
+        with transaction(self._db):
+            rank = int(next(self._db.query("SELECT COALESCE(MAX(rank), 0) AS n FROM suggestion"))["n"])
+            for volume_id, row, distance, reason in picks:
+                sql = (
+                    "SELECT p.id FROM patch p WHERE p.volume_id = ? AND p.row = ?"
+                    " AND NOT EXISTS (SELECT 1 FROM suggestion s WHERE s.patch_id = p.id)"
+                )
+                patch = next(self._db.query(sql, [volume_id, row]), None)
+                if patch is None:
+                    continue
+                rank += 1
+                made.append(f"s{rank:05d}")
+                self._db.table("suggestion").insert(
+                    {
+                        "id": made[-1],
+                        "patch_id": patch["id"],
+                        "rank": rank,
+                        "distance": distance,
+                        "reason": reason,
+                        "state": "open",
+                        "created_at": now,
+                        "changed_at": now,
+                    }
+                )
+        return made
+
+    def suggestion(self, suggestion_id: str) -> SuggestionRow | None:
+        """One suggestion, or None."""
+        return next((_suggestion(r) for r in self._db.query(_SUGGESTION + "WHERE s.id = ?", [suggestion_id])), None)
+
+    def unpackaged(self) -> list[SuggestionRow]:
+        """Suggestions whose folder for the expert has not been made yet."""
+        sql = _SUGGESTION + "WHERE s.package IS NULL AND s.state IN ('open', 'claimed') ORDER BY s.rank"
+        return [_suggestion(r) for r in self._db.query(sql)]
+
+    def packaged(self, suggestion_id: str, artifact: str) -> None:
+        """The folder's content has been made."""
+        with transaction(self._db):
+            self._db.execute("UPDATE suggestion SET package = ? WHERE id = ?", [artifact, suggestion_id])
+
+    def to_publish(self) -> list[SuggestionRow]:
+        """Suggestions whose folder is made and not yet in the queue."""
+        sql = _SUGGESTION + (
+            "WHERE s.published = 0 AND s.package IS NOT NULL AND s.state IN ('open', 'claimed', 'rejected') ORDER BY s.rank"
+        )
+        return [_suggestion(r) for r in self._db.query(sql)]
+
+    def to_withdraw(self) -> list[str]:
+        """Answered suggestions whose folder still lies in the queue."""
+        sql = "SELECT id FROM suggestion WHERE published = 1 AND state IN ('accepted', 'skipped')"
+        return [r["id"] for r in self._db.query(sql)]
+
+    def set_published(self, suggestion_id: str, published: bool) -> None:
+        """Whether queue/<id> lies there for people."""
+        with transaction(self._db):
+            self._db.execute("UPDATE suggestion SET published = ? WHERE id = ?", [int(published), suggestion_id])
+
+    def move(self, suggestion_id: str, finish: str, note: str, now: float) -> None:
+        """Change a suggestion's state. Raises IllegalTransitionError."""
+        with transaction(self._db):
+            start = next(self._db.query("SELECT state FROM suggestion WHERE id = ?", [suggestion_id]))["state"]
+            check_transition(f"suggestion {suggestion_id}", SUGGESTION_TRANSITIONS, start, finish)
+            self._db.execute(
+                "UPDATE suggestion SET state = ?, note = ?, changed_at = ? WHERE id = ?",
+                [finish, note[:500], now, suggestion_id],
+            )
+
+    # label files and labels
+
+    def receive(
+        self, suggestion: SuggestionRow, inbox_path: bytes, sha256: str, confirm_empty: bool, author: str, now: float
+    ) -> int:
+        """A label file lies whole in the inbox: it becomes ours, and its suggestion is submitted."""
+        with transaction(self._db):
+            number = int(next(self._db.query("SELECT COALESCE(MAX(id), 0) + 1 AS n FROM received"))["n"])
+            row = {
+                "id": number,
+                "suggestion_id": suggestion.id,
+                "file": f"labels/received/{suggestion.id}-{number:05d}.tif",
+                "sha256": sha256,
+                "confirm_empty": int(confirm_empty),
+                "author": author,
+                "inbox_path": inbox_path,
+                "state": "checking",
+                "received_at": now,
+            }
+            self._db.table("received").insert(row)
+            if suggestion.state == "skipped":
+                self.move(suggestion.id, "open", "a label came after all", now)
+            self.move(suggestion.id, "submitted", "", now)
+        return number
+
+    def received(self, where: str, arguments: Sequence[Any] = ()) -> list[ReceivedRow]:
+        """Received label files that match an SQL condition on `received`, oldest first."""
+        sql = f"SELECT * FROM received WHERE {where} ORDER BY id"
+        out = []
+        for r in list(self._db.query(sql, list(arguments))):
+            suggestion = self.suggestion(r["suggestion_id"])
+            assert suggestion is not None
+            out.append(
+                ReceivedRow(
+                    id=r["id"],
+                    suggestion=suggestion,
+                    file=r["file"],
+                    sha256=r["sha256"],
+                    confirm_empty=bool(r["confirm_empty"]),
+                    author=r["author"],
+                    inbox_path=bytes(r["inbox_path"]),
+                    filed=bool(r["filed"]),
+                    state=r["state"],
+                    reason=r["reason"],
+                )
+            )
+        return out
+
+    def set_filed(self, received_id: int, filed: bool) -> None:
+        """Whether the file has been moved to where its state wants it."""
+        with transaction(self._db):
+            self._db.execute("UPDATE received SET filed = ? WHERE id = ?", [int(filed), received_id])
+
+    def accept(
+        self, received: ReceivedRow, artifact: str, role: str, n_objects: int, warnings: Sequence[str], now: float
+    ) -> int:
+        """The label passed its checks; an earlier label of the same patch is superseded, not overwritten."""
+        patch_id = received.suggestion.patch.id
+        with transaction(self._db):
+            old = next(self._db.query("SELECT id, role FROM label WHERE patch_id = ? AND superseded_by IS NULL", [patch_id]), None)
+            if old is not None:
+                # the partial unique index wants the old one out of the way before its successor has an id
+                self._db.execute("UPDATE label SET superseded_by = id WHERE id = ?", [old["id"]])
+            label_id = int(
+                self._db.table("label")
+                .insert(
+                    {
+                        "patch_id": patch_id,
+                        "artifact": artifact,
+                        "received_id": received.id,
+                        "origin": "human",
+                        "role": old["role"] if old is not None else role,
+                        "n_objects": n_objects,
+                        "author": received.author,
+                        "warnings": json.dumps(list(warnings)),
+                        "accepted_at": now,
+                    }
+                )
+                .last_pk
+            )
+            if old is not None:
+                self._db.execute("UPDATE label SET superseded_by = ? WHERE id = ?", [label_id, old["id"]])
+            self._db.execute("UPDATE received SET state = 'accepted' WHERE id = ?", [received.id])
+            self.move(received.suggestion.id, "accepted", "; ".join(warnings), now)
+        return label_id
+
+    def reject(self, received: ReceivedRow, reason: str, now: float) -> None:
+        """The label failed its checks; the file is kept, with the reason."""
+        with transaction(self._db):
+            self._db.execute(
+                "UPDATE received SET state = 'rejected', reason = ?, filed = 0 WHERE id = ?", [reason, received.id]
+            )
+            self.move(received.suggestion.id, "rejected", reason, now)
+
+    def labels(self) -> list[LabelRow]:
+        """All current labels, oldest first."""
+        sql = _LABEL + "WHERE l.superseded_by IS NULL ORDER BY l.id"
+        return [_label(r) for r in self._db.query(sql)]
+
+    def n_new_training_labels(self) -> int:
+        """Training labels that no round has seen yet."""
+        sql = (
+            "SELECT COUNT(*) AS n FROM label l WHERE l.superseded_by IS NULL AND l.role = 'train'"
+            " AND NOT EXISTS (SELECT 1 FROM round_label r WHERE r.label_id = l.id)"
+        )
+        return int(next(self._db.query(sql))["n"])
+
+    def round_labels(self, number: int) -> list[LabelRow]:
+        """The labels frozen for a round, each in the role it had then."""
+        sql = (
+            "SELECT l.id AS lid, l.artifact, r.role, p.* FROM round_label r JOIN label l ON l.id = r.label_id"
+            " JOIN patch p ON p.id = l.patch_id WHERE r.round = ? ORDER BY l.id"
+        )
+        return [_label(r) for r in self._db.query(sql, [number])]

@@ -1,0 +1,113 @@
+"""Opening the database: one writer (the daemon), any number of read-only readers."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from daemon.errors import WorkspaceError
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+DATABASE = "alscope.db"
+NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "lustre", "beegfs"}
+
+
+def import_sqlite_utils() -> Any:
+    """Import sqlite-utils without pandas and numpy, which it would pull in when installed (+60 MB, +1.5 s) and we never use."""
+    if "sqlite_utils" in sys.modules:
+        return sys.modules["sqlite_utils"]
+    hidden = [name for name in ("pandas", "numpy") if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # makes `import name` raise ImportError
+    try:
+        import sqlite_utils
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+    return sqlite_utils
+
+
+def file_system_of(path: Path) -> str:
+    """Type of the file system that holds `path` ("ext4", "nfs4", ...); "unknown" where there is no mount table."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(errors="surrogateescape")
+    except OSError:
+        return "unknown"
+    real = str(path.resolve())
+    best, kind = "", "unknown"
+    for line in mounts.splitlines():
+        _, point, fstype, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, fstype
+    return kind
+
+
+def open_writer(path: Path) -> Database:
+    """The one writing connection. WAL, full durability, foreign keys on. Raises WorkspaceError with what to do."""
+    kind = file_system_of(path.parent)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise WorkspaceError(
+            f"{path.parent}: the workspace is on a network file system ({kind}), where SQLite can lose data; "
+            "set `workspace` in config.toml to a folder on a local disk"
+        )
+    sqlite_utils = import_sqlite_utils()
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.Error as e:
+        raise WorkspaceError(f"{path}: the database cannot be opened ({e}); move it aside to start afresh") from e
+    if verdict != "ok":
+        connection.close()
+        raise WorkspaceError(f"{path}: the database is damaged ({verdict}); restore a backup or move it aside")
+    return sqlite_utils.Database(connection, strict=True)  # type: ignore[no-any-return]
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A read-only connection that never blocks the daemon: short autocommit SELECTs only. Raises WorkspaceError."""
+    if not path.is_file():
+        raise WorkspaceError(f"{path}: no database here yet; start the daemon with `alscope run`")
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
+        connection.row_factory = sqlite3.Row
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.Error as e:
+        raise WorkspaceError(f"{path}: the database cannot be read ({e})") from e
+    return connection
+
+
+@contextmanager
+def transaction(db: Database) -> Iterator[None]:
+    """One durable change of state: takes the write lock at once, so that read-then-write cannot fail half way.
+
+    Inside another transaction it is a savepoint of that one.
+    """
+    connection = db.conn
+    if connection.in_transaction:
+        with db.atomic():
+            yield
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    try:
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,211 @@
+"""Jobs in SQL: wanted once, claimed once, every transition logged with it in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from alcore.run import key_of
+from daemon.machine import JOB_TRANSITIONS, check_transition
+from daemon.store.connection import transaction
+from daemon.store.rows import JobRow, Wanted, inputs_from_json, inputs_to_json
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+_COLUMNS = "id, key, stage, subject, volume_id, state, priority, inputs, params, attempts, fence, result"
+
+
+def _row(r: Mapping[str, Any]) -> JobRow:
+    return JobRow(
+        id=r["id"],
+        key=r["key"],
+        stage=r["stage"],
+        subject=r["subject"],
+        volume_id=r["volume_id"],
+        state=r["state"],
+        priority=r["priority"],
+        inputs=inputs_from_json(json.loads(r["inputs"])),
+        params=json.loads(r["params"]),
+        attempts=r["attempts"],
+        fence=r["fence"],
+        result=json.loads(r["result"]) if r["result"] else {},
+    )
+
+
+class Jobs:
+    """The job table. States change through `_move` alone."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def want(self, wanted: Wanted, now: float) -> int | None:
+        """Insert the job unless its recipe is known already; returns the new id, or None."""
+        key = key_of(wanted.stage, wanted.inputs, wanted.params)
+        with transaction(self._db):
+            if any(self._db.query("SELECT 1 FROM job WHERE key = ?", [key])):
+                return None
+            row = {
+                "key": key,
+                "stage": wanted.stage,
+                "spec": wanted.spec,
+                "volume_id": wanted.volume_id,
+                "subject": wanted.subject,
+                "state": "ready",
+                "priority": wanted.priority,
+                "inputs": json.dumps(inputs_to_json(wanted.inputs)),
+                "params": json.dumps(dict(wanted.params)),
+                "created_at": now,
+            }
+            job_id = int(self._db.table("job").insert(row).last_pk)
+            self._log(job_id, now, "", "ready", "wanted")
+            return job_id
+
+    def get(self, job_id: int) -> JobRow | None:
+        """One job, or None."""
+        return next((_row(r) for r in self._db.query(f"SELECT {_COLUMNS} FROM job WHERE id = ?", [job_id])), None)
+
+    def by_key(self, key: str) -> JobRow | None:
+        """The job of one recipe, or None."""
+        return next((_row(r) for r in self._db.query(f"SELECT {_COLUMNS} FROM job WHERE key = ?", [key])), None)
+
+    def by_subject(self, stage: str, subject: str) -> list[JobRow]:
+        """All jobs of one stage for one subject, oldest first."""
+        sql = f"SELECT {_COLUMNS} FROM job WHERE stage = ? AND subject = ? ORDER BY id"
+        return [_row(r) for r in self._db.query(sql, [stage, subject])]
+
+    def ready(self, stages: Sequence[str], limit: int) -> list[JobRow]:
+        """Jobs of these stages that may be claimed now, most urgent first."""
+        marks = ", ".join("?" * len(stages))
+        sql = (
+            f"SELECT {_COLUMNS} FROM job WHERE state = 'ready' AND stage IN ({marks}) ORDER BY priority DESC, id LIMIT ?"
+        )
+        return [_row(r) for r in self._db.query(sql, [*stages, limit])]
+
+    def outdated(self, stage: str, spec: str) -> list[JobRow]:
+        """Jobs of a stage that have not begun and were wanted under another spec than this one."""
+        sql = f"SELECT {_COLUMNS} FROM job WHERE stage = ? AND spec <> ? AND state IN ('waiting', 'ready')"
+        return [_row(r) for r in self._db.query(sql, [stage, spec])]
+
+    def running(self) -> list[JobRow]:
+        """Jobs that a worker holds."""
+        return [_row(r) for r in self._db.query(f"SELECT {_COLUMNS} FROM job WHERE state = 'running'")]
+
+    def active(self, stage: str) -> int:
+        """How many jobs of a stage are waiting, ready or running."""
+        sql = "SELECT COUNT(*) AS n FROM job WHERE stage = ? AND state IN ('waiting', 'ready', 'running')"
+        return int(next(self._db.query(sql, [stage]))["n"])
+
+    def active_with_spec(self, stage: str, spec: str) -> int:
+        """How many jobs of a stage and spec are waiting, ready or running."""
+        sql = (
+            "SELECT COUNT(*) AS n FROM job WHERE stage = ? AND spec = ? AND state IN ('waiting', 'ready', 'running')"
+        )
+        return int(next(self._db.query(sql, [stage, spec]))["n"])
+
+    def of_volume(self, stage: str, spec: str, volume_id: int) -> tuple[str, str]:
+        """(state, key) of the job of a stage and spec for one volume; ("", "") when there is none."""
+        sql = "SELECT state, key FROM job WHERE stage = ? AND spec = ? AND volume_id = ? ORDER BY id DESC LIMIT 1"
+        return next(((r["state"], r["key"]) for r in self._db.query(sql, [stage, spec, volume_id])), ("", ""))
+
+    def done_by_volume(self, stage: str, spec: str) -> dict[int, str]:
+        """Finished jobs of a stage and spec: volume id -> artifact key."""
+        sql = "SELECT volume_id, key FROM job WHERE stage = ? AND spec = ? AND state = 'done' ORDER BY volume_id"
+        return {r["volume_id"]: r["key"] for r in self._db.query(sql, [stage, spec])}
+
+    def due(self, now: float) -> int:
+        """Make every waiting job ready whose time has come; returns how many."""
+        with transaction(self._db):
+            ids = [r["id"] for r in self._db.query("SELECT id FROM job WHERE state = 'waiting' AND not_before <= ?", [now])]
+            for job_id in ids:
+                self._move(job_id, "ready", now, "due")
+        return len(ids)
+
+    def claim(self, job_id: int, lease: str, now: float) -> JobRow:
+        """Take a ready job for the worker that `lease` names; the fence grows with every claim."""
+        with transaction(self._db):
+            self._move(
+                job_id,
+                "running",
+                now,
+                lease,
+                lease=lease,
+                heartbeat=now,
+                started_at=now,
+                progress=0.0,
+                note="",
+                error="",
+                error_kind="",
+            )
+            self._db.execute("UPDATE job SET fence = fence + 1, attempts = attempts + 1 WHERE id = ?", [job_id])
+            job = self.get(job_id)
+            assert job is not None
+            return job
+
+    def heartbeat(self, job_id: int, fence: int, progress: float, note: str, now: float) -> None:
+        """Progress of a running job; a report of an earlier claim is ignored. Not worth an fsync of its own."""
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        try:
+            with transaction(self._db):
+                self._db.execute(
+                    "UPDATE job SET heartbeat = ?, progress = ?, note = ? WHERE id = ? AND fence = ? AND state = 'running'",
+                    [now, min(1.0, max(0.0, progress)), note, job_id, fence],
+                )
+        finally:
+            self._db.execute("PRAGMA synchronous=FULL")
+
+    def done(self, job_id: int, result: Mapping[str, Any], now: float, note: str = "") -> None:
+        """The artifact is published: the job is done."""
+        with transaction(self._db):
+            self._move(
+                job_id, "done", now, note, lease=None, progress=1.0, finished_at=now, result=json.dumps(dict(result))
+            )
+
+    def failed(self, job_id: int, error: str, kind: str, now: float) -> None:
+        """Trying again cannot help."""
+        with transaction(self._db):
+            self._move(job_id, "failed", now, error, lease=None, finished_at=now, error=error, error_kind=kind)
+
+    def postponed(self, job_id: int, not_before: float, why: str, kind: str, now: float, spend: bool) -> None:
+        """Back to waiting. spend: whether the attempt counts (a preemption or a full disk does not)."""
+        with transaction(self._db):
+            self._move(job_id, "waiting", now, why, lease=None, not_before=not_before, error=why, error_kind=kind)
+            if not spend:
+                self._db.execute("UPDATE job SET attempts = MAX(0, attempts - 1) WHERE id = ?", [job_id])
+
+    def cancel(self, job_id: int, why: str, now: float) -> None:
+        """Nobody wants this any more."""
+        with transaction(self._db):
+            self._move(job_id, "cancelled", now, why, lease=None, finished_at=now)
+
+    def retry(self, job_id: int, now: float) -> None:
+        """A person wants a failed or cancelled job tried again."""
+        with transaction(self._db):
+            self._move(job_id, "ready", now, "retried by hand", error="", error_kind="", finished_at=None, attempts=0)
+
+    def recover(self, now: float) -> int:
+        """At start, with the workspace lock held, every running row belongs to a daemon that is dead: take it back."""
+        with transaction(self._db):
+            dead = self.running()
+            for job in dead:
+                self._move(job.id, "waiting", now, "the daemon that ran it is gone", lease=None, not_before=now)
+                self._db.execute("UPDATE job SET attempts = MAX(0, attempts - 1) WHERE id = ?", [job.id])
+        return len(dead)
+
+    def story(self, job_id: int) -> list[str]:
+        """Every transition of a job in words, oldest first."""
+        rows = self._db.query("SELECT start, finish, note FROM job_event WHERE job_id = ? ORDER BY id", [job_id])
+        return [f"{r['start'] or 'new'} -> {r['finish']}" + (f" ({r['note']})" if r["note"] else "") for r in rows]
+
+    def _move(self, job_id: int, finish: str, now: float, note: str, **columns: Any) -> None:
+        start = next(self._db.query("SELECT state FROM job WHERE id = ?", [job_id]))["state"]
+        if (start, finish) not in JOB_TRANSITIONS:
+            check_transition(f"job {job_id}", JOB_TRANSITIONS, start, finish, self.story(job_id))
+        self._db.table("job").update(job_id, {"state": finish, **columns})
+        self._log(job_id, now, start, finish, note)
+
+    def _log(self, job_id: int, now: float, start: str, finish: str, note: str) -> None:
+        self._db.table("job_event").insert(
+            {"job_id": job_id, "at": now, "start": start, "finish": finish, "note": note[:500]}
+        )

@@ -1,0 +1,148 @@
+"""The schema, as migrations. Illegal rows are unstorable: states by CHECK, doubles by partial unique indexes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from daemon.machine import JOB_STATES, SUGGESTION_STATES
+from daemon.store.connection import import_sqlite_utils
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database, Migrations
+
+
+def _in(column: str, values: tuple[str, ...]) -> str:
+    return f"CHECK ({column} IN ({', '.join(repr(v) for v in values)}))"
+
+
+SOURCE_STATES = ("arriving", "settled", "ingested", "set_aside")
+MODEL_STATES = ("candidate", "promoted", "retired", "rejected", "baseline")
+ROUND_STATES = ("training", "judging", "done", "failed")
+
+FIRST = f"""
+CREATE TABLE daemon (
+  id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL, pid INTEGER, version TEXT, started_at REAL, seen_at REAL,
+  paused_until REAL, note TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE TABLE source (
+  id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, name TEXT NOT NULL, watch INTEGER NOT NULL,
+  state TEXT NOT NULL {_in("state", SOURCE_STATES)}, size INTEGER NOT NULL, fingerprint TEXT NOT NULL,
+  reason TEXT NOT NULL DEFAULT '', gone INTEGER NOT NULL DEFAULT 0 CHECK (gone IN (0, 1)),
+  volume_id INTEGER REFERENCES volume(id), first_seen REAL NOT NULL, changed_at REAL NOT NULL,
+  CHECK (state <> 'ingested' OR volume_id IS NOT NULL), CHECK (state <> 'set_aside' OR reason <> '')
+) STRICT;
+CREATE INDEX source_state ON source(state);
+CREATE INDEX source_volume ON source(volume_id);
+CREATE TABLE artifact (
+  key TEXT PRIMARY KEY, stage TEXT NOT NULL, bytes INTEGER NOT NULL, seconds REAL NOT NULL, created_at REAL NOT NULL
+) STRICT;
+CREATE TABLE volume (
+  id INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, name TEXT NOT NULL, export_name TEXT NOT NULL UNIQUE,
+  artifact TEXT NOT NULL REFERENCES artifact(key), info TEXT NOT NULL, read TEXT NOT NULL, notes TEXT NOT NULL,
+  created_at REAL NOT NULL
+) STRICT;
+CREATE TABLE patch (
+  id INTEGER PRIMARY KEY, volume_id INTEGER NOT NULL REFERENCES volume(id), row INTEGER NOT NULL,
+  z INTEGER NOT NULL, y INTEGER NOT NULL, x INTEGER NOT NULL,
+  dz INTEGER NOT NULL CHECK (dz > 0), dy INTEGER NOT NULL CHECK (dy > 0), dx INTEGER NOT NULL CHECK (dx > 0),
+  UNIQUE (volume_id, row), UNIQUE (volume_id, z, y, x, dz, dy, dx)
+) STRICT;
+CREATE TABLE job (
+  id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, stage TEXT NOT NULL, spec TEXT NOT NULL,
+  volume_id INTEGER REFERENCES volume(id), subject TEXT NOT NULL, state TEXT NOT NULL {_in("state", JOB_STATES)},
+  priority INTEGER NOT NULL, inputs TEXT NOT NULL, params TEXT NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0), fence INTEGER NOT NULL DEFAULT 0,
+  not_before REAL NOT NULL DEFAULT 0, lease TEXT, heartbeat REAL,
+  progress REAL NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 1), note TEXT NOT NULL DEFAULT '',
+  error TEXT NOT NULL DEFAULT '', error_kind TEXT NOT NULL DEFAULT '', result TEXT,
+  created_at REAL NOT NULL, started_at REAL, finished_at REAL,
+  CHECK ((state = 'running') = (lease IS NOT NULL)), CHECK (state <> 'done' OR result IS NOT NULL),
+  CHECK (state <> 'failed' OR error <> '')
+) STRICT;
+CREATE INDEX job_state ON job(state, priority DESC, id);
+CREATE INDEX job_subject ON job(stage, subject);
+CREATE INDEX job_volume ON job(stage, spec, volume_id);
+CREATE TABLE job_event (
+  id INTEGER PRIMARY KEY, job_id INTEGER NOT NULL REFERENCES job(id), at REAL NOT NULL,
+  start TEXT NOT NULL, finish TEXT NOT NULL, note TEXT NOT NULL
+) STRICT;
+CREATE INDEX job_event_job ON job_event(job_id);
+CREATE TABLE encoder (
+  id INTEGER PRIMARY KEY, artifact TEXT NOT NULL UNIQUE REFERENCES artifact(key),
+  state TEXT NOT NULL CHECK (state IN ('embedding', 'current', 'retired')),
+  n_patches INTEGER NOT NULL, result TEXT NOT NULL, created_at REAL NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX encoder_one_current ON encoder(state) WHERE state = 'current';
+CREATE TABLE suggestion (
+  id TEXT PRIMARY KEY, patch_id INTEGER NOT NULL REFERENCES patch(id), rank INTEGER NOT NULL, distance REAL,
+  reason TEXT NOT NULL, state TEXT NOT NULL {_in("state", SUGGESTION_STATES)}, note TEXT NOT NULL DEFAULT '',
+  package TEXT REFERENCES artifact(key), published INTEGER NOT NULL DEFAULT 0, claimed_by TEXT,
+  created_at REAL NOT NULL, changed_at REAL NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX suggestion_patch ON suggestion(patch_id);
+CREATE INDEX suggestion_state ON suggestion(state);
+CREATE TABLE received (
+  id INTEGER PRIMARY KEY, suggestion_id TEXT NOT NULL REFERENCES suggestion(id), file TEXT NOT NULL UNIQUE,
+  sha256 TEXT NOT NULL, confirm_empty INTEGER NOT NULL DEFAULT 0, author TEXT NOT NULL DEFAULT '',
+  inbox_path BLOB NOT NULL, filed INTEGER NOT NULL DEFAULT 0,
+  state TEXT NOT NULL CHECK (state IN ('checking', 'accepted', 'rejected')), reason TEXT NOT NULL DEFAULT '',
+  received_at REAL NOT NULL
+) STRICT;
+CREATE TABLE label (
+  id INTEGER PRIMARY KEY, patch_id INTEGER NOT NULL REFERENCES patch(id), artifact TEXT NOT NULL REFERENCES artifact(key),
+  received_id INTEGER NOT NULL REFERENCES received(id), origin TEXT NOT NULL CHECK (origin = 'human'),
+  role TEXT NOT NULL CHECK (role IN ('train', 'gate')), n_objects INTEGER NOT NULL, author TEXT NOT NULL,
+  warnings TEXT NOT NULL, superseded_by INTEGER REFERENCES label(id), accepted_at REAL NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX label_current ON label(patch_id) WHERE superseded_by IS NULL;
+CREATE TABLE model (
+  id INTEGER PRIMARY KEY, version TEXT NOT NULL UNIQUE, kind TEXT NOT NULL CHECK (kind IN ('pretrained', 'finetuned')),
+  state TEXT NOT NULL {_in("state", MODEL_STATES)}, artifact TEXT NOT NULL UNIQUE REFERENCES artifact(key),
+  parent TEXT REFERENCES model(version), n_labels INTEGER NOT NULL, labels_digest TEXT NOT NULL, scores TEXT,
+  verdict TEXT NOT NULL DEFAULT '', created_at REAL NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX model_one_promoted ON model(state) WHERE state = 'promoted';
+CREATE TABLE round (
+  number INTEGER PRIMARY KEY, state TEXT NOT NULL {_in("state", ROUND_STATES)}, labels_digest TEXT NOT NULL,
+  n_labels INTEGER NOT NULL, n_gate INTEGER NOT NULL, fraction REAL NOT NULL, model TEXT REFERENCES model(version),
+  promoted INTEGER, scores TEXT, baseline TEXT, verdict TEXT NOT NULL DEFAULT '', started_at REAL NOT NULL, finished_at REAL
+) STRICT;
+CREATE UNIQUE INDEX round_one_active ON round(state) WHERE state IN ('training', 'judging');
+CREATE TABLE round_label (
+  round INTEGER NOT NULL REFERENCES round(number), label_id INTEGER NOT NULL REFERENCES label(id),
+  role TEXT NOT NULL CHECK (role IN ('train', 'gate')), PRIMARY KEY (round, label_id)
+) STRICT;
+CREATE TABLE evaluation (
+  job_key TEXT PRIMARY KEY, model TEXT, labels_digest TEXT NOT NULL, scores TEXT NOT NULL, per_label TEXT NOT NULL,
+  created_at REAL NOT NULL
+) STRICT;
+CREATE TABLE prediction (
+  volume_id INTEGER NOT NULL REFERENCES volume(id), model TEXT NOT NULL REFERENCES model(version),
+  artifact TEXT NOT NULL REFERENCES artifact(key), published INTEGER NOT NULL DEFAULT 0, n_objects INTEGER NOT NULL,
+  created_at REAL NOT NULL, PRIMARY KEY (volume_id, model)
+) STRICT;
+CREATE TABLE problem (
+  kind TEXT NOT NULL, subject TEXT NOT NULL, message TEXT NOT NULL, first_seen REAL NOT NULL, last_seen REAL NOT NULL,
+  PRIMARY KEY (kind, subject)
+) STRICT;
+CREATE TABLE event (
+  id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, message TEXT NOT NULL
+) STRICT;
+CREATE TABLE command (
+  id TEXT PRIMARY KEY, verb TEXT NOT NULL, arguments TEXT NOT NULL, ok INTEGER NOT NULL, outcome TEXT NOT NULL, at REAL NOT NULL
+) STRICT;
+"""
+
+
+def migrations() -> Migrations:
+    """Every migration in order; each is applied once, together with the record of it."""
+    found: Migrations = import_sqlite_utils().Migrations("alscope")
+
+    @found(name="0001_first")
+    def first(db: Database) -> None:
+        # executescript would commit the migration's transaction, so the statements go one by one
+        for statement in FIRST.split(";\n"):
+            if statement.strip():
+                db.execute(statement)
+
+    return found

@@ -1,0 +1,40 @@
+"""The store: one writing connection, its schema brought up to date, and a room for each part of the state."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from daemon.store.annotation import Annotation
+from daemon.store.connection import DATABASE, open_writer, transaction
+from daemon.store.jobs import Jobs
+from daemon.store.learning import Learning
+from daemon.store.schema import migrations
+from daemon.store.state import State
+from daemon.store.volumes import Volumes
+
+
+class Store:
+    """Everything that can change. Only the daemon has one, and only one thread of it uses it."""
+
+    def __init__(self, workspace: Path) -> None:
+        self.path = workspace / DATABASE
+        self._db = open_writer(self.path)
+        migrations().apply(self._db)
+        self.volumes = Volumes(self._db)
+        self.jobs = Jobs(self._db)
+        self.annotation = Annotation(self._db)
+        self.learning = Learning(self._db)
+        self.state = State(self._db)
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Several changes as one."""
+        return transaction(self._db)
+
+    def checkpoint(self) -> None:
+        """Fold the write-ahead log back into the database file."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Let go of the database file."""
+        self._db.close()

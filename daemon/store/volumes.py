@@ -1,0 +1,218 @@
+"""Sources, volumes and patches in SQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from alcore.types import Box
+from daemon.store.connection import transaction
+from daemon.store.rows import PatchRow, SourceRow, VolumeRow
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+READABLE = """
+SELECT v.id, v.name, v.sha256, v.artifact, v.read, s.path,
+  (SELECT COUNT(*) FROM patch p WHERE p.volume_id = v.id) AS n_patches
+FROM volume v JOIN source s ON s.id =
+  (SELECT MIN(id) FROM source WHERE volume_id = v.id AND state = 'ingested' AND gone = 0)
+"""
+"""Volumes whose bytes can be read now, each with one path."""
+
+
+def volume_row(r: Mapping[str, Any]) -> VolumeRow:
+    """Parse a row of `READABLE`."""
+    return VolumeRow(
+        id=r["id"],
+        name=r["name"],
+        sha256=r["sha256"],
+        artifact=r["artifact"],
+        path=bytes(r["path"]),
+        read=json.loads(r["read"]),
+        n_patches=r["n_patches"],
+    )
+
+
+def display_name(path: bytes) -> str:
+    """A file's name for people: valid text whatever the bytes are, control characters shown escaped."""
+    text = os.path.basename(path).decode("utf-8", errors="backslashreplace")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+class Volumes:
+    """The source, volume and patch tables."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    # sources: files of the watched folders
+
+    def known(self) -> dict[bytes, tuple[str, bool]]:
+        """Every file that needs no more settling: path -> (fingerprint, gone)."""
+        sql = "SELECT path, fingerprint, gone FROM source WHERE state <> 'arriving'"
+        return {bytes(r["path"]): (r["fingerprint"], bool(r["gone"])) for r in self._db.query(sql)}
+
+    def arriving(self, path: bytes, watch: int, size: int, fingerprint: str, reason: str, now: float) -> None:
+        """A file was seen that is not yet known to be whole (new, or changed since it was ingested)."""
+        with transaction(self._db):
+            self._put(path, watch, size, fingerprint, "arriving", reason, now)
+
+    def settled(self, path: bytes, watch: int, size: int, fingerprint: str, now: float) -> None:
+        """A file has stopped changing: it may be read."""
+        with transaction(self._db):
+            self._put(path, watch, size, fingerprint, "settled", "", now)
+
+    def _put(self, path: bytes, watch: int, size: int, fingerprint: str, state: str, reason: str, now: float) -> None:
+        self._db.execute(
+            "INSERT INTO source (path, name, watch, state, size, fingerprint, reason, first_seen, changed_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET state = excluded.state,"
+            " size = excluded.size, fingerprint = excluded.fingerprint, reason = excluded.reason,"
+            " changed_at = CASE WHEN fingerprint = excluded.fingerprint THEN changed_at ELSE excluded.changed_at END,"
+            " watch = excluded.watch, gone = 0",
+            [path, display_name(path), watch, state, size, fingerprint, reason, now, now],
+        )
+
+    def set_gone(self, path: bytes, gone: bool) -> None:
+        """The file is no longer, or again, where it was. What was learned from it stays."""
+        with transaction(self._db):
+            self._db.execute("UPDATE source SET gone = ? WHERE path = ?", [int(gone), path])
+            # a file that vanished before it was whole was a temporary one
+            self._db.execute("DELETE FROM source WHERE path = ? AND gone = 1 AND state = 'arriving'", [path])
+
+    def set_aside(self, source_id: int, fingerprint: str, reason: str, now: float) -> None:
+        """The file cannot be used, as it is now, for this reason."""
+        with transaction(self._db):
+            self._db.execute(
+                "UPDATE source SET state = 'set_aside', reason = ?, changed_at = ? WHERE id = ? AND fingerprint = ?",
+                [reason, now, source_id, fingerprint],
+            )
+
+    def arrive_again(self, source_id: int) -> bytes | None:
+        """The file changed while it was read: forget what was known of it. Returns its path."""
+        with transaction(self._db):
+            self._db.execute("UPDATE source SET state = 'arriving', fingerprint = '' WHERE id = ?", [source_id])
+        return next((bytes(r["path"]) for r in self._db.query("SELECT path FROM source WHERE id = ?", [source_id])), None)
+
+    def sources_to_read(self) -> list[SourceRow]:
+        """Settled files that are there."""
+        sql = "SELECT id, path, watch, fingerprint FROM source WHERE state = 'settled' AND gone = 0 ORDER BY id LIMIT 256"
+        return [SourceRow(r["id"], bytes(r["path"]), r["watch"], r["fingerprint"]) for r in self._db.query(sql)]
+
+    def n_arriving(self) -> int:
+        """Files that are still growing, or whole and not yet read."""
+        sql = "SELECT COUNT(*) AS n FROM source WHERE state IN ('arriving', 'settled') AND gone = 0"
+        return int(next(self._db.query(sql))["n"])
+
+    # volumes and their patches
+
+    def ingest(
+        self, source_id: int, fingerprint: str, artifact: str, result: Mapping[str, Any], read: Mapping[str, Any], now: float
+    ) -> int | None:
+        """A source became a volume: a new one with its patches, or a known one under another name.
+
+        Returns the id of a new volume, or None. A source that changed meanwhile keeps its newer state.
+        """
+        info = result["info"]
+        with transaction(self._db):
+            found = next(self._db.query("SELECT name, fingerprint FROM source WHERE id = ?", [source_id]))
+            known = next((r["id"] for r in self._db.query("SELECT id FROM volume WHERE sha256 = ?", [info["sha256"]])), None)
+            volume_id = known
+            if volume_id is None:
+                volume_id = self._new_volume(found["name"], artifact, result, read, now)
+            self._db.execute(
+                "UPDATE source SET state = 'ingested', reason = '', volume_id = ? WHERE id = ? AND fingerprint = ?",
+                [volume_id, source_id, fingerprint],
+            )
+        return volume_id if known is None else None
+
+    def _new_volume(
+        self, name: str, artifact: str, result: Mapping[str, Any], read: Mapping[str, Any], now: float
+    ) -> int:
+        info = result["info"]
+        volume_id = int(
+            self._db.table("volume")
+            .insert(
+                {
+                    "sha256": info["sha256"],
+                    "name": name,
+                    "export_name": self._export_name(name, info["sha256"]),
+                    "artifact": artifact,
+                    "info": json.dumps(info),
+                    "read": json.dumps(dict(read)),
+                    "notes": json.dumps(list(result.get("notes", []))),
+                    "created_at": now,
+                }
+            )
+            .last_pk
+        )
+        boxes = [Box.from_json(b) for b in result["patches"]]
+        self._db.conn.executemany(
+            "INSERT INTO patch (volume_id, row, z, y, x, dz, dy, dx) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(volume_id, row, *box.start, *box.shape) for row, box in enumerate(boxes)],
+        )
+        return volume_id
+
+    def _export_name(self, name: str, sha256: str) -> str:
+        """A file name without suffix that is safe everywhere and belongs to this volume alone."""
+        stem = re.sub(r"\.(ome\.)?tiff?$", "", name, flags=re.IGNORECASE)
+        safe = re.sub(r"[^\w.+=@ -]", "_", stem).strip(" .")[:100] or "volume"
+        taken = any(self._db.query("SELECT 1 FROM volume WHERE export_name = ? COLLATE NOCASE", [safe]))
+        return f"{safe}-{sha256[:8]}" if taken else safe
+
+    def without(self, stage: str, spec: str, limit: int = 256) -> list[VolumeRow]:
+        """Readable volumes for which no job of this stage and spec exists, oldest first."""
+        sql = READABLE + (
+            "WHERE NOT EXISTS (SELECT 1 FROM job j WHERE j.stage = ? AND j.spec = ? AND j.volume_id = v.id)"
+            " ORDER BY v.id LIMIT ?"
+        )
+        return [volume_row(r) for r in self._db.query(sql, [stage, spec, limit])]
+
+    def readable(self) -> list[VolumeRow]:
+        """Every volume whose bytes can be read now, oldest first."""
+        return [volume_row(r) for r in self._db.query(READABLE + "ORDER BY v.id")]
+
+    def get(self, volume_id: int) -> VolumeRow | None:
+        """One volume if it can be read now."""
+        return next((volume_row(r) for r in self._db.query(READABLE + "WHERE v.id = ?", [volume_id])), None)
+
+    def export_name(self, volume_id: int) -> str:
+        """Stem of the files that people get for this volume."""
+        return str(next(self._db.query("SELECT export_name FROM volume WHERE id = ?", [volume_id]))["export_name"])
+
+    def name(self, volume_id: int) -> str:
+        """The volume's name for people."""
+        return str(next(self._db.query("SELECT name FROM volume WHERE id = ?", [volume_id]))["name"])
+
+    def n_patches(self) -> int:
+        """Patches in the pool."""
+        return int(next(self._db.query("SELECT COUNT(*) AS n FROM patch"))["n"])
+
+    def pool_voxels(self) -> int:
+        """Voxels in the pool."""
+        return int(next(self._db.query("SELECT COALESCE(SUM(dz * dy * dx), 0) AS n FROM patch"))["n"])
+
+    def n_patches_of(self, volume_ids: Collection[int]) -> int:
+        """Patches in these volumes."""
+        marks = ", ".join("?" * len(volume_ids))
+        sql = f"SELECT COUNT(*) AS n FROM patch WHERE volume_id IN ({marks})"
+        return int(next(self._db.query(sql, list(volume_ids)))["n"])
+
+    def patches(self, volume_id: int) -> list[PatchRow]:
+        """The patches of one volume in row order."""
+        sql = "SELECT * FROM patch WHERE volume_id = ? ORDER BY row"
+        return [patch_row(r) for r in self._db.query(sql, [volume_id])]
+
+    def artifact(self, volume_id: int) -> str:
+        """Key of the volume's own artifact."""
+        return str(next(self._db.query("SELECT artifact FROM volume WHERE id = ?", [volume_id]))["artifact"])
+
+
+def patch_row(r: Mapping[str, Any]) -> PatchRow:
+    """Parse a row of the patch table."""
+    return PatchRow(
+        id=r["id"], volume_id=r["volume_id"], row=r["row"], box=Box((r["z"], r["y"], r["x"]), (r["dz"], r["dy"], r["dx"]))
+    )

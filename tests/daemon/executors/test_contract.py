@@ -1,0 +1,168 @@
+"""One contract for every executor: each order ends in exactly one Finished, and nothing survives a shutdown."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import tifffile
+
+from alcore.artifact import ArtifactStore
+from alcore.run import key_of
+from alcore.stage import Input
+from daemon.executors.inline import InlineExecutor
+from daemon.executors.port import Finished, Order, Places, Progress
+from daemon.executors.process import Lane, ProcessExecutor
+
+PARAMS = {"read": {}, "voxel_um": None, "patch": {"shape_px": [4, 32, 32]}, "fingerprint": None, "limit_gb": 100.0}
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return Places(tmp_path / "artifacts", tmp_path / "cache", tmp_path / "jobs")
+
+
+@pytest.fixture(params=["inline", "process", "process-isolated"])
+def executor(request, places):
+    reports: queue.SimpleQueue = queue.SimpleQueue()
+    if request.param == "inline":
+        made = InlineExecutor(places, reports)
+    else:
+        made = ProcessExecutor(places, reports, [Lane(request.param.endswith("isolated"), 1)], nice=0)
+    made.isolated = request.param == "process-isolated"
+    made.reports = reports
+    yield made
+    made.shutdown(0.0)
+
+
+def order(executor, path: Path, job_id: int = 1, hang_s: float = 60.0) -> Order:
+    inputs = {"source": [Input(path, f"file:{path.name}")]}
+    return Order(job_id, 1, key_of("volume", inputs, PARAMS), "volume", inputs, PARAMS, "cpu", 1, executor.isolated, hang_s)
+
+
+def finish(executor, timeout: float = 60.0) -> Finished:
+    until = time.monotonic() + timeout
+    while True:
+        report = executor.reports.get(timeout=max(0.0, until - time.monotonic()))
+        if isinstance(report, Finished):
+            return report
+        assert isinstance(report, Progress)
+
+
+def volume(path: Path, seed: int = 0) -> Path:
+    tifffile.imwrite(path, np.random.default_rng(seed).integers(0, 255, (8, 64, 64), np.uint8))
+    return path
+
+
+def sparse(path: Path, planes: int = 4000) -> Path:
+    """A large volume that takes a while to read and no disk: 1 MB planes, all but the first a hole."""
+    tifffile.imwrite(path, shape=(planes, 1024, 1024), dtype=np.uint8, bigtiff=True)
+    with open(path, "r+b") as f:
+        f.seek(-1, os.SEEK_END)
+        f.write(b"\x07")
+    return path
+
+
+def test_ok_makes_the_artifact(executor, places, tmp_path):
+    o = order(executor, volume(tmp_path / "a.tif"))
+    executor.start(o)
+    assert finish(executor) == Finished(1, 1, "done")
+    assert ArtifactStore(places.artifacts).has(o.key)
+    assert (places.job(1) / "order.json").is_file()
+
+
+def test_a_bad_file_is_a_permanent_failure_with_one_line(executor, tmp_path):
+    path = volume(tmp_path / "half.tif")
+    path.write_bytes(path.read_bytes()[:9000])
+    executor.start(order(executor, path))
+    end = finish(executor)
+    assert (end.outcome, end.kind) == ("failed", "unreadable")
+    assert "half.tif" in end.error
+    assert "\n" not in end.error
+
+
+def test_the_executor_serves_again_after_a_failure(executor, tmp_path):
+    executor.start(order(executor, tmp_path / "missing.tif"))
+    end = finish(executor)
+    assert end.outcome == "failed"
+    wait_free(executor)
+    executor.start(order(executor, volume(tmp_path / "b.tif"), job_id=2))
+    assert finish(executor) == Finished(2, 1, "done")
+
+
+def wait_free(executor) -> None:
+    until = time.monotonic() + 5
+    while not executor.free(executor.isolated):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def needs_processes(executor) -> None:
+    if isinstance(executor, InlineExecutor):
+        pytest.skip("runs in the calling process: there is nothing to kill")
+
+
+def running_worker(timeout: float = 20.0) -> psutil.Process:
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        for child in psutil.Process().children():
+            if "daemon.executors.worker" in " ".join(child.cmdline()):
+                return child
+        time.sleep(0.02)
+    raise AssertionError("no worker came up")
+
+
+def wait_for_progress(executor, timeout: float = 60.0) -> None:
+    report = executor.reports.get(timeout=timeout)
+    assert isinstance(report, Progress), report
+
+
+def test_kill_9_of_the_worker_loses_one_attempt_and_nothing_else(executor, places, tmp_path):
+    needs_processes(executor)
+    o = order(executor, sparse(tmp_path / "large.tif"))
+    executor.start(o)
+    wait_for_progress(executor)
+    os.kill(running_worker().pid, signal.SIGKILL)
+    end = finish(executor)
+    assert (end.outcome, end.kind) == ("lost", "transient")
+    assert "signal 9" in end.error
+    assert not ArtifactStore(places.artifacts).has(o.key)
+    wait_free(executor)
+    executor.start(order(executor, volume(tmp_path / "b.tif"), job_id=2))
+    assert finish(executor).outcome == "done"
+
+
+def test_kill_ends_the_job_at_once(executor, tmp_path):
+    needs_processes(executor)
+    executor.start(order(executor, sparse(tmp_path / "large.tif")))
+    wait_for_progress(executor)
+    began = time.monotonic()
+    executor.kill(1)
+    assert finish(executor).outcome == "lost"
+    assert time.monotonic() - began < 5
+
+
+def test_silence_is_a_hang_and_ends_the_worker(executor, tmp_path):
+    needs_processes(executor)
+    executor.start(order(executor, sparse(tmp_path / "large.tif"), hang_s=0.05))
+    end = finish(executor)
+    assert end.outcome == "lost"
+    assert "no sign of life" in end.error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_shutdown_leaves_no_process(executor, tmp_path):
+    needs_processes(executor)
+    executor.start(order(executor, sparse(tmp_path / "large.tif")))
+    worker = running_worker()
+    began = time.monotonic()
+    executor.shutdown(0.5)
+    assert time.monotonic() - began < 5
+    assert not psutil.pid_exists(worker.pid)
