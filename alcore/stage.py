@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -65,7 +65,8 @@ class Stage:
     """A kind of work. Everything here is plain data, so that the daemon can import it without any science.
 
     run writes files into the directory it is given and returns a small JSON-able result for the manifest.
-    isolated: always in a process of its own (long, or known to hang or leak); otherwise a warm worker may be used.
+    long: belongs into the lane of long jobs, beside which small ones go on. isolated: its process is not used again
+    afterwards (it leaks); otherwise a warm worker may serve many jobs.
     preemptible: stops at a checkpoint when asked, and continues from `Context.scratch`.
     max_attempts counts transient failures; permanent ones are never retried. hang_s: no progress for so long is a hang.
     """
@@ -73,7 +74,7 @@ class Stage:
     name: str
     version: int
     run: RunFunction
-    resources: Mapping[str, float] = field(default_factory=lambda: {"cpu": 1.0})
+    long: bool = False
     isolated: bool = False
     preemptible: bool = False
     max_attempts: int = 3

@@ -32,8 +32,8 @@ from daemon.workspace import Workspace
 log = logging.getLogger("alscope.engine")
 
 LABEL_SUFFIXES = (".tif", ".tiff")
-ISOLATED = tuple(name for name in STAGES if stage(name).isolated)
-WARM = tuple(name for name in STAGES if not stage(name).isolated)
+LONG = tuple(name for name in STAGES if stage(name).long)
+SMALL = tuple(name for name in STAGES if not stage(name).long)
 PREEMPTIBLE = {name: stage(name).preemptible for name in STAGES}
 
 
@@ -172,14 +172,14 @@ class Engine:
         """Claim what is ready for the workers that are free."""
         if self._held_back(now):
             return
-        for isolated, stages in ((False, WARM), (True, ISOLATED)):
+        for long, stages in ((False, SMALL), (True, LONG)):
             for job in self.store.jobs.ready(stages, limit=64):
                 if self.workspace.artifacts.has(job.key):
                     self._done(job, now, "made before")
-                elif self.executor.free(isolated):
-                    self._start(job, isolated, now)
+                elif self.executor.free(long):
+                    self._start(job, long, now)
                 else:
-                    if isolated:
+                    if long:
                         self._make_room(job)
                     break
 
@@ -202,7 +202,7 @@ class Engine:
             self.store.state.event("disk", "there is room on the disk again", now)
         return until is not None
 
-    def _start(self, job: JobRow, isolated: bool, now: float) -> None:
+    def _start(self, job: JobRow, long: bool, now: float) -> None:
         inputs = self._located(job)
         if inputs is None:
             self.store.jobs.postponed(self._claim(job, now).id, now + 60, "its volume cannot be read now", "source_missing", now, False)
@@ -219,8 +219,9 @@ class Engine:
                 inputs=inputs,
                 params=claimed.params,
                 device=self.device,
-                threads=self.threads if isolated else 1,
-                isolated=isolated,
+                threads=self.threads if long else 1,
+                long=long,
+                isolated=what.isolated,
                 hang_s=what.hang_s,
             )
         )
@@ -240,7 +241,7 @@ class Engine:
 
     def _make_room(self, job: JobRow) -> None:
         """Training stops at a checkpoint when something more urgent waits; it continues afterwards."""
-        running = [(j.id, j.priority, j.stage) for j in self.store.jobs.running() if j.stage in ISOLATED]
+        running = [(j.id, j.priority, j.stage) for j in self.store.jobs.running() if j.stage in LONG]
         victim = to_preempt(running, job.priority, PREEMPTIBLE)
         if victim is not None and victim not in self.asked_to_stop:
             self.asked_to_stop.add(victim)

@@ -16,9 +16,6 @@ from daemon.workspace import Workspace
 
 log = logging.getLogger("alscope.files")
 
-PACKAGE_FILES = ("image.tif", "pseudo_label.tif", "preview.png", "suggestion.json")
-
-
 class Files:
     """Level-triggered: `reconcile` may be called at any time, any number of times, after any crash."""
 
@@ -51,13 +48,14 @@ class Files:
     def _withdraw_packages(self) -> int:
         """An answered suggestion leaves the queue; files that people put there themselves stay."""
         gone = self._store.annotation.to_withdraw()
-        for suggestion_id in gone:
-            folder = self._workspace.queue / suggestion_id
-            for name in PACKAGE_FILES:
-                (folder / name).unlink(missing_ok=True)
+        for suggestion in gone:
+            assert suggestion.package is not None
+            folder = self._workspace.queue / suggestion.id
+            for path in self._workspace.artifacts.path(suggestion.package).iterdir():
+                (folder / path.name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 folder.rmdir()
-            self._store.annotation.set_published(suggestion_id, False)
+            self._store.annotation.set_published(suggestion.id, False)
         return len(gone)
 
     def _publish_predictions(self) -> int:

@@ -277,9 +277,10 @@ class Planner:
 
     def predict_spec(self, model: ModelRow) -> str:
         """Name of segmenting with one model."""
-        return self.spec("predict", model.artifact, self._predict_params())
+        return self.spec("predict", model.artifact, self.predict_params())
 
-    def _predict_params(self) -> dict[str, Any]:
+    def predict_params(self) -> dict[str, Any]:
+        """How predictions become instances, as config.toml says."""
         prediction = self.settings.prediction
         return {"min_voxels": prediction.min_object_voxels, "min_um3": prediction.min_object_um3}
 
@@ -293,7 +294,7 @@ class Planner:
                 "volume": [self._artifact(volume.artifact)],
                 "source": [self._source(volume)],
             },
-            params={"read": dict(volume.read), "version": model.version} | self._predict_params(),
+            params={"read": dict(volume.read), "version": model.version} | self.predict_params(),
             priority=PRIORITY["predict"],
             spec=self.predict_spec(model),
             volume_id=volume.id,

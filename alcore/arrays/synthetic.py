@@ -19,6 +19,8 @@ RADIUS_UM = (0.08, 0.15)
 """Radius of a mitochondrion, smallest and largest."""
 CELL_UM = 0.7
 """Mean distance between the centres of neighbouring cell processes."""
+GAP = np.ones((3, 7, 7), bool)
+"""Neighbourhood kept free of other bodies: one voxel along z, three along y and x."""
 GRID_STEP = 2
 """Cells are computed on every second voxel of y and x, then interpolated."""
 
@@ -38,7 +40,7 @@ def em_volume(
     blur and shot noise. Made for coarse z (4-6 times y and x, as in serial-section EM), but any voxel size works.
 
     fraction: share of target voxels aimed at. touching: share of targets that are in direct contact with a sister (cut
-    in two, a dark membrane between); all others keep at least one voxel of background around them, so that connected
+    in two, a dark membrane between); all others keep some background around them (`GAP`), so that connected
     components of the truth are nearly its instances.
     """
     spacing = np.array(voxel_um) / min(voxel_um)
@@ -75,7 +77,7 @@ def em_volume(
                 membrane = np.exp(-(((body.along - 0.5) * body.length / 1.6) ** 2)) * body.mask
                 image[body.window] -= (0.2 * membrane).astype(np.float32)
         filled += int(body.mask.sum())
-        occupied[body.window] |= ndimage.binary_dilation(body.mask, np.ones((3, 3, 3)), mask=None)
+        occupied[body.window] |= ndimage.binary_dilation(body.mask, GAP)
     target = labels > 0
     for _ in range(int(0.6 * n) + 1):
         body = scene.body(
@@ -147,7 +149,7 @@ class _Scene:
         where = where[((where >= 0) & (where < self.shape)).all(axis=1)]
         if len(where) < 2 or self._refused(where, blocked):
             return None
-        reach = spine.radii.max() * (1 + 2 * wobble)
+        reach = spine.radii.max() / (1 - 2 * wobble) + self.spacing * np.floor_divide(GAP.shape, 2)  # room for the gap
         first = np.floor((spine.points.min(axis=0) - reach) / self.spacing).astype(int)
         last = np.ceil((spine.points.max(axis=0) + reach) / self.spacing).astype(int) + 1
         first, last = np.clip(first, 0, self.shape), np.clip(last, 0, self.shape)
@@ -162,7 +164,7 @@ class _Scene:
             closer = distance < nearest
             nearest[closer] = distance[closer]
             along[closer] = i / (len(spine.points) - 1)
-        depth = np.sqrt(nearest) * (1 + wobble * _smooth(box, _lengths(self.spacing, 9.0), rng))
+        depth = np.sqrt(nearest) * (1 + wobble * np.clip(_smooth(box, _lengths(self.spacing, 9.0), rng), -2, 2))
         whole = depth < 1
         home = np.bincount(self.cells.id[window][whole].ravel(), minlength=1).argmax() if whole.any() else 0
         inside = whole & (self.cells.id[window] == home) & (self.cells.wall[window] > 3.0) & ~blocked[window]

@@ -1,1 +1,1 @@
-"""nnU-Net driven in process: plan, preprocess, pre-train, fine-tune and predict, without pools and without its console."""
+"""nnU-Net driven in process: plan, preprocess, train and predict, without pools and without console output."""

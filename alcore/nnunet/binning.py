@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+Instances = npt.NDArray[np.integer[Any]]
 Factors = tuple[int, int, int]
 """Acquisition voxels per network voxel along (z, y, x)."""
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 TARGET_THICKNESS_PX = 7.0
 """A typical object stays at least this many binned voxels thick: enough for its shape at IoU 0.5 and well above."""
@@ -63,7 +67,7 @@ def binned_shape(shape: Sequence[int], factors: Factors) -> tuple[int, int, int]
     return (z, y, x)
 
 
-def _whole_bins(array: npt.NDArray[np.generic], factors: Factors) -> npt.NDArray[np.generic]:
+def _whole_bins(array: npt.NDArray[Scalar], factors: Factors) -> npt.NDArray[Scalar]:
     lead = array.ndim - 3
     pad = [(0, 0)] * lead + [(0, -n % f) for n, f in zip(array.shape[lead:], factors, strict=True)]
     return np.pad(array, pad, mode="edge") if any(p for _, p in pad) else array
@@ -80,8 +84,8 @@ def bin_image(image: npt.NDArray[np.float32], factors: Factors) -> npt.NDArray[n
     return mean
 
 
-def bin_instances(instances: npt.NDArray[np.generic], factors: Factors) -> npt.NDArray[np.uint32]:
-    """Instances (Z, Y, X) on the binned grid: background where less than half of a bin is foreground, else its largest id."""
+def bin_instances(instances: Instances, factors: Factors) -> npt.NDArray[np.uint32]:
+    """Instances (Z, Y, X) on the binned grid: background, or its largest id where half of a bin is foreground."""
     if factors == (1, 1, 1):
         return instances.astype(np.uint32)
     whole = _whole_bins(instances, factors)
@@ -93,7 +97,7 @@ def bin_instances(instances: npt.NDArray[np.generic], factors: Factors) -> npt.N
     return ids
 
 
-def separated_foreground(instances: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+def separated_foreground(instances: Instances) -> npt.NDArray[np.uint8]:
     """Semantic target (Z, Y, X) uint8 of instances: foreground 1, with a background gap where two instances touch.
 
     The gap is in the plane only (planes are far apart); it is what lets connected components tell neighbours apart.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.generic]]
+Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.integer[Any]]]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class Design:
     """Everything about a model but its weights: how images become network input and back.
 
     plan: the name it was asked for by. configuration: nnU-Net's ("3d_fullres" or "2d"). binning: acquisition voxels
-    per network voxel (z, y, x).
+    per network voxel (z, y, x). min_voxels: smaller components are no objects.
     """
 
     plan: str
@@ -27,6 +27,7 @@ class Design:
     plans: Mapping[str, Any]
     dataset: Mapping[str, Any]
     fingerprint: Mapping[str, Any]
+    min_voxels: int = 0
 
     @property
     def n_channels(self) -> int:
@@ -82,6 +83,7 @@ def load_design(folder: Path) -> Design:
             binning=(int(z), int(y), int(x)),
             plans=json.loads((folder / "plans.json").read_text()),
             dataset=json.loads((folder / "dataset.json").read_text()),
+            min_voxels=int(about["min_voxels"]),
             fingerprint=json.loads((folder / "dataset_fingerprint.json").read_text()),
         )
     except (OSError, ValueError, KeyError) as e:

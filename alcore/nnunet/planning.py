@@ -18,6 +18,7 @@ from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_en
 from alcore.errors import PermanentError
 from alcore.nnunet.binning import Factors, bin_image, bin_instances, choose, object_thickness_px
 from alcore.nnunet.case import Case
+from alcore.nnunet.plan import PlanRequest
 
 DATASET = "Dataset001_alscope"
 PLANS = "plans"
@@ -27,11 +28,11 @@ MAX_CASES_LOOKED_AT = 64
 """Cases (evenly spread) that the typical object thickness is measured on."""
 
 
-class TinyPlanner(ExperimentPlanner):  # type: ignore[misc]
+class TinyPlanner(ExperimentPlanner):
     """nnU-Net's planner with a network and a patch that one CPU core trains in minutes: 8 features, one convolution."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name, gpu_memory_target_in_gb=0.15, plans_name=PLANS, suppress_transpose=True)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.UNet_base_num_features = 16
         self.UNet_max_features_3d = 128
         self.UNet_max_features_2d = 128
@@ -41,11 +42,12 @@ class TinyPlanner(ExperimentPlanner):  # type: ignore[misc]
 
 
 PLANNERS: Mapping[str, tuple[type[ExperimentPlanner], float]] = {
+    "tiny": (TinyPlanner, 0.15),
     "default": (ExperimentPlanner, 8.0),
     "resenc_m": (nnUNetPlannerResEncM, 8.0),
     "resenc_l": (nnUNetPlannerResEncL, 24.0),
 }
-"""Plans for a GPU: nnU-Net's planner and the memory it aims at (GB)."""
+"""By plan name (see `plan.PLAN_NAMES`): the planner and the memory it aims at, in GB."""
 
 
 def dataset_json(n_channels: int, n_cases: int) -> dict[str, Any]:
@@ -60,13 +62,13 @@ def dataset_json(n_channels: int, n_cases: int) -> dict[str, Any]:
     }
 
 
-def choose_binning(plan: str, cases: Sequence[Case]) -> Factors:
-    """Binning of the cases before nnU-Net sees them: by rule for the tiny plan, none for the others.
+def choose_binning(request: PlanRequest, cases: Sequence[Case]) -> Factors:
+    """Binning of the cases before nnU-Net sees them: what was asked for, else by rule for the tiny plan.
 
     Raises PermanentError when no case holds an object.
     """
-    if plan != "tiny":
-        return (1, 1, 1)
+    if request.binning is not None or request.name != "tiny":
+        return request.binning or (1, 1, 1)
     step = -(-len(cases) // MAX_CASES_LOOKED_AT)
     widths: list[int] = []
 
@@ -126,11 +128,10 @@ def fingerprint(cases: Sequence[Case], binning: Factors) -> dict[str, Any]:
     }
 
 
-def make_plan(plan: str, found: Mapping[str, Any], dataset: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The plans and the configuration to use ("3d_fullres", or "2d" for single planes), from fingerprint and dataset.json.
+def make_plan(request: PlanRequest, found: Mapping[str, Any], dataset: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Plans, and the configuration to use ("3d_fullres", or "2d" for single planes), from a fingerprint.
 
-    plan: "tiny" or a name in `PLANNERS`. Runs inside `nnunet_process`, whose folders it writes to.
-    Raises PermanentError for a plan that does not exist.
+    Runs inside `nnunet_process`, whose folders it writes to.
     """
     from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 
@@ -141,15 +142,10 @@ def make_plan(plan: str, found: Mapping[str, Any], dataset: Mapping[str, Any]) -
     (raw / "dataset.json").write_text(json.dumps({**dataset, "dataset": placeholder}))
     (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(found))
     (preprocessed / f"{PLANS}.json").unlink(missing_ok=True)
-    if plan == "tiny":
-        planner = TinyPlanner(DATASET)
-    elif plan in PLANNERS:
-        kind, memory_gb = PLANNERS[plan]
-        planner = kind(DATASET, gpu_memory_target_in_gb=memory_gb, plans_name=PLANS, suppress_transpose=True)
-    else:
-        raise PermanentError(f"plan {plan!r} does not exist; known plans: tiny, {', '.join(PLANNERS)}")
+    kind, memory_gb = PLANNERS[request.name]
+    planner = kind(
+        DATASET, gpu_memory_target_in_gb=request.memory_gb or memory_gb, plans_name=PLANS, suppress_transpose=True
+    )
     planner.plan_experiment()
     plans: dict[str, Any] = json.loads((preprocessed / f"{PLANS}.json").read_text())
     return plans, "3d_fullres" if "3d_fullres" in plans["configurations"] else "2d"
-
-

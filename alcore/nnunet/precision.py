@@ -1,4 +1,4 @@
-"""Half-precision convolutions on processors that have them: about twice as fast, weights and loss stay float32. Imports torch."""
+"""Half-precision convolutions on processors that have them: about twice as fast. Imports torch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 
 
 def cpu_has_bfloat16() -> bool:
-    """True when this processor multiplies bfloat16 natively (AVX-512 BF16 or AMX); emulation would be slower than float32."""
+    """True when this processor multiplies bfloat16 natively (AVX-512 BF16 or AMX); emulated it would be slow."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def speed_up(network: torch.nn.Module, device: torch.device) -> None:
-    """Let `network` run its convolutions in bfloat16 on a CPU that can; input, output, weights and gradients stay float32."""
+    """Let `network` run in bfloat16 on a CPU that can; input, output, weights and their gradients stay float32."""
     if device.type != "cpu":
         return  # nnU-Net has its own autocast on a GPU
     torch.set_flush_denormal(True)
@@ -26,4 +26,4 @@ def speed_up(network: torch.nn.Module, device: torch.device) -> None:
             out = exact(x)
         return [o.float() for o in out] if isinstance(out, list | tuple) else out.float()
 
-    network.forward = forward  # type: ignore[method-assign]
+    network.forward = forward

@@ -75,7 +75,9 @@ class Predictor:
         network.load_state_dict(model.load_weights(folder))
         self._network = network.to(self.device).eval()
         precision.speed_up(self._network, self.device)
-        gaussian = compute_gaussian(self._tile, value_scaling_factor=10, dtype=torch.float32, device=torch.device("cpu"))
+        gaussian = compute_gaussian(
+            self._tile, value_scaling_factor=10, dtype=torch.float32, device=torch.device("cpu")
+        )
         self._importance: npt.NDArray[np.float32] = gaussian.numpy()
 
     def foreground(
@@ -188,15 +190,16 @@ class _Block:
         if missing > 0:
             empty = np.zeros((2, missing, *self._sums.shape[2:]), np.float32)
             self._sums = np.concatenate([self._sums, empty], axis=1)
-        into, part = [], []
+        into: list[slice] = []
+        part: list[slice] = []
         lows = (self._first, self.top, self.left)
         for s, size, low, n in zip(start, logits.shape, lows, self._sums.shape[1:], strict=True):
             a, b = max(s, low), min(s + size, low + n)
             into.append(slice(a - low, b - low))
             part.append(slice(a - s, b - s))
         weight = importance[tuple(part)]
-        self._sums[(0, *into)] += logits[tuple(part)] * weight
-        self._sums[(1, *into)] += weight
+        self._sums[0][tuple(into)] += logits[tuple(part)] * weight
+        self._sums[1][tuple(into)] += weight
 
     def take(self, stop: int) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         """(first plane, mean logits) of the planes below `stop`, which no later tile reaches."""

@@ -1,4 +1,4 @@
-"""nnU-Net's preprocessing, one case at a time in this process, into a cache that later rounds add to. Imports nnU-Net."""
+"""nnU-Net's preprocessing, case by case, into a cache that later rounds add to. Imports nnU-Net."""
 
 from __future__ import annotations
 

@@ -14,12 +14,17 @@ import torch
 def seeded(seed: int) -> Iterator[None]:
     """Seed Python's, numpy's and torch's generators: nnU-Net takes no generator as an argument."""
     before = (random.getstate(), np.random.get_state(), torch.get_rng_state())
-    random.seed(seed)
-    np.random.seed(seed % (1 << 32))
-    torch.manual_seed(seed)
+    reseed(seed)
     try:
         yield
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.set_rng_state(before[2])
+
+
+def reseed(seed: int) -> None:
+    """Start all three generators from `seed`."""
+    random.seed(seed)
+    np.random.seed(seed % (1 << 32))
+    torch.manual_seed(seed)

@@ -20,7 +20,7 @@ from alcore.nnunet.schedule import Schedule
 from alcore.stage import Context
 
 
-class Trainer(nnUNetTrainer):  # type: ignore[misc]
+class Trainer(nnUNetTrainer):
     """nnU-Net's network, loss, augmentation and data loading; our schedule, checkpoints, reports and stops.
 
     Trains on exactly the given case ids, ends without nnU-Net's final validation, draws no plots, prints nothing, and
@@ -28,13 +28,19 @@ class Trainer(nnUNetTrainer):  # type: ignore[misc]
     """
 
     def configure(
-        self, folder: Path, case_ids: Sequence[str], schedule: Schedule, ctx: Context, log: Path, span: tuple[float, float]
+        self,
+        folder: Path,
+        case_ids: Sequence[str],
+        schedule: Schedule,
+        ctx: Context,
+        log: Path,
+        span: tuple[float, float],
     ) -> None:
         """Say what to train on and how, before `initialize`. (nnU-Net inspects the constructor, so that stays its own.)
 
         folder: preprocessed cases. log: one JSON row per epoch. span: the part of the progress bar that training fills.
         """
-        self.my_init_kwargs = {}
+        self.my_init_kwargs: dict[str, Any] = {}
         self.preprocessed_dataset_folder = str(folder)
         self.case_ids = list(case_ids)
         self.schedule = schedule
@@ -100,7 +106,7 @@ class Trainer(nnUNetTrainer):  # type: ignore[misc]
         return out
 
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
-        """As nnU-Net, but an epoch whose validation crops hold no object repeats the last Dice instead of NaN for ever."""
+        """As nnU-Net, but an epoch whose crops hold no object repeats the last Dice instead of NaN for ever."""
         hits, misses = (
             np.sum([[o[k] for k in keys] for o in val_outputs]) for keys in (["tp_hard"], ["fp_hard", "fn_hard"])
         )
@@ -168,7 +174,7 @@ class Trainer(nnUNetTrainer):  # type: ignore[misc]
         self._saved_at = time.monotonic()
 
     def resume(self) -> int:
-        """Continue from the newest checkpoint that can be read; returns the epochs already done (0 = nothing usable)."""
+        """Continue from the newest checkpoint that can be read; returns the epochs already done."""
         state = self.checkpoints.load(self.device)
         if state is None or state["schedule"] != self.schedule.to_json():
             return 0

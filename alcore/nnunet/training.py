@@ -5,36 +5,64 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from alcore.nnunet import model
 from alcore.nnunet.case import Case
 from alcore.nnunet.environment import nnunet_process
+from alcore.nnunet.plan import PlanRequest
 from alcore.nnunet.schedule import Schedule
 from alcore.stage import Context
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What training crops are drawn from: cases, and for a `share` of them rehearsal cases (pseudo-labelled)."""
+
+    cases: Sequence[Case]
+    rehearsal: Sequence[Case] = ()
+    share: float = 0.0
+
+    @property
+    def all(self) -> list[Case]:
+        """Every case once."""
+        return [*self.cases, *self.rehearsal]
+
+    def drawn_ids(self) -> list[str]:
+        """Case ids for uniform drawing: repeated so often that the share comes out, to whole repetitions."""
+        ids, others = [c.id for c in self.cases], [c.id for c in self.rehearsal]
+        if not others or not self.share:
+            return ids
+        ratio = (1 - self.share) / self.share * len(others) / len(ids)
+        return ids * max(1, round(ratio)) + others * max(1, round(1 / ratio))
+
 
 PREPARED = 0.1
 """Share of the progress bar for planning and preprocessing."""
 
 
-def design(plan: str, cases: Sequence[Case], ctx: Context) -> model.Design:
-    """Fingerprint and plan from the cases. Raises PermanentError without any object or for an unknown plan."""
+def design(request: PlanRequest, cases: Sequence[Case], ctx: Context) -> model.Design:
+    """Fingerprint and plan from the cases. Raises PermanentError when no case holds an object."""
     with nnunet_process(ctx.scratch, ctx.device, ctx.threads, planning=True):
         from alcore.nnunet import planning
 
         ctx.progress(0.0, "reading the training patches")
-        binning = planning.choose_binning(plan, cases)
+        binning = planning.choose_binning(request, cases)
         found = planning.fingerprint(cases, binning)
         image, _ = cases[0].load()
         dataset = planning.dataset_json(len(image), len(cases))
-        plans, configuration = planning.make_plan(plan, found, dataset)
-        return model.Design(plan, configuration, binning, plans, dataset, found)
+        plans, configuration = planning.make_plan(request, found, dataset)
+        return model.Design(request.name, configuration, binning, plans, dataset, found)
 
 
 def train(
     designed: model.Design,
-    cases: Sequence[Case],
+    mixture: Mixture,
     schedule: Schedule,
     seed: int,
     start: Path | None,
@@ -42,7 +70,7 @@ def train(
     ctx: Context,
     about: dict[str, Any],
 ) -> dict[str, Any]:
-    """Train on all cases and write a model directory into `out`; returns loss, Dice, epochs and seconds.
+    """Train on the cases and write a model directory into `out`; returns loss, Dice, epochs and seconds.
 
     start: a model directory whose complete weights (segmentation heads too) training begins from; None = from scratch.
     Resumes from `ctx.scratch` after a stop or a kill. Two runs with one seed on a CPU give the same weights.
@@ -57,7 +85,7 @@ def train(
         from alcore.nnunet.trainer import Trainer
 
         folder, new = preprocessing.prepare(
-            cases,
+            mixture.all,
             designed.plans,
             designed.configuration,
             designed.binning,
@@ -71,19 +99,18 @@ def train(
             if schedule.batch is not None:
                 plans["configurations"][designed.configuration]["batch_size"] = schedule.batch
             trainer = Trainer(plans, designed.configuration, "all", dict(designed.dataset), torch.device(ctx.device))
-            trainer.configure(folder, [case.id for case in cases], schedule, ctx, log, (PREPARED, 1.0))
+            trainer.configure(folder, mixture.drawn_ids(), schedule, ctx, log, (PREPARED, 1.0))
             if start is not None:
                 trainer.network.load_state_dict(model.load_weights(start))
-            if trainer.resume() == 0:
-                log.unlink(missing_ok=True)
-            else:
-                _truncate(log, trainer.current_epoch)
+            done = trainer.resume()
+            log.write_text("".join(log.read_text().splitlines(keepends=True)[:done]) if done else "")
+            seeding.reseed(seed + done)  # a resumed run must not draw the crops of its beginning again
             trainer.run_training()
         loss, dice, ema = (
             float(trainer.logger.get_value(k, step=-1)) for k in ("train_losses", "mean_fg_dice", "ema_fg_dice")
         )
         result = {
-            "n_cases": len(cases),
+            "n_cases": len(mixture.all),
             "n_preprocessed": len(new),
             "epochs": schedule.epochs,
             "loss": round(loss, 5),
@@ -93,14 +120,22 @@ def train(
             "train_s": round(time.monotonic() - began - prepared_s, 2),
         }
         weights = trainer.network.state_dict()
-        model.save(out, designed, weights, log, {**about, "schedule": schedule.to_json(), "seed": seed})
+        about = {**about, "schedule": schedule.to_json(), "seed": seed}
+        model.save(out, designed, weights, log, {**about, "min_voxels": smallest_object_voxels(mixture.cases)})
         del trainer
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     return {**result, "plan": designed.summary()}
 
 
-def _truncate(log: Path, epochs: int) -> None:
-    """Drop rows of epochs that were trained after the checkpoint was saved and are trained again now."""
-    if log.exists():
-        log.write_text("".join(line + "\n" for line in log.read_text().splitlines()[:epochs]))
+def smallest_object_voxels(cases: Sequence[Case]) -> int:
+    """Fewest voxels a predicted object should have: a quarter of the 10th percentile of the objects in the cases.
+
+    Smaller ones are specks that nobody annotated. 0 where the cases hold no object.
+    """
+    sizes: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
+    for case in cases:
+        _, labels = case.load()
+        sizes.append(np.unique(labels[labels > 0], return_counts=True)[1].astype(np.int64))
+    all_sizes = np.concatenate(sizes)
+    return int(np.percentile(all_sizes, 10) / 4) if all_sizes.size else 0

@@ -133,11 +133,13 @@ def _oddities(labels: npt.NDArray[np.uint32], names: npt.NDArray[np.generic]) ->
     pieces_per_id = np.bincount(labels.ravel()[first], minlength=len(names) + 1)[1:]
     torn = names[pieces_per_id > 1]
     if torn.size:
-        warnings.append(f"{torn.size} ids are in several pieces: {_some(torn)}")
+        warnings.append(f"in several pieces: {torn.size} of {len(names)} objects (ids {_some(torn)})")
     sizes = np.bincount(labels.ravel(), minlength=len(names) + 1)
     specks = names[sizes[1:] < SPECK_VOXELS]
     if specks.size:
-        warnings.append(f"{specks.size} objects have fewer than {SPECK_VOXELS} voxels: {_some(specks)}")
+        warnings.append(
+            f"fewer than {SPECK_VOXELS} voxels: {specks.size} of {len(names)} objects (ids {_some(specks)})"
+        )
     if sizes[0] == 0:
         warnings.append("no voxel is background: is the background saved as an object?")
     return warnings
@@ -167,4 +169,4 @@ def _some(ids: npt.NDArray[np.generic]) -> str:
     return ", ".join(str(i) for i in ids[:5]) + (", ..." if ids.size > 5 else "")
 
 
-STAGE = Stage("label", 1, run, resources={"cpu": 1.0})
+STAGE = Stage("label", 1, run)

@@ -58,4 +58,4 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     return {"n_pseudo_objects": n_objects}
 
 
-STAGE = Stage("package", 1, run, resources={"cpu": 1.0})
+STAGE = Stage("package", 1, run)

@@ -63,4 +63,4 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     return {"info": info.to_json(), "patches": patches, "notes": notes}
 
 
-STAGE = Stage("volume", 1, run, resources={"cpu": 1.0})
+STAGE = Stage("volume", 1, run)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from alcore.errors import UnreadableVolumeError
 from alcore.volumes import tiff_planes
+from alcore.volumes.faults import readable
 from alcore.volumes.port import Format
 from alcore.volumes.tiff import TiffReader
 from alcore.volumes.tiff_check import tiff_problems
@@ -18,10 +19,10 @@ FORMATS = (Format("TIFF", (".tif", ".tiff", ".btf", ".tf8"), tiff_planes.signatu
 
 def format_of(path: Path) -> Format:
     """The format of a file by its content. Raises UnreadableVolumeError naming what could be read instead."""
-    with tiff_planes.readable(path):
+    with readable(path):
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise UnreadableVolumeError(f"{path}: a folder or special file, not a volume file")
-    with tiff_planes.readable(path), open(path, "rb") as f:
+    with readable(path), open(path, "rb") as f:
         head = f.read(16)
     for candidate in FORMATS:
         if candidate.sniff(head):

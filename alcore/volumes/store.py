@@ -15,10 +15,15 @@ CHUNK = (16, 256, 256)
 
 
 def create_labels(path: Path, shape: tuple[int, int, int]) -> zarr.Array:
-    """A new (Z, Y, X) uint32 array of instance ids, 0 = background, zstd-compressed. Raises if `path` exists."""
+    """A new (Z, Y, X) uint32 array of instance ids, 0 = background, zstd-compressed.
+
+    Raises FileExistsError if `path` exists.
+    """
     import zarr
     from zarr.codecs import BloscCodec
 
+    if path.exists():
+        raise FileExistsError(f"{path}: exists already")
     chunks = (min(CHUNK[0], shape[0]), min(CHUNK[1], shape[1]), min(CHUNK[2], shape[2]))
     return zarr.create_array(
         store=path,

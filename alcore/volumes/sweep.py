@@ -73,10 +73,11 @@ def sweep(
     with open(path, "rb") as f:
         size = os.fstat(f.fileno()).st_size
         for box, done in _blocks(reader):
-            hashed = _hash_until(f.fileno(), digest, hashed, int(size * done))
+            hashed = _hash_until(path, f.fileno(), digest, hashed, int(size * done))
             block = reader.read_as_stored(box)
-            for stream, channel in zip(streams, block, strict=True):
-                stream.add(channel)
+            with np.errstate(over="ignore", invalid="ignore"):  # absurd values are judged at the end
+                for stream, channel in zip(streams, block, strict=True):
+                    stream.add(channel)
             for z in range(box.shape[0]):
                 if box.start[0] + z > last_used and block[:, z].any():
                     last_used = box.start[0] + z
@@ -86,7 +87,7 @@ def sweep(
                 rows = slice(box.start[1], box.stop[1])
                 middle[:, rows] = np.nan_to_num(block[:, n_slices // 2 - box.start[0]], posinf=0.0, neginf=0.0)
             progress(done)
-        hashed = _hash_until(f.fileno(), digest, hashed, size)
+        hashed = _hash_until(path, f.fileno(), digest, hashed, size)
     assert middle is not None  # the blocks cover the volume
     stats, notes = _judged(path, reader, streams)
     if last_used + 1 < n_slices:
@@ -108,12 +109,12 @@ def _blocks(reader: VolumeReader) -> Iterator[tuple[Box, float]]:
             yield Box((z, y, 0), (depth, length, width)), done
 
 
-def _hash_until(fd: int, digest: hashlib._Hash, position: int, stop: int) -> int:
+def _hash_until(path: Path, fd: int, digest: hashlib._Hash, position: int, stop: int) -> int:
     """Hash the bytes from `position` to `stop`; returns the new position."""
     while position < stop:
         part = os.pread(fd, min(READ_BYTES, stop - position), position)
         if not part:
-            raise SourceChangedError("the file became shorter while it was hashed")
+            raise SourceChangedError(f"{path}: became shorter while it was hashed")
         digest.update(part)
         position += len(part)
     return position

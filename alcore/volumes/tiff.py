@@ -63,7 +63,7 @@ def _pixel_notes(planes: TiffPlanes) -> list[str]:
         )
     if planes.photometric == "PALETTE" and not planes.is_imagej:
         raise UnreadableVolumeError(
-            f"{planes.path}: a palette image, whose pixels are colour numbers and no intensities; save it as grey values"
+            f"{planes.path}: a palette image, its pixels are colour numbers, no intensities; save it as grey values"
         )
     if planes.photometric == "MINISWHITE":
         return ["stored with 0 as white: the values are used as they are stored, so bright and dark are swapped"]

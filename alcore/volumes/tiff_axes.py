@@ -1,4 +1,4 @@
-"""What the dimensions of a TIFF mean: from tifffile's axes letters, or from what a person says, to channels and slices."""
+"""What the dimensions of a TIFF mean: from tifffile's letters, or from what a person says, to channels and slices."""
 
 from __future__ import annotations
 

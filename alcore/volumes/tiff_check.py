@@ -1,4 +1,4 @@
-"""Proof that a TIFF is complete: what tifffile would read as fewer slices, zeros or an endless allocation is a problem."""
+"""Proof that a TIFF is complete: what tifffile would read as fewer slices, as zeros or without end is refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 from alcore.errors import UnreadableVolumeError
 from alcore.volumes import tiff_chain
-from alcore.volumes.tiff_planes import TiffPlanes, readable
+from alcore.volumes.faults import readable
+from alcore.volumes.tiff_planes import TiffPlanes
 
 BOMB_RATIO = 1000
 """No compressor makes real images that small; deflate ends at 1032, for one constant value."""
@@ -51,9 +52,8 @@ def _chain_problems(path: Path) -> list[str]:
                     return [f"page {page.index} has no image data"]
                 bad = next(((o, n) for o, n in segments if not o or not n or o + n > size), None)
                 if bad is not None:
-                    return [
-                        f"page {page.index}: {bad[1]} bytes of image data at byte {bad[0]} of a file of {size} bytes"
-                    ]
+                    where = f"{bad[1]} bytes at byte {bad[0]}" if all(bad) else "never written"
+                    return [f"page {page.index}: image data {where}, the file ends at {size}"]
                 if not page.is_reduced:
                     kinds.setdefault(page.kind, page.index)
         except tiff_chain.BrokenChainError as e:

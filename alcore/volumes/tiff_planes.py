@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import math
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,32 +15,18 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
-from alcore.errors import AlcoreError, SourceChangedError, SourceMissingError, UnreadableVolumeError
+from alcore.errors import SourceChangedError, UnreadableVolumeError
+from alcore.volumes.faults import readable
 from alcore.volumes.port import Array
 
-CACHE_BYTES = 256 << 20
+CACHE_BYTES = 128 << 20
 """Decoded strips and tiles kept; always at least the last one."""
 SEGMENT_LIMIT_BYTES = 2 << 30
 """No strip or tile of an acquisition decodes to more than this; one that does would be held in memory whole."""
 
 
-@contextlib.contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong inside a TIFF into one clear line that names the file."""
-    try:
-        yield
-    except AlcoreError:
-        raise
-    except OSError as e:
-        if e.errno in (errno.EACCES, errno.EPERM, errno.EISDIR):
-            raise UnreadableVolumeError(f"{path}: cannot be opened ({e.strerror}); check its permissions") from e
-        if e.errno is not None:
-            raise SourceMissingError(f"{path}: cannot be reached now ({e.strerror})") from e
-        raise UnreadableVolumeError(f"{path}: damaged TIFF ({e})") from e
-    except MemoryError as e:
-        raise UnreadableVolumeError(f"{path}: needs more memory than there is to decode; is it damaged?") from e
-    except Exception as e:  # decoders raise every kind of exception on damaged bytes
-        raise UnreadableVolumeError(f"{path}: damaged TIFF ({type(e).__name__}: {str(e)[:200]})") from e
+ROW_GAP_BYTES = 32 << 10
+"""Up to so many unwanted bytes per row, whole rows in one call are faster than a call per row."""
 
 
 class _Complaints(logging.Handler):
@@ -190,7 +174,7 @@ class TiffPlanes:
     def _read_raw(self, offset: int, rows: slice, columns: slice, out: Array) -> None:
         stored = self.dtype.newbyteorder(self._tif.byteorder)
         line = self.width * stored.itemsize
-        if 2 * (columns.stop - columns.start) >= self.width:
+        if line - (columns.stop - columns.start) * stored.itemsize <= ROW_GAP_BYTES:
             data = self._pread(offset + rows.start * line, (rows.stop - rows.start) * line)
             out[...] = np.frombuffer(data, stored).reshape(-1, self.width)[:, columns]
             return

@@ -14,7 +14,7 @@ class InlineExecutor:
         self._reports = reports
         self._asked_to_stop: set[int] = set()
 
-    def free(self, isolated: bool) -> bool:
+    def free(self, long: bool) -> bool:
         """Always: one at a time is all there is."""
         return True
 

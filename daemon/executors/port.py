@@ -38,6 +38,7 @@ class Order:
     params: Mapping[str, Any]
     device: str
     threads: int
+    long: bool
     isolated: bool
     hang_s: float
 
@@ -81,7 +82,7 @@ Reports = queue.SimpleQueue[Any]
 class Executor(Protocol):
     """Runs orders and reports. One job runs at most once at a time; every accepted order ends in one `Finished`."""
 
-    def free(self, isolated: bool) -> bool:
+    def free(self, long: bool) -> bool:
         """Is there a slot for a job of this kind?"""
 
     def start(self, order: Order) -> None:

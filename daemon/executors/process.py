@@ -1,4 +1,4 @@
-"""Worker processes: warm ones for small jobs, one process per job for long ones. A dead worker costs one job, nothing else."""
+"""Worker processes, kept warm for the next job in separate lanes for small and long jobs. A dead worker costs one job, nothing else."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from daemon.executors.port import Finished, Order, Places, Progress, Reports
 
 JOBS_PER_WARM_WORKER = 200
 """A warm worker is replaced after so many jobs, so that a leak in a library never adds up."""
+IDLE_S = 120.0
+"""A warm worker that has had nothing to do for so long gives its memory back."""
 
 
 class Worker:
@@ -96,9 +98,9 @@ class Worker:
 
 @dataclass(frozen=True)
 class Lane:
-    """A slot: `isolated` ones start a fresh process for each job, the others keep theirs warm."""
+    """A slot with at most one worker process: long jobs have slots of their own, so that small ones never wait for them."""
 
-    isolated: bool
+    long: bool
     threads: int
 
 
@@ -136,7 +138,7 @@ class _LaneThread(threading.Thread):
                     os.killpg(self._worker.pid, signal.SIGKILL)
 
     def run(self) -> None:
-        while (order := self._orders.get()) is not None:
+        while (order := self._next()) is not None:
             try:
                 finished = self._serve(order)
             except Exception as e:  # the lane must outlive whatever went wrong with one job
@@ -145,6 +147,14 @@ class _LaneThread(threading.Thread):
             self.current = None
             self._reports.put(finished)
         self._drop_worker()
+
+    def _next(self) -> Order | None:
+        """The next order, or None to end; an idle worker is let go while waiting."""
+        try:
+            return self._orders.get(timeout=IDLE_S)
+        except queue.Empty:
+            self._drop_worker()
+            return self._orders.get()
 
     def _serve(self, order: Order) -> Finished:
         with self._lock:
@@ -156,7 +166,7 @@ class _LaneThread(threading.Thread):
             worker.jobs += 1
             worker.send({"order": order.to_line()})
         finished = self._follow(order, worker)
-        if self.lane.isolated or worker.jobs >= JOBS_PER_WARM_WORKER or finished.outcome == "lost":
+        if order.isolated or worker.jobs >= JOBS_PER_WARM_WORKER or finished.outcome == "lost":
             self._drop_worker()
         return finished
 
@@ -190,22 +200,22 @@ class ProcessExecutor:
 
     def __init__(self, places: Places, reports: Reports, lanes: Sequence[Lane], nice: int) -> None:
         self._lanes = [
-            _LaneThread(f"lane-{i}{'-isolated' if lane.isolated else ''}", lane, places, nice, reports)
+            _LaneThread(f"lane-{i}{'-long' if lane.long else ''}", lane, places, nice, reports)
             for i, lane in enumerate(lanes)
         ]
         for lane in self._lanes:
             lane.start()
 
-    def free(self, isolated: bool) -> bool:
+    def free(self, long: bool) -> bool:
         """Is there a slot for a job of this kind?"""
-        return self._free_lane(isolated) is not None
+        return self._free_lane(long) is not None
 
-    def _free_lane(self, isolated: bool) -> _LaneThread | None:
-        return next((t for t in self._lanes if t.lane.isolated == isolated and t.current is None), None)
+    def _free_lane(self, long: bool) -> _LaneThread | None:
+        return next((t for t in self._lanes if t.lane.long == long and t.current is None), None)
 
     def start(self, order: Order) -> None:
         """Hand the order to a free lane."""
-        lane = self._free_lane(order.isolated)
+        lane = self._free_lane(order.long)
         assert lane is not None, "start() without a free lane"
         lane.give(order)
 

@@ -138,10 +138,10 @@ class Annotation:
         )
         return [_suggestion(r) for r in self._db.query(sql)]
 
-    def to_withdraw(self) -> list[str]:
+    def to_withdraw(self) -> list[SuggestionRow]:
         """Answered suggestions whose folder still lies in the queue."""
-        sql = "SELECT id FROM suggestion WHERE published = 1 AND state IN ('accepted', 'skipped')"
-        return [r["id"] for r in self._db.query(sql)]
+        sql = _SUGGESTION + "WHERE s.published = 1 AND s.state IN ('accepted', 'skipped')"
+        return [_suggestion(r) for r in self._db.query(sql)]
 
     def set_published(self, suggestion_id: str, published: bool) -> None:
         """Whether queue/<id> lies there for people."""

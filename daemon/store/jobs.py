@@ -198,12 +198,12 @@ class Jobs:
         rows = self._db.query("SELECT start, finish, note FROM job_event WHERE job_id = ? ORDER BY id", [job_id])
         return [f"{r['start'] or 'new'} -> {r['finish']}" + (f" ({r['note']})" if r["note"] else "") for r in rows]
 
-    def _move(self, job_id: int, finish: str, now: float, note: str, **columns: Any) -> None:
+    def _move(self, job_id: int, finish: str, now: float, why: str, /, **columns: Any) -> None:
         start = next(self._db.query("SELECT state FROM job WHERE id = ?", [job_id]))["state"]
         if (start, finish) not in JOB_TRANSITIONS:
             check_transition(f"job {job_id}", JOB_TRANSITIONS, start, finish, self.story(job_id))
         self._db.table("job").update(job_id, {"state": finish, **columns})
-        self._log(job_id, now, start, finish, note)
+        self._log(job_id, now, start, finish, why)
 
     def _log(self, job_id: int, now: float, start: str, finish: str, note: str) -> None:
         self._db.table("job_event").insert(

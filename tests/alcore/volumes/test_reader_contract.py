@@ -84,7 +84,9 @@ def cases(draw: st.DrawFn) -> tuple[str, Image, tuple[int, ...], list[Box]]:
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=cases())
-def test_any_box_of_any_form_equals_the_array(case: tuple[str, Image, tuple[int, ...], list[Box]], tmp_path: Path) -> None:
+def test_any_box_of_any_form_equals_the_array(
+    case: tuple[str, Image, tuple[int, ...], list[Box]], tmp_path: Path
+) -> None:
     form, image, channels, boxes = case
     path = tmp_path / "volume.tif"
     path.unlink(missing_ok=True)
@@ -93,7 +95,8 @@ def test_any_box_of_any_form_equals_the_array(case: tuple[str, Image, tuple[int,
     with open_volume(path, {"channels": list(channels)}) as volume:
         expected = image[list(channels)]
         assert volume.shape == expected.shape
-        assert volume.dtype == image.dtype and volume.dtype.isnative
+        assert volume.dtype == image.dtype
+        assert volume.dtype.isnative
         for box in [*boxes, Box((0, 0, 0), image.shape[1:])]:
             found = volume.read(box)
             assert found.dtype == image.dtype
@@ -110,7 +113,12 @@ def test_a_box_outside_is_an_error(form: str, tmp_path: Path) -> None:
     path = tmp_path / "v.tif"
     FORMS[form][0](path, np.ones((1, 3, 8, 9), np.uint8))
     with open_volume(path) as volume:
-        for start, shape in [((0, 0, 0), (4, 8, 9)), ((-1, 0, 0), (1, 1, 1)), ((0, 0, 9), (1, 1, 1)), ((0, 0, 0), (0, 1, 1))]:
+        for start, shape in [
+            ((0, 0, 0), (4, 8, 9)),
+            ((-1, 0, 0), (1, 1, 1)),
+            ((0, 0, 9), (1, 1, 1)),
+            ((0, 0, 0), (0, 1, 1)),
+        ]:
             with pytest.raises(ValueError, match=r"not inside volume .*v\.tif"):
                 volume.read(Box(start, shape))
 

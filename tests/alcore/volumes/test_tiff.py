@@ -25,7 +25,14 @@ def write(path: Path, shape: tuple[int, ...], dtype: str = "uint8", **options: A
 
 @pytest.mark.parametrize(
     ("axes", "shape"),
-    [("YX", (8, 9)), ("ZYX", (4, 8, 9)), ("CYX", (4, 8, 9)), ("ZCYX", (3, 2, 8, 9)), ("CZYX", (3, 2, 8, 9)), ("TZCYX", (1, 3, 2, 8, 9))],
+    [
+        ("YX", (8, 9)),
+        ("ZYX", (4, 8, 9)),
+        ("CYX", (4, 8, 9)),
+        ("ZCYX", (3, 2, 8, 9)),
+        ("CZYX", (3, 2, 8, 9)),
+        ("TZCYX", (1, 3, 2, 8, 9)),
+    ],
 )
 def test_named_axes(tmp_path: Path, axes: str, shape: tuple[int, ...]) -> None:
     image = write(tmp_path / "v.tif", shape, metadata={"axes": axes})
@@ -219,6 +226,16 @@ def test_a_file_cut_while_it_is_read_is_a_change_and_not_a_crash(tmp_path: Path)
         (tmp_path / "v.tif").write_bytes(b"")
         with pytest.raises(SourceChangedError, match=r"v\.tif: became shorter"):
             volume.read(Box((2, 0, 0), (1, 80, 90)))
+
+
+def test_rows_of_a_wide_uncompressed_slice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from alcore.volumes import tiff_planes
+
+    image = write(tmp_path / "v.tif", (2, 30, 200), "uint16", metadata={"axes": "ZYX"}, byteorder=">")
+    for gap in (0, 32 << 10):
+        monkeypatch.setattr(tiff_planes, "ROW_GAP_BYTES", gap)
+        with open_volume(tmp_path / "v.tif") as volume:
+            np.testing.assert_array_equal(volume.read(Box((1, 3, 5), (1, 20, 7)))[0, 0], image[1, 3:23, 5:12])
 
 
 def test_reads_only_what_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,14 +29,24 @@ def places(tmp_path: Path) -> Places:
     return Places(tmp_path / "artifacts", tmp_path / "cache", tmp_path / "jobs")
 
 
-@pytest.fixture(params=["inline", "process", "process-isolated"])
+@pytest.fixture(params=["inline", "process", "process-long"])
 def executor(request, places):
+    yield from _made(request, places)
+
+
+@pytest.fixture(params=["process", "process-long"])
+def processes(request, places):
+    """The executors that have something to kill."""
+    yield from _made(request, places)
+
+
+def _made(request, places):
     reports: queue.SimpleQueue = queue.SimpleQueue()
     if request.param == "inline":
         made = InlineExecutor(places, reports)
     else:
-        made = ProcessExecutor(places, reports, [Lane(request.param.endswith("isolated"), 1)], nice=0)
-    made.isolated = request.param == "process-isolated"
+        made = ProcessExecutor(places, reports, [Lane(request.param.endswith("long"), 1)], nice=0)
+    made.long = request.param == "process-long"
     made.reports = reports
     yield made
     made.shutdown(0.0)
@@ -44,7 +54,7 @@ def executor(request, places):
 
 def order(executor, path: Path, job_id: int = 1, hang_s: float = 60.0) -> Order:
     inputs = {"source": [Input(path, f"file:{path.name}")]}
-    return Order(job_id, 1, key_of("volume", inputs, PARAMS), "volume", inputs, PARAMS, "cpu", 1, executor.isolated, hang_s)
+    return Order(job_id, 1, key_of("volume", inputs, PARAMS), "volume", inputs, PARAMS, "cpu", 1, executor.long, executor.long, hang_s)
 
 
 def finish(executor, timeout: float = 60.0) -> Finished:
@@ -99,14 +109,9 @@ def test_the_executor_serves_again_after_a_failure(executor, tmp_path):
 
 def wait_free(executor) -> None:
     until = time.monotonic() + 5
-    while not executor.free(executor.isolated):
+    while not executor.free(executor.long):
         assert time.monotonic() < until
         time.sleep(0.01)
-
-
-def needs_processes(executor) -> None:
-    if isinstance(executor, InlineExecutor):
-        pytest.skip("runs in the calling process: there is nothing to kill")
 
 
 def running_worker(timeout: float = 20.0) -> psutil.Process:
@@ -124,45 +129,41 @@ def wait_for_progress(executor, timeout: float = 60.0) -> None:
     assert isinstance(report, Progress), report
 
 
-def test_kill_9_of_the_worker_loses_one_attempt_and_nothing_else(executor, places, tmp_path):
-    needs_processes(executor)
-    o = order(executor, sparse(tmp_path / "large.tif"))
-    executor.start(o)
-    wait_for_progress(executor)
+def test_kill_9_of_the_worker_loses_one_attempt_and_nothing_else(processes, places, tmp_path):
+    o = order(processes, sparse(tmp_path / "large.tif"))
+    processes.start(o)
+    wait_for_progress(processes)
     os.kill(running_worker().pid, signal.SIGKILL)
-    end = finish(executor)
+    end = finish(processes)
     assert (end.outcome, end.kind) == ("lost", "transient")
     assert "signal 9" in end.error
     assert not ArtifactStore(places.artifacts).has(o.key)
-    wait_free(executor)
-    executor.start(order(executor, volume(tmp_path / "b.tif"), job_id=2))
-    assert finish(executor).outcome == "done"
+    wait_free(processes)
+    processes.start(order(processes, volume(tmp_path / "b.tif"), job_id=2))
+    assert finish(processes).outcome == "done"
 
 
-def test_kill_ends_the_job_at_once(executor, tmp_path):
-    needs_processes(executor)
-    executor.start(order(executor, sparse(tmp_path / "large.tif")))
-    wait_for_progress(executor)
+def test_kill_ends_the_job_at_once(processes, tmp_path):
+    processes.start(order(processes, sparse(tmp_path / "large.tif")))
+    wait_for_progress(processes)
     began = time.monotonic()
-    executor.kill(1)
-    assert finish(executor).outcome == "lost"
+    processes.kill(1)
+    assert finish(processes).outcome == "lost"
     assert time.monotonic() - began < 5
 
 
-def test_silence_is_a_hang_and_ends_the_worker(executor, tmp_path):
-    needs_processes(executor)
-    executor.start(order(executor, sparse(tmp_path / "large.tif"), hang_s=0.05))
-    end = finish(executor)
+def test_silence_is_a_hang_and_ends_the_worker(processes, tmp_path):
+    processes.start(order(processes, sparse(tmp_path / "large.tif"), hang_s=0.05))
+    end = finish(processes)
     assert end.outcome == "lost"
     assert "no sign of life" in end.error
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_shutdown_leaves_no_process(executor, tmp_path):
-    needs_processes(executor)
-    executor.start(order(executor, sparse(tmp_path / "large.tif")))
+def test_shutdown_leaves_no_process(processes, tmp_path):
+    processes.start(order(processes, sparse(tmp_path / "large.tif")))
     worker = running_worker()
     began = time.monotonic()
-    executor.shutdown(0.5)
+    processes.shutdown(0.5)
     assert time.monotonic() - began < 5
     assert not psutil.pid_exists(worker.pid)

@@ -1,0 +1,87 @@
+"""Training cases from artifacts: patches of volumes with pseudo-labels, and labels that people made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from alcore.arrays import normalise
+from alcore.errors import PermanentError
+from alcore.nnunet.case import Arrays, Case
+from alcore.stage import Input
+from alcore.types import Box, IntensityStats, VolumeInfo
+from alcore.volumes import open_volume
+from alcore.volumes.labels import read_labels
+from alcore.volumes.store import open_labels
+
+Spacing = tuple[float, float, float]
+
+
+def volume_info(volume: Path) -> VolumeInfo:
+    """The VolumeInfo of a volume artifact."""
+    return VolumeInfo.from_json(json.loads((volume / "info.json").read_text()))
+
+
+def pseudo_cases(
+    volumes: Sequence[Input],
+    sources: Sequence[Input],
+    pseudo: Sequence[Input],
+    read: Sequence[Mapping[str, Any]],
+    patches: Sequence[Mapping[str, Any]],
+) -> list[Case]:
+    """One case per patch {"volume": index, "start", "shape"} of volumes with pseudo-labels (aligned lists)."""
+    if not len(volumes) == len(sources) == len(pseudo) == len(read):
+        raise PermanentError(
+            f"volume, source, pseudo and read must be aligned, got {len(volumes)}, {len(sources)}, {len(pseudo)} "
+            f"and {len(read)}"
+        )
+    infos = [volume_info(v.path) for v in volumes]
+
+    def case(n: int, box: Box) -> Case:
+        def load() -> Arrays:
+            with open_volume(sources[n].path, read[n]) as reader:
+                image = normalise.fixed(reader.read(box), infos[n].stats)
+            labels = open_labels(pseudo[n].path / "instances.zarr")
+            return image, np.asarray(labels[box.slices])
+
+        return Case(f"{volumes[n].key} {pseudo[n].key} {box.to_json()}", infos[n].spacing, load)
+
+    return [case(int(patch["volume"]), Box.from_json(patch)) for patch in patches]
+
+
+def label_image(label: Path) -> tuple[npt.NDArray[np.generic], tuple[IntensityStats, ...], Spacing | None]:
+    """Of a label artifact: image (C, Z, Y, X) as acquired, statistics of its whole volume, voxel size (z, y, x) um."""
+    about = json.loads((label / "label.json").read_text())
+    box = Box.from_json(about["box"])
+    stats = tuple(IntensityStats(**s) for s in about["stats"])
+    with open_volume(label / "image.tif") as reader:
+        image = reader.read(Box((0, 0, 0), box.shape))
+    voxel = about["voxel_um"]
+    return image, stats, None if voxel is None else (float(voxel[0]), float(voxel[1]), float(voxel[2]))
+
+
+def label_mask(label: Path, name: str = "label.tif") -> npt.NDArray[np.uint32]:
+    """Instances (Z, Y, X) in a label artifact: the expert's ("label.tif") or the pseudo-label's ("pseudo.tif")."""
+    mask, _ = read_labels(label / name)
+    return mask.astype(np.uint32)
+
+
+def label_cases(labels: Sequence[Input]) -> list[Case]:
+    """One case per label artifact."""
+
+    def case(item: Input) -> Case:
+        about = json.loads((item.path / "label.json").read_text())
+        z, y, x = about["voxel_um"] or (1.0, 1.0, 1.0)
+
+        def load() -> Arrays:
+            image, stats, _ = label_image(item.path)
+            return normalise.fixed(image, stats), label_mask(item.path)
+
+        return Case(item.key, (float(z), float(y), float(x)), load)
+
+    return [case(item) for item in labels]

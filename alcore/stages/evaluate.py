@@ -1,0 +1,75 @@
+"""Stage evaluate: score a model, or the pseudo-labels themselves, against expert labels that no training has seen."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from alcore.stage import Context, Inputs, Params, Stage, one
+
+
+def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
+    """Write scores.json: per label, and pooled over all labels by sums of matches (not means of scores).
+
+    Inputs: model (0 or 1; none scores each label artifact's pseudo.tif), label[] (the gate). params: iou (0.5),
+    min_voxels (null: the model's own), tile_step (0.5). Raises PermanentError when there is nothing to score.
+    """
+    from alcore.arrays import matching
+    from alcore.errors import PermanentError, Preempted
+    from alcore.nnunet import sources
+
+    labels = inputs["label"]
+    if not labels:
+        raise PermanentError("evaluation needs at least one held-out label")
+    began = time.monotonic()
+    segment = _segmenter(inputs, params, ctx)
+    counts, per_label = [], []
+    for n, item in enumerate(labels):
+        if ctx.should_stop():
+            raise Preempted("evaluation stopped; run it again")
+        ctx.progress(n / len(labels), f"scoring patch {n + 1} of {len(labels)}")
+        since = time.monotonic()
+        count = matching.count(segment(item.path), sources.label_mask(item.path), float(params.get("iou", 0.5)))
+        counts.append(count)
+        seconds = round(time.monotonic() - since, 3)
+        per_label.append({"label": item.key, "scores": count.scores().to_json(), "seconds": seconds})
+    result = {
+        "scores": matching.pool(counts).to_json(),
+        "per_label": per_label,
+        "seconds": round(time.monotonic() - began, 3),
+    }
+    (out / "scores.json").write_text(json.dumps(result, indent=1))
+    return result
+
+
+def _segmenter(inputs: Inputs, params: Params, ctx: Context) -> Any:
+    """A function from a label artifact to the instances to be scored."""
+    from alcore.errors import PermanentError
+    from alcore.nnunet import sources
+
+    def pseudo(label: Path) -> Any:
+        if not (label / "pseudo.tif").is_file():
+            raise PermanentError(f"{label}: holds no pseudo-label to score")
+        return sources.label_mask(label, "pseudo.tif")
+
+    if not inputs.get("model"):
+        return pseudo
+    from alcore.nnunet.environment import nnunet_process
+
+    with nnunet_process(ctx.scratch, ctx.device, ctx.threads):
+        from alcore.nnunet.instances import segment_patch
+        from alcore.nnunet.prediction import Predictor
+
+        predictor = Predictor(one(inputs, "model"), ctx.device, float(params.get("tile_step", 0.5)))
+
+    def predicted(label: Path) -> Any:
+        image, stats, _ = sources.label_image(label)
+        with nnunet_process(ctx.scratch, ctx.device, ctx.threads):
+            return segment_patch(predictor, image, stats, params.get("min_voxels"))
+
+    return predicted
+
+
+STAGE = Stage("evaluate", 1, run, long=True)

@@ -1,0 +1,93 @@
+"""Putting a label into the inbox as a file that is only ever seen whole, and hearing what the daemon made of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from pathlib import Path
+
+from daemon.cli.session import Session
+from daemon.commands import leave_label_note
+from daemon.errors import UsageError, WorkspaceError
+
+SUFFIXES = (".tif", ".tiff")
+
+
+def put(session: Session, file: Path, suggestion_id: str, empty: bool, user: str) -> str:
+    """Copy a label into the inbox; returns its sha256. Raises UsageError or WorkspaceError.
+
+    A label of the same suggestion that still waits there is never overwritten: somebody drew it.
+    """
+    if not file.is_file():
+        raise UsageError(f"{file}: no such file")
+    if file.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{file}: labels are TIFF files (.tif); export it as TIFF")
+    workspace = session.workspace
+    target = workspace.inbox / f"{suggestion_id}.tif"
+    tmp = workspace.inbox / f".{suggestion_id}.{uuid.uuid4().hex[:8]}.tmp"
+    if not workspace.inbox.is_dir():
+        raise WorkspaceError(f"{workspace.inbox}: there is no inbox; start the daemon once with `alscope run`")
+    if target.exists():
+        raise _waits_already(target)
+    try:
+        digest = _copy(file, tmp)
+        if empty or user:
+            leave_label_note(workspace, suggestion_id, empty, user)
+        try:
+            os.link(tmp, target)  # unlike a rename, this never replaces what is there
+        except FileExistsError:
+            raise _waits_already(target) from None
+        except OSError:
+            os.rename(tmp, target)  # a file system without hard links
+    finally:
+        tmp.unlink(missing_ok=True)
+    return digest
+
+
+def _waits_already(target: Path) -> WorkspaceError:
+    return WorkspaceError(f"{target}: a label waits there to be checked; wait for its verdict, or remove the file first")
+
+
+def _copy(source: Path, target: Path) -> str:
+    digest = hashlib.sha256()
+    with open(source, "rb") as i, open(target, "wb") as o:
+        while block := i.read(1 << 20):
+            digest.update(block)
+            o.write(block)
+        o.flush()
+        os.fsync(o.fileno())
+    return digest.hexdigest()
+
+
+def verdict(session: Session, suggestion_id: str, before: int, digest: str) -> tuple[str, str] | None:
+    """(state, words) of the label with this digest that came in after number `before`, or None while it is open."""
+    from daemon.look import reading
+    from daemon.wording import count
+
+    workspace = session.workspace
+    waits = (workspace.inbox / f"{suggestion_id}.tif").exists()
+    with reading(workspace.root) as db:
+        row = db.execute(
+            "SELECT r.state, r.reason, l.n_objects, l.role, l.warnings FROM received r"
+            " LEFT JOIN label l ON l.received_id = r.id"
+            " WHERE r.suggestion_id = ? AND r.id > ? AND r.sha256 = ? ORDER BY r.id DESC LIMIT 1",
+            [suggestion_id, before, digest],
+        ).fetchone()
+    if row is None and not waits:
+        return _set_aside(workspace.rejected, suggestion_id)
+    if row is None or row["state"] == "checking":
+        return None
+    if row["state"] == "rejected":
+        return "rejected", f"rejected: {row['reason']}"
+    use = "for training" if row["role"] == "train" else "held out to judge models"
+    remarks = "; ".join(json.loads(row["warnings"]))
+    return "accepted", f"accepted: {count(row['n_objects'], 'object')}, {use}" + (f" ({remarks})" if remarks else "")
+
+
+def _set_aside(rejected: Path, suggestion_id: str) -> tuple[str, str]:
+    """The daemon put the file away without receiving it as a label; it left the reason beside it."""
+    notes = sorted(rejected.glob(f"{suggestion_id}*.tif.txt"), key=lambda path: path.stat().st_mtime)
+    reason = notes[-1].read_text(errors="replace").strip() if notes else "the file was taken out of the inbox"
+    return "rejected", f"rejected: {reason}"

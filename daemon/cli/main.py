@@ -1,0 +1,121 @@
+"""`alscope`: the group of commands. A command's module is imported when it is called or its own help is asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from daemon.cli.session import Session, config_option
+from daemon.errors import AlscopeError
+from daemon.wording import clean
+
+COMMANDS = {
+    "run": ("daemon.cli.run:run_command", "Start the daemon."),
+    "status": ("daemon.cli.status:status_command", "What runs, what waits for me, what is wrong, how good."),
+    "dashboard": ("daemon.cli.dashboard:dashboard_command", "The same, live on the whole screen."),
+    "queue": ("daemon.cli.queue:queue_group", "Patches that wait for an expert: list, show, skip."),
+    "label": ("daemon.cli.label:label_group", "Hand in labels, and see what became of them."),
+    "volumes": ("daemon.cli.volumes:volumes_command", "Every file of the watched folders, and how far it is."),
+    "jobs": ("daemon.cli.jobs:jobs_group", "Work done and to do: list, show, retry, cancel."),
+    "models": ("daemon.cli.models:models_command", "Every trained model, its scores and the verdict."),
+    "train": ("daemon.cli.control:train_command", "Open a training round now."),
+    "pause": ("daemon.cli.control:pause_command", "Start no new work for a while."),
+    "resume": ("daemon.cli.control:resume_command", "End a pause."),
+    "predict": ("daemon.cli.predict:predict_command", "Segment one file with a trained model, outside the loop."),
+    "demo": ("daemon.cli.demo:demo_command", "The whole loop with a simulated microscope and expert."),
+    "doctor": ("daemon.cli.doctor:doctor_command", "Check this machine and say how to mend what is wrong."),
+    "init": ("daemon.cli.init:init_command", "Write a commented config.toml and make a workspace."),
+}
+"""name -> (module:object, short help). The order is that of `alscope --help`."""
+
+
+class LazyGroup(click.Group):
+    """Imports a command when it is needed, and guesses what a misspelt one was meant to be."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import the command's module."""
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_) for name, (_, help_) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest name in the message."""
+        near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+        if args[0] not in COMMANDS and near and not args[0].startswith("-"):
+            ctx.fail(f"no such command {args[0]!r}; did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
+
+def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from alcore import __version__
+
+        click.echo(f"alscope {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@config_option
+@click.pass_context
+def alscope(ctx: click.Context) -> None:
+    """Active learning beside the microscope: drop volumes into a folder, label the few patches that teach most, get
+    instance segmentations that improve while the experiment runs.
+
+    \b
+    Example, a first session:
+      alscope init --watch /data/incoming
+      alscope run &
+      alscope dashboard
+    """
+    ctx.ensure_object(Session)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. What goes wrong is one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 gets escapes, not a traceback
+    try:
+        code: Any = alscope.main(list(arguments) if arguments is not None else None, "alscope", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.ClickException as e:
+        e.show()
+        return e.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: no complaint at exit
+        return 0
+    except AlscopeError as e:
+        return _one_line(str(e), e.exit_code)
+    except OSError as e:
+        return _one_line(f"{e.filename or 'system'}: {e.strerror or e}", os.EX_IOERR)
+
+
+def _one_line(message: str, code: int) -> int:
+    sys.stderr.write(f"alscope: {clean(message)}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

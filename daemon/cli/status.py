@@ -1,0 +1,45 @@
+"""`alscope status`."""
+
+from __future__ import annotations
+
+import click
+
+from daemon.cli.session import Session, config_option, json_option, pass_session
+from daemon.errors import NotRunningError
+
+
+@click.command("status")
+@click.option("--problems", "all_problems", is_flag=True, help="Every problem, in full.")
+@click.option("--check", is_flag=True, help="Say it in the exit code too: 0 well, 1 problems, 69 the daemon is not running.")
+@json_option
+@config_option
+@pass_session
+def status_command(session: Session, all_problems: bool, check: bool, as_json: bool) -> int:
+    """Is the daemon running, what does it do, what waits for me, what is wrong, how good is the model?
+
+    \b
+    Example:
+      alscope status
+      alscope status --json | jq .queue[0]
+      alscope status --check >/dev/null || mail -s "alscope needs help" me@lab
+    """
+    snapshot = session.look()
+    if as_json:
+        from daemon.cli.output import print_json
+        from daemon.store.connection import DATABASE
+        from daemon.store.report import snapshot as raw
+
+        root = session.workspace.root
+        print_json((raw(root, snapshot.at) if (root / DATABASE).is_file() else snapshot).to_json())
+    else:
+        from daemon.cli.output import console
+        from daemon.status import status
+
+        out = console()
+        for line in status(snapshot, session.workspace.root, out.width if out.is_terminal else None, all_problems):
+            out.print(line, no_wrap=True)
+    if not check:
+        return 0
+    if snapshot.daemon.state not in ("running", "paused"):
+        return NotRunningError.exit_code
+    return 1 if snapshot.problems else 0

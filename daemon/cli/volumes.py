@@ -1,0 +1,62 @@
+"""`alscope volumes`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from daemon.cli.session import Session, config_option, json_option, pass_session
+
+
+@click.command("volumes")
+@click.option("--state", type=click.Choice(["arriving", "settled", "ingested", "set_aside"]), help="Only those in this state.")
+@json_option
+@config_option
+@pass_session
+def volumes_command(session: Session, state: str | None, as_json: bool) -> None:
+    """Every file of the watched folders: what it waits for, why it was set aside, or what became of it.
+
+    \b
+    Example:
+      alscope volumes
+      alscope volumes --state set_aside
+    """
+    from rich.text import Text
+
+    from daemon.cli.output import print_json, say, table
+    from daemon.look import reading
+    from daemon.status import glyph
+    from daemon.store.listing import SourceView, sources
+    from daemon.wording import extent, size
+
+    with reading(session.workspace.root) as db:
+        found = [s for s in sources(db) if state is None or s.state == state]
+
+    def prediction(source: SourceView) -> str | None:
+        return str(session.workspace.predictions / f"{source.prediction}.tif") if source.prediction else None
+
+    if as_json:
+        print_json([asdict(s) | {"prediction": prediction(s)} for s in found])
+        return
+    if not found:
+        say("no files yet; drop volumes into a watched folder")
+        return
+    rows = []
+    for s in found:
+        shown = "gone" if s.gone and s.state == "ingested" else s.state
+        path = prediction(s)
+        remarks = s.reason or (f"{s.predicted_by}: {path}" if path else "; ".join(s.notes))
+        rows.append(
+            [
+                s.name,
+                Text.assemble(glyph(shown), shown.replace("_", " ")),
+                size(s.size_bytes),
+                extent(s.shape) if s.shape else "",
+                " x ".join(f"{v:g}" for v in s.voxel_um) if s.voxel_um else "unknown" if s.shape else "",
+                str(s.n_patches) if s.shape else "",
+                remarks,
+            ]
+        )
+    headings = ["name", "state", ">size", "voxels (z y x)", "voxel um", ">patches", "segmentation, or what is the matter"]
+    table(headings, rows, flexible=(headings[0], headings[-1]))

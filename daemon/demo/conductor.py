@@ -1,0 +1,317 @@
+"""Plays a whole life of alscope in minutes: a microscope, an expert and the real daemon, then honest scores on unseen data."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alcore.artifact import ArtifactStore
+from alcore.run import key_of, stage
+from alcore.stage import Input, Inputs, Params
+from daemon.device import device, threads
+from daemon.errors import AlscopeError
+from daemon.executors.port import Finished, Order, Places
+from daemon.executors.process import Lane, ProcessExecutor
+from daemon.planner import Planner
+from daemon.store.report import RoundView, Snapshot, snapshot
+from daemon.workspace import Workspace
+
+if TYPE_CHECKING:
+    from daemon.config import Settings
+
+MARKER = ".alscope-demo"
+"""Only a folder that holds this file is ever cleared for a new demo."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """How the demo is played. patch_px: (z, y, x) in voxels; think_s: seconds the expert needs for one patch."""
+
+    rounds: int
+    every: int
+    patch_px: tuple[int, int, int]
+    seconds_per_volume: float
+    think_s: float
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model version and its scores on the test volume."""
+
+    version: str
+    scores: dict[str, float]
+    prediction: Path
+
+
+def prepare_folder(folder: Path) -> None:
+    """An empty demo folder; an earlier demo in it is cleared, anything else is refused."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+        raise AlscopeError(f"{folder}: holds something that is not an earlier demo; name another folder with --folder")
+    if folder.exists():
+        from alcore.artifact import remove_tree
+
+        remove_tree(folder)
+    (folder / "acquisition").mkdir(parents=True)
+    (folder / MARKER).write_text("This folder is cleared by the next `alscope demo`.\n")
+
+
+def write_config(folder: Path, script: Script, extra: str = "") -> Path:
+    """config.toml of the demo: quick to settle, small queue, otherwise the defaults of this machine."""
+    path = folder / "config.toml"
+    path.write_text(
+        f"""# made by `alscope demo`
+workspace = "workspace"
+
+[[watch]]
+folder = "acquisition"
+settle_s = 1.0
+
+[patch]
+shape_px = {list(script.patch_px)}
+
+[selection]
+queue_depth = {2 * script.every}
+
+[training]
+every = {script.every}
+
+[inbox]
+settle_s = 0.5
+
+[run]
+rescan_s = 10.0
+nice = 0
+{extra}"""
+    )
+    return path
+
+
+@contextmanager
+def daemon(config: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The real daemon as a child process; it is asked to stop at the end, and made to if it must be."""
+    with open(log, "ab") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "daemon.cli.main", "--config", str(config), "run"], stdout=out, stderr=out
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def actor(name: str, play: Callable[[threading.Event], None]) -> Iterator[threading.Thread]:
+    """A part of the play in a thread of its own, asked to stop at the end."""
+    stop = threading.Event()
+    thread = threading.Thread(target=play, args=(stop,), name=name, daemon=True)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+def expert_may_answer(shot: Snapshot, every: int) -> bool:
+    """The expert pauses while a round is under way or due, so that the learning curve has equal steps."""
+    if any(r.state in ("training", "judging") for r in shot.rounds):
+        return False
+    trained = shot.rounds[-1].n_labels if shot.rounds else 0
+    return shot.labels["train"] - trained < every
+
+
+def is_over(shot: Snapshot, rounds: int, n_volumes: int) -> bool:
+    """All rounds are judged and the promoted model has segmented every volume; or nothing more can happen."""
+    ended = sum(r.state in ("done", "failed") for r in shot.rounds)
+    active = sum(shot.jobs.get(s, 0) for s in ("waiting", "ready", "running"))
+    idle = not active and shot.volumes["ingested"] == n_volumes and not shot.volumes["arriving"]
+    exhausted = idle and not shot.queue and shot.patches["labelled"] > 0 and not any(
+        r.state in ("training", "judging") for r in shot.rounds
+    )
+    return (ended >= rounds and idle) or exhausted
+
+
+def wait_until_over(
+    workspace: Path,
+    script: Script,
+    n_volumes: int,
+    process: subprocess.Popen[bytes],
+    refresh: Callable[[], None],
+    problem: Callable[[], str],
+) -> Snapshot:
+    """Watch until the play is over. Raises AlscopeError when the daemon dies, an actor fails or time runs out."""
+    until = time.monotonic() + script.timeout_s
+    while time.monotonic() < until:
+        time.sleep(0.5)
+        refresh()
+        if process.poll() is not None:
+            raise AlscopeError(f"the daemon ended with status {process.returncode}; see daemon.log in the demo folder")
+        if problem():
+            raise AlscopeError(problem())
+        if (workspace / "alscope.db").exists():
+            shot = snapshot(workspace, time.time())
+            if is_over(shot, script.rounds, n_volumes):
+                return shot
+    raise AlscopeError(f"the demo did not end within {script.timeout_s / 60:.0f} minutes; see daemon.log in the demo folder")
+
+
+class Examiner:
+    """Runs the real stages on the test volume, outside the daemon's workspace, and scores what comes out."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self._settings = settings
+        self._places = Places(folder / "artifacts", folder / "cache", folder / "jobs")
+        self._reports: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._threads = threads(settings.run)
+        self._executor = ProcessExecutor(self._places, self._reports, [Lane(True, self._threads)], nice=0)
+        self._artifacts = ArtifactStore(self._places.artifacts)
+        self._n = 0
+
+    def close(self) -> None:
+        """End the worker."""
+        self._executor.shutdown(0.0)
+
+    def run(self, name: str, inputs: Inputs, params: Params) -> tuple[Path, str]:
+        """Run one stage to its end; returns the artifact's folder and key. Raises AlscopeError if it fails."""
+        self._n += 1
+        key = key_of(name, inputs, params)
+        order = Order(
+            self._n, 1, key, name, inputs, params, device(self._settings.run), self._threads, True, False, stage(name).hang_s
+        )
+        self._executor.start(order)
+        while not isinstance(end := self._reports.get(), Finished):
+            pass
+        if end.outcome != "done":
+            raise AlscopeError(f"{name} on the test volume failed: {end.error}; see {self._places.job(self._n)}/log.txt")
+        return self._artifacts.path(key), key
+
+    def examine(self, test_image: Path, truth: Any, models: list[tuple[str, Path, str]]) -> tuple[dict[str, float], Path, list[Trained]]:
+        """Scores of the pseudo-labels and of each model (version, folder, key) on the test volume, whole-volume instances.
+
+        truth: (Z, Y, X) instances. Returns (pseudo-label scores, pseudo-label folder, models with scores).
+        """
+        from alcore.arrays.matching import score
+        from alcore.volumes.store import open_labels
+        from alcore.volumes.writers import read_labels
+
+        planner = Planner(self._settings, "cpu", self._artifacts.path, Path())
+        source = Input(test_image, f"file:{test_image.name}")
+        watch = self._settings.watch[0]
+        volume, volume_key = self.run(
+            "volume",
+            {"source": [source]},
+            {
+                "read": watch.read_options(),
+                "voxel_um": list(watch.voxel_um) if watch.voxel_um else None,
+                "patch": {"shape_px": list(self._settings.patch.shape_px)},
+                "fingerprint": None,
+                "limit_gb": self._settings.run.max_volume_gb,
+            },
+        )
+        common = {"volume": [Input(volume, volume_key)], "source": [source]}
+        pseudo, _ = self.run(
+            "pseudo",
+            common,
+            {
+                "read": watch.read_options(),
+                "backend": self._settings.pseudo.backend,
+                "options": self._settings.pseudo.options,
+            },
+        )
+        pseudo_scores = score(open_labels(pseudo / "instances.zarr")[:], truth).to_json()
+        trained = []
+        for version, path, key in models:
+            params = planner.predict_params() | {"read": watch.read_options(), "version": version}
+            predicted, _ = self.run("predict", common | {"model": [Input(path, key)]}, params)
+            found, _ = read_labels(predicted / "instances.tif")
+            trained.append(Trained(version, score(found, truth).to_json(), predicted / "instances.tif"))
+        return pseudo_scores, pseudo, trained
+
+
+def model_artifacts(workspace: Path) -> list[tuple[str, Path, str]]:
+    """Every model version that was trained: (version, artifact folder, key), oldest first."""
+    from daemon.store.connection import DATABASE, open_reader
+
+    db = open_reader(workspace / DATABASE)
+    try:
+        rows = db.execute("SELECT version, artifact FROM model ORDER BY id").fetchall()
+    finally:
+        db.close()
+    artifacts = Workspace(workspace).artifacts
+    return [(r["version"], artifacts.path(r["artifact"]), r["artifact"]) for r in rows]
+
+
+def summarise(
+    shot: Snapshot, pseudo: dict[str, float], trained: list[Trained], began: float, elapsed_s: float, about: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of summary.json."""
+    scores = {t.version: t.scores for t in trained}
+    rounds = [_round(r, scores, began) for r in shot.rounds if r.model in scores]
+    return {
+        "rounds": rounds,
+        "pseudo_label_scores": pseudo,
+        "pretrained_scores": next((t.scores for t in trained if t.version.startswith("M_p")), None),
+        "elapsed_s": round(elapsed_s, 1),
+        "volumes": shot.volumes["ingested"],
+        "patches": shot.patches["total"],
+        "scored_on": about,
+    }
+
+
+def _round(r: RoundView, scores: dict[str, dict[str, float]], began: float) -> dict[str, Any]:
+    return {
+        "round": r.round,
+        "n_labels": r.n_labels + r.n_gate,
+        "n_train": r.n_labels,
+        "n_gate": r.n_gate,
+        "fraction": r.fraction,
+        "scores": scores[r.model or ""],
+        "gate_scores": r.scores,
+        "promoted": r.promoted,
+        "verdict": r.verdict,
+        "wall_s": round((r.finished_at or began) - began, 1),
+    }
+
+
+def write_summary(path: Path, summary: dict[str, Any]) -> None:
+    """summary.json, for scripts."""
+    path.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+
+
+def tidy(folder: Path) -> None:
+    """Remove what nobody looks at after a demo: the test volume's intermediate results."""
+    shutil.rmtree(folder / "test" / "jobs", ignore_errors=True)
+
+
+def patch_for(shape_zyx: tuple[int, int, int], n_volumes: int, at_least: int) -> tuple[int, int, int]:
+    """A patch size (z, y, x) that cuts `n_volumes` of this shape into at least `at_least` patches, whole in Z."""
+    z, y, x = shape_zyx
+    per_volume = math.ceil(at_least / n_volumes)
+    ny = max(1, round(math.sqrt(per_volume * y / x)))
+    nx = max(1, math.ceil(per_volume / ny))
+    return (z, math.ceil(y / ny), math.ceil(x / nx))
+
+
+def terminal_is_wide() -> bool:
+    """Is there a terminal to draw in?"""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"

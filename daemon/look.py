@@ -1,0 +1,59 @@
+"""One look at a workspace for people: a Snapshot with names in it, also before there is a database."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from daemon.errors import WorkspaceError
+from daemon.store.connection import DATABASE, open_reader
+from daemon.store.report import DaemonView, Problem, Snapshot, snapshot
+from daemon.store.subjects import with_names
+
+
+@contextmanager
+def reading(workspace: Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection for a few quick questions. Raises WorkspaceError, also for what goes wrong inside."""
+    path = workspace / DATABASE
+    connection = open_reader(path)
+    try:
+        yield connection
+    except sqlite3.Error as e:
+        raise unreadable(path, e) from e
+    finally:
+        connection.close()
+
+
+def unreadable(path: Path, error: sqlite3.Error) -> WorkspaceError:
+    """The error for a database that is there and cannot be read now (it is being made, migrated or replaced)."""
+    return WorkspaceError(f"{path}: the database cannot be read now ({error}); try again in a moment")
+
+
+def look(workspace: Path, now: float) -> Snapshot:
+    """What people see. Without a database it is empty and says so. Raises WorkspaceError when the database is unreadable."""
+    if not (workspace / DATABASE).is_file():
+        return before_the_first_run(now)
+    with reading(workspace) as db:
+        return with_names(db, snapshot(workspace, now))
+
+
+def before_the_first_run(now: float) -> Snapshot:
+    """The state of a workspace in which no daemon has run."""
+    problem = Problem("daemon", "alscope", "no daemon has run here yet; start it with `alscope run`", now)
+    volumes = ("arriving", "set_aside", "ingested", "pseudo_labelled", "embedded", "indexed", "predicted", "gone")
+    return Snapshot(
+        at=now,
+        daemon=DaemonView("never", None, None, None, None, None),
+        volumes=dict.fromkeys(volumes, 0),
+        patches={"total": 0, "labelled": 0},
+        labels={"accepted": 0, "train": 0, "gate": 0, "rejected": 0},
+        queue=(),
+        jobs={},
+        running=(),
+        models=(),
+        rounds=(),
+        problems=(problem,),
+        events=(),
+    )

@@ -1,0 +1,238 @@
+"""Read-only lists of single things (sources, jobs, labels, suggestions) for the commands that print them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from daemon.store.subjects import subject_names
+
+
+@dataclass(frozen=True)
+class SourceView:
+    """A file of a watched folder. shape: (Z, Y, X) voxels; voxel_um: (z, y, x) um; prediction: stem of its segmentation."""
+
+    id: int
+    name: str
+    path: str
+    state: str
+    gone: bool
+    reason: str
+    size_bytes: int
+    shape: tuple[int, int, int] | None
+    dtype: str | None
+    voxel_um: tuple[float, float, float] | None
+    n_patches: int
+    sha256: str | None
+    notes: tuple[str, ...]
+    prediction: str | None
+    predicted_by: str | None
+    changed_at: float
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job; subject is the id that the daemon uses, name what people call it."""
+
+    id: int
+    stage: str
+    subject: str
+    name: str
+    state: str
+    priority: int
+    attempts: int
+    progress: float
+    note: str
+    error: str
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+
+
+@dataclass(frozen=True)
+class JobStory:
+    """A job with all that happened to it. story: (at, start, finish, note)."""
+
+    job: JobView
+    key: str
+    params: Any
+    inputs: Any
+    result: Any
+    story: tuple[tuple[float, str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class ReceivedView:
+    """A label file that came in. role: train or gate once it is accepted; current: not superseded by a later one."""
+
+    id: int
+    suggestion: str
+    volume: str
+    state: str
+    reason: str
+    author: str
+    n_objects: int | None
+    role: str | None
+    current: bool
+    warnings: tuple[str, ...]
+    received_at: float
+
+
+@dataclass(frozen=True)
+class SuggestionView:
+    """A suggestion in any state. published: queue/<id> is there for people."""
+
+    id: str
+    volume: str
+    start: tuple[int, int, int]
+    shape: tuple[int, int, int]
+    rank: int
+    distance: float | None
+    state: str
+    reason: str
+    note: str
+    published: bool
+
+
+def sources(db: sqlite3.Connection) -> list[SourceView]:
+    """Every file that was ever seen in a watched folder, oldest first."""
+    rows = db.execute(
+        "SELECT s.*, v.info, v.notes, v.export_name, v.sha256, p.model,"
+        " (SELECT COUNT(*) FROM patch WHERE patch.volume_id = v.id) AS n_patches"
+        " FROM source s LEFT JOIN volume v ON v.id = s.volume_id"
+        " LEFT JOIN prediction p ON p.volume_id = v.id AND p.published = 1 ORDER BY s.id"
+    )
+    return [_source(r) for r in rows]
+
+
+def _source(r: sqlite3.Row) -> SourceView:
+    # a file that changed after it was ingested arrives again: what is known of its former content is not shown as its own
+    info = json.loads(r["info"]) if r["info"] and r["state"] == "ingested" else None
+    voxel = info["voxel_um"] if info else None
+    return SourceView(
+        id=r["id"],
+        name=r["name"],
+        path=os.fsdecode(bytes(r["path"])).encode(errors="surrogateescape").decode(errors="backslashreplace"),
+        state=r["state"],
+        gone=bool(r["gone"]),
+        reason=r["reason"],
+        size_bytes=r["size"],
+        shape=(info["shape"][1], info["shape"][2], info["shape"][3]) if info else None,
+        dtype=info["dtype"] if info else None,
+        voxel_um=(voxel[0], voxel[1], voxel[2]) if voxel else None,
+        n_patches=r["n_patches"] if info else 0,
+        sha256=r["sha256"] if info else None,
+        notes=tuple(json.loads(r["notes"])) if info else (),
+        prediction=r["export_name"] if r["model"] and info else None,
+        predicted_by=r["model"] if info else None,
+        changed_at=r["changed_at"],
+    )
+
+
+def jobs(db: sqlite3.Connection, state: str | None, limit: int) -> list[JobView]:
+    """The newest jobs, at most `limit` (0: all), newest first; with `state` only those in that state."""
+    where, arguments = ("WHERE state = ?", [state]) if state else ("", [])
+    rows = db.execute(f"SELECT * FROM job {where} ORDER BY id DESC LIMIT ?", [*arguments, limit or -1]).fetchall()
+    names = subject_names(db, (r["subject"] for r in rows))
+    return [_job(r, names[r["subject"]]) for r in rows]
+
+
+def job(db: sqlite3.Connection, job_id: int) -> JobStory | None:
+    """One job with its story, or None."""
+    r = db.execute("SELECT * FROM job WHERE id = ?", [job_id]).fetchone()
+    if r is None:
+        return None
+    events = db.execute("SELECT at, start, finish, note FROM job_event WHERE job_id = ? ORDER BY id", [job_id])
+    return JobStory(
+        job=_job(r, subject_names(db, [r["subject"]])[r["subject"]]),
+        key=r["key"],
+        params=json.loads(r["params"]),
+        inputs=json.loads(r["inputs"]),
+        result=json.loads(r["result"]) if r["result"] else None,
+        story=tuple((e["at"], e["start"], e["finish"], e["note"]) for e in events),
+    )
+
+
+def _job(r: sqlite3.Row, name: str) -> JobView:
+    return JobView(
+        id=r["id"],
+        stage=r["stage"],
+        subject=r["subject"],
+        name=name,
+        state=r["state"],
+        priority=r["priority"],
+        attempts=r["attempts"],
+        progress=r["progress"],
+        note=r["note"],
+        error=r["error"],
+        created_at=r["created_at"],
+        started_at=r["started_at"],
+        finished_at=r["finished_at"],
+    )
+
+
+def received(db: sqlite3.Connection) -> list[ReceivedView]:
+    """Every label file that came in, newest first."""
+    rows = db.execute(
+        "SELECT r.*, v.name AS volume, l.n_objects, l.role, l.warnings, l.superseded_by, l.id AS label_id"
+        " FROM received r JOIN suggestion s ON s.id = r.suggestion_id JOIN patch p ON p.id = s.patch_id"
+        " JOIN volume v ON v.id = p.volume_id LEFT JOIN label l ON l.received_id = r.id ORDER BY r.id DESC"
+    )
+    return [
+        ReceivedView(
+            id=r["id"],
+            suggestion=r["suggestion_id"],
+            volume=r["volume"],
+            state=r["state"],
+            reason=r["reason"],
+            author=r["author"],
+            n_objects=r["n_objects"],
+            role=r["role"],
+            current=r["label_id"] is not None and r["superseded_by"] is None,
+            warnings=tuple(json.loads(r["warnings"])) if r["warnings"] else (),
+            received_at=r["received_at"],
+        )
+        for r in rows
+    ]
+
+
+def newest_received(db: sqlite3.Connection) -> int:
+    """The number of the newest label file that came in; 0 when there is none."""
+    return int(db.execute("SELECT COALESCE(MAX(id), 0) FROM received").fetchone()[0])
+
+
+def suggestion(db: sqlite3.Connection, suggestion_id: str) -> SuggestionView | None:
+    """One suggestion in any state, or None."""
+    r = db.execute(
+        "SELECT s.*, v.name AS volume, p.z, p.y, p.x, p.dz, p.dy, p.dx FROM suggestion s"
+        " JOIN patch p ON p.id = s.patch_id JOIN volume v ON v.id = p.volume_id WHERE s.id = ?",
+        [suggestion_id],
+    ).fetchone()
+    if r is None:
+        return None
+    return SuggestionView(
+        id=r["id"],
+        volume=r["volume"],
+        start=(r["z"], r["y"], r["x"]),
+        shape=(r["dz"], r["dy"], r["dx"]),
+        rank=r["rank"],
+        distance=r["distance"],
+        state=r["state"],
+        reason=r["reason"],
+        note=r["note"],
+        published=bool(r["published"]),
+    )
+
+
+def command_outcome(db: sqlite3.Connection, command_id: str) -> tuple[bool, str] | None:
+    """(ok, outcome) of a command that the daemon carried out, or None."""
+    r = db.execute("SELECT ok, outcome FROM command WHERE id = ?", [command_id]).fetchone()
+    return None if r is None else (bool(r["ok"]), r["outcome"])
+
+
+def models(db: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+    """Every model version: version -> (state, artifact key)."""
+    return {r["version"]: (r["state"], r["artifact"]) for r in db.execute("SELECT version, state, artifact FROM model")}

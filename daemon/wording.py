@@ -1,0 +1,152 @@
+"""Words for people: durations, sizes, places, what a job does. Names from outside are made harmless here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+DAEMON = {
+    "running": ("●", "green"),
+    "paused": ("‖", "yellow"),
+    "hanging": ("!", "bold red"),
+    "stopped": ("○", "yellow"),
+    "crashed": ("✗", "bold red"),
+    "never": ("○", "yellow"),
+}
+"""Glyph and colour of each state of the daemon: never a colour alone."""
+
+STATE = {
+    "open": ("○", "cyan"),
+    "claimed": ("◐", "yellow"),
+    "submitted": ("…", "blue"),
+    "checking": ("…", "blue"),
+    "accepted": ("✓", "green"),
+    "rejected": ("✗", "red"),
+    "skipped": ("–", "dim"),
+    "waiting": ("…", "yellow"),
+    "ready": ("○", "cyan"),
+    "running": ("▶", "green"),
+    "done": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "cancelled": ("–", "dim"),
+    "arriving": ("…", "blue"),
+    "settled": ("○", "cyan"),
+    "ingested": ("✓", "green"),
+    "set_aside": ("✗", "red"),
+    "gone": ("–", "dim"),
+    "candidate": ("○", "cyan"),
+    "baseline": ("○", "cyan"),
+    "promoted": ("✓", "green"),
+    "retired": ("–", "dim"),
+    "training": ("▶", "green"),
+    "judging": ("▶", "green"),
+    "ok": ("✓", "green"),
+    "warn": ("!", "yellow"),
+    "fail": ("✗", "bold red"),
+}
+"""Glyph and colour of the states of suggestions, labels, jobs, sources, models, rounds and checks."""
+
+PROBLEM = {"daemon": "fail", "disk": "fail", "job": "fail", "folder": "fail"}
+"""How bad a kind of problem is; kinds that are not named here are warnings."""
+
+DOING = {
+    "volume": "reading {}",
+    "pseudo": "pseudo-labelling {}",
+    "encoder": "training the encoder on {}",
+    "embedding": "embedding {}",
+    "suggestions": "choosing patches from {}",
+    "package": "preparing {} for the expert",
+    "label": "checking the label of {}",
+    "pretrain": "pre-training on {}",
+    "finetune": "fine-tuning, {}",
+    "evaluate": "judging {}",
+    "predict": "segmenting {}",
+}
+"""What a job of each stage does, around the name of its subject."""
+
+PIPELINE = (
+    ("arriving", "arriving"),
+    ("set_aside", "set aside"),
+    ("ingested", "ingested"),
+    ("pseudo_labelled", "pseudo-labelled"),
+    ("embedded", "embedded"),
+    ("indexed", "indexed"),
+    ("predicted", "predicted"),
+)
+"""The counts of volumes in the order of the flow: key in the snapshot, words."""
+
+SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def clean(text: str) -> str:
+    """One line of harmless text: line breaks become spaces; control, direction and undecodable characters are shown escaped."""
+    return "".join(c if c.isprintable() else " " if c in "\n\r\t" else repr(c)[1:-1] for c in text)
+
+
+def doing(stage: str, name: str) -> str:
+    """A job in words."""
+    return DOING.get(stage, stage + " of {}").format(name)
+
+
+def duration(seconds: float) -> str:
+    """A length of time in one or two units: "8 s", "4 min", "2 h 05 min", "3 d 4 h"."""
+    s = max(0, int(seconds))
+    if s < 60:
+        return f"{s} s"
+    if s < 3600:
+        return f"{s // 60} min"
+    if s < 86400:
+        return f"{s // 3600} h {s % 3600 // 60:02d} min"
+    return f"{s // 86400} d {s % 86400 // 3600} h"
+
+
+def clock(at: float, now: float) -> str:
+    """Local time of day; with the date unless it is today's."""
+    then, today = time.localtime(at), time.localtime(now)
+    return time.strftime("%H:%M:%S" if then[:3] == today[:3] else "%Y-%m-%d %H:%M", then)
+
+
+def size(n_bytes: float) -> str:
+    """Bytes in decimal units."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" or n_bytes >= 100 else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
+
+
+def count(n: int, one: str, many: str = "") -> str:
+    """A number with its noun."""
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def place(start: Sequence[int]) -> str:
+    """Where a patch begins (z, y, x)."""
+    return "z {} y {} x {}".format(*start)
+
+
+def extent(shape: Sequence[int]) -> str:
+    """A (z, y, x) extent in voxels."""
+    return " x ".join(str(n) for n in shape)
+
+
+def scores(value: Mapping[str, Any] | None) -> str:
+    """The two scores that decide about promotion."""
+    if not value:
+        return "not scored"
+    return f"F1 {value['f1']:.3f} Dice {value['dice']:.3f}"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A curve of numbers in 0..1, one character each."""
+    return "".join(SPARKS[min(len(SPARKS) - 1, max(0, int(v * len(SPARKS))))] for v in values)
+
+
+def short_path(path: Path) -> str:
+    """A path as one would type it here: relative to the current folder where it lies below it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)

@@ -1,0 +1,84 @@
+"""Prediction: blocks equal the whole voxel for voxel; instances through files equal instances in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alcore.arrays import normalise
+from alcore.arrays.instancing import connected_components
+from alcore.errors import PermanentError
+from alcore.nnunet import training
+from alcore.nnunet.environment import nnunet_process
+from alcore.nnunet.plan import PlanRequest
+from alcore.run import QuietContext
+
+from nnunet_blobs import QUICK, blobs, case
+
+
+@pytest.fixture(scope="module", params=[None, (1, 2, 2)], ids=["grid of the image", "binned"])
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has learned a little: its masks have structure."""
+    root = tmp_path_factory.mktemp("model")
+    for name in ("scratch", "out"):
+        (root / name).mkdir()
+    ctx = QuietContext(root / "scratch", root / "cache")
+    cases = [case(s) for s in (1, 2)]
+    designed = training.design(PlanRequest("tiny", binning=request.param or (1, 1, 1)), cases, ctx)
+    training.train(designed, training.Mixture(cases), QUICK, 0, None, root / "out", ctx, {})
+    return root / "out"
+
+
+@pytest.mark.parametrize("shape", [(8, 64, 64), (19, 150, 131), (3, 40, 200)])
+def test_blocks_equal_the_whole(trained: Path, ctx: QuietContext, shape: tuple[int, int, int]) -> None:
+    from alcore.nnunet.prediction import ArrayVoxels, Predictor
+
+    image, _ = blobs(3, shape, n=20)
+    stats = normalise.measure(image, np.random.default_rng(0))
+    masks = []
+    with nnunet_process(ctx.scratch, "cpu", 1):
+        for block in ((4096, 4096), (32, 48), (17, 23)):
+            predictor = Predictor(trained, "cpu", block_px=block)
+            seen = np.zeros(shape, np.uint8)
+            mask = np.zeros(shape, bool)
+            for box, part in predictor.foreground(ArrayVoxels(image), stats):
+                assert part.shape == box.shape
+                mask[box.slices] = part
+                seen[box.slices] += 1
+            assert (seen == 1).all()
+            masks.append(mask)
+    assert 0 < masks[0].sum() < masks[0].size
+    assert all((m == masks[0]).all() for m in masks[1:])
+
+
+def test_instances_through_files_equal_those_in_memory(
+    trained: Path, ctx: QuietContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from alcore.nnunet import instances
+    from alcore.nnunet.prediction import ArrayVoxels, Predictor
+
+    image, _ = blobs(4, (19, 90, 80), n=20)
+    stats = normalise.measure(image, np.random.default_rng(0))
+    monkeypatch.setattr(instances, "SLAB_VOXELS", 4 * 90 * 80)
+    with nnunet_process(ctx.scratch, "cpu", 1):
+        predictor = Predictor(trained, "cpu", block_px=(32, 32))
+        expected = instances.segment_patch(predictor, image, stats, 5)
+        big = instances.VolumeInstances(ctx.scratch / "p")
+        big.segment(predictor, ArrayVoxels(image), stats, 5, ctx)
+        found = np.stack(list(big.planes()))
+        assert (found == expected).all()
+        assert big.n_objects == expected.max()
+        assert big.foreground_voxels == (expected > 0).sum()
+        big.close()
+    assert not list((ctx.scratch / "p").iterdir())
+    assert (connected_components(expected > 0) > 0).any()
+
+
+def test_another_number_of_channels_is_refused(trained: Path, ctx: QuietContext) -> None:
+    from alcore.nnunet.prediction import ArrayVoxels, Predictor
+
+    image = np.zeros((2, 8, 64, 64), np.float32)
+    with nnunet_process(ctx.scratch, "cpu", 1), pytest.raises(PermanentError, match="2 channels"):
+        list(Predictor(trained, "cpu").foreground(ArrayVoxels(image), ()))

@@ -1,0 +1,104 @@
+"""Stage package: what lies in the queue folder is right, self-explaining and opens anywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from alcore.artifact import ArtifactStore
+from alcore.run import QuietContext, execute
+from alcore.stage import Input
+from alcore.types import Box
+from alcore.volumes.labels import read_labels, read_labels_metadata
+from alcore.volumes.store import create_labels
+from alcore.volumes.writers import write_image_tiff
+
+BOX = Box((2, 10, 20), (5, 40, 60))
+SUGGESTION = {"id": "s-0001", "rank": 1, "distance": 0.25, "reason": "farthest from all labels", "volume_name": "a.tif"}
+
+
+def package(
+    tmp_path: Path, image: np.ndarray[Any, Any], pseudo: np.ndarray[Any, Any] | None
+) -> tuple[Path, dict[str, Any]]:
+    """Run stages volume and package on an image (C, Z, Y, X); the package's folder and result."""
+    store, ctx = ArtifactStore(tmp_path / "artifacts"), QuietContext(tmp_path / "scratch", tmp_path / "cache")
+    write_image_tiff(tmp_path / "v.tif", image, (0.5, 0.1, 0.1))
+    read = {"channels": list(range(len(image)))}
+    source = [Input(tmp_path / "v.tif", "file:1")]
+    params = {"read": read, "voxel_um": None, "patch": {"shape_px": [5, 40, 60]}, "fingerprint": None, "limit_gb": 1}
+    volume = execute("volume", {"source": source}, params, store, ctx)
+    inputs = {"source": source, "volume": [Input(store.path(volume.key), volume.key)], "pseudo": []}
+    if pseudo is not None:
+        (tmp_path / "pseudo").mkdir()
+        create_labels(tmp_path / "pseudo" / "instances.zarr", pseudo.shape)[:] = pseudo
+        inputs["pseudo"] = [Input(tmp_path / "pseudo", "pseudo-1")]
+    made = execute("package", inputs, {"read": read, "box": BOX.to_json(), "suggestion": SUGGESTION}, store, ctx)
+    return store.path(made.key), made.result
+
+
+@pytest.mark.parametrize(("channels", "dtype"), [(1, "uint8"), (2, "uint16"), (1, "int16")])
+def test_what_the_annotator_gets(tmp_path: Path, channels: int, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 200, (channels, 9, 70, 110)).astype(dtype)
+    pseudo = np.zeros((9, 70, 110), np.uint32)
+    pseudo[3:6, 15:30, 25:40] = 70_000
+    pseudo[3:6, 30:45, 25:40] = 5
+    pseudo[0:2, :5, :5] = 9
+    folder, result = package(tmp_path, image, pseudo)
+    found = tifffile.imread(folder / "image.tif")
+    expected = image[(slice(None), *BOX.slices)]
+    np.testing.assert_array_equal(found.reshape(5, channels, 40, 60).swapaxes(0, 1), expected)
+    labels, _ = read_labels(folder / "pseudo_label.tif")
+    inside = pseudo[BOX.slices]
+    assert labels.dtype == np.uint16
+    assert labels.max() == 2 == result["n_pseudo_objects"]
+    np.testing.assert_array_equal(labels == 1, inside == 5)
+    np.testing.assert_array_equal(labels == 2, inside == 70_000)
+    assert read_labels_metadata(folder / "pseudo_label.tif")["suggestion"] == "s-0001"
+    page = json.loads((folder / "suggestion.json").read_text())
+    assert SUGGESTION.items() <= page.items()
+    assert Box.from_json(page["box"]) == BOX
+    assert page["voxel_um"] == [0.5, 0.1, 0.1]
+    with Image.open(folder / "preview.png") as picture:
+        assert picture.size == (9 * 60, 9 * 40)
+        pixels = np.asarray(picture)
+    outline = (pixels == (255, 214, 0)).all(axis=2)
+    assert outline[(15 - 10) * 9, (30 - 20) * 9], "the first row of an object is outlined"
+    assert outline[(30 - 10) * 9 - 1 :, 90][:2].all(), "touching objects are told apart"
+    assert not outline[(20 - 10) * 9 + 4, (32 - 20) * 9 + 4]
+    assert not outline[-1, -1]
+
+
+def test_without_a_pseudo_label(tmp_path: Path) -> None:
+    folder, result = package(tmp_path, np.random.default_rng(0).normal(0, 1, (1, 9, 70, 110)).astype(np.float32), None)
+    assert result == {"n_pseudo_objects": None}
+    assert sorted(p.name for p in folder.iterdir()) == ["image.tif", "manifest.json", "preview.png", "suggestion.json"]
+
+
+def test_more_objects_than_16_bits(tmp_path: Path) -> None:
+    shape = (9, 100, 110)
+    pseudo = np.arange(np.prod(shape), dtype=np.uint32).reshape(shape)
+    global_box = Box((0, 0, 0), shape)
+    image = np.random.default_rng(0).integers(0, 200, (1, *shape)).astype(np.uint8)
+    store, ctx = ArtifactStore(tmp_path / "a"), QuietContext(tmp_path / "s", tmp_path / "c")
+    write_image_tiff(tmp_path / "v.tif", image, None)
+    source = [Input(tmp_path / "v.tif", "file:1")]
+    params = {"read": {}, "voxel_um": None, "patch": {"shape_px": [9, 99, 99]}, "fingerprint": None, "limit_gb": 1}
+    volume = execute("volume", {"source": source}, params, store, ctx)
+    (tmp_path / "pseudo").mkdir()
+    create_labels(tmp_path / "pseudo" / "instances.zarr", shape)[:] = pseudo
+    inputs = {
+        "source": source,
+        "volume": [Input(store.path(volume.key), volume.key)],
+        "pseudo": [Input(tmp_path / "pseudo", "pseudo-1")],
+    }
+    made = execute("package", inputs, {"read": {}, "box": global_box.to_json(), "suggestion": SUGGESTION}, store, ctx)
+    labels, _ = read_labels(store.path(made.key) / "pseudo_label.tif")
+    assert labels.dtype == np.uint32
+    np.testing.assert_array_equal(labels, pseudo)

@@ -1,0 +1,98 @@
+"""An executor that makes artifacts without any science, so that the engine can be tested in milliseconds.
+
+It stands behind the same port as the real executors, and is itself run through the part of their contract that needs no
+processes (see test_scripted.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from alcore.artifact import ArtifactStore
+from alcore.run import stage
+from daemon.executors.port import Finished, Order
+
+Script = Callable[[Order], Finished | dict[str, Any] | None]
+
+BOXES = [{"start": [0, 0, 16 * i], "shape": [8, 64, 16]} for i in range(4)]
+
+
+class ScriptedExecutor:
+    """Ends every order at once as `script` says: with a Finished, with an artifact of this result, or (None) not at all."""
+
+    def __init__(self, artifacts: ArtifactStore, script: Script | None = None) -> None:
+        self.reports: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.orders: list[Order] = []
+        self.stopped: list[int] = []
+        self.slots = {False: 100, True: 100}
+        self._artifacts = artifacts
+        self.script = script or results
+
+    def free(self, long: bool) -> bool:
+        return self.slots[long] > 0
+
+    def start(self, order: Order) -> None:
+        self.orders.append(order)
+        said = self.script(order)
+        if said is None:
+            return
+        if isinstance(said, Finished):
+            self.reports.put(said)
+            return
+        self._artifacts.create(
+            order.key, order.stage, stage(order.stage).version, order.params, order.inputs, lambda out: _fill(out, order, said)
+        )
+        self.reports.put(Finished(order.job_id, order.fence, "done"))
+
+    def stop(self, job_id: int) -> None:
+        self.stopped.append(job_id)
+
+    def kill(self, job_id: int) -> None:
+        self.stop(job_id)
+
+    def shutdown(self, grace_s: float) -> None:
+        pass
+
+
+def results(order: Order) -> dict[str, Any]:
+    """A plausible result for every stage."""
+    scores = {"f1": 0.5 + 0.01 * order.params.get("seed", 0), "dice": 0.5}
+    table: dict[str, Callable[[], dict[str, Any]]] = {
+        "volume": lambda: {
+            "info": {"sha256": hashlib.sha256(order.inputs["source"][0].path.read_bytes()).hexdigest(), "shape": [1, 8, 64, 64]},
+            "patches": BOXES,
+            "notes": [],
+        },
+        "pseudo": lambda: {"n_objects": 3, "foreground_fraction": 0.1, "backend": "threshold"},
+        "encoder": lambda: {"dim": 8, "self_retrieval": 1.0},
+        "embedding": lambda: {"n": 4, "dim": 8},
+        "suggestions": lambda: {"suggestions": _picks(order)},
+        "package": lambda: {},
+        "label": lambda: {"n_objects": 2, "foreground_fraction": 0.1, "warnings": []},
+        "pretrain": lambda: {"n_cases": 4},
+        "finetune": lambda: {"n_cases": 4},
+        "evaluate": lambda: {"scores": scores, "per_label": []},
+        "predict": lambda: {"n_objects": 5, "foreground_fraction": 0.1},
+    }
+    return table[order.stage]()
+
+
+def _picks(order: Order) -> list[dict[str, Any]]:
+    covered = order.params["covered"]
+    free = [
+        (item.key, row) for item in order.inputs["embedding"] for row in range(4) if row not in covered.get(item.key, [])
+    ]
+    return [
+        {"embedding": key, "row": row, "rank": i, "distance": 0.5, "reason": "far", "nearest": None}
+        for i, (key, row) in enumerate(free[: order.params["n"]], start=1)
+    ]
+
+
+def _fill(out: Path, order: Order, result: dict[str, Any]) -> dict[str, Any]:
+    for name in ("image.tif", "pseudo_label.tif", "preview.png", "suggestion.json", "label.tif", "instances.tif"):
+        (out / name).write_bytes(order.key.encode())
+    return result

@@ -1,0 +1,123 @@
+"""The daemon as a process: one per workspace, quick to end, talks to systemd, imports nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.daemons import real_daemon
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "numpy", "pandas", "nnunetv2", "faiss", "skimage", "matplotlib", "napari", "micro_sam")
+
+
+def test_a_second_daemon_is_refused_with_the_holders_pid(tmp_path):
+    with real_daemon(tmp_path) as daemon:
+        daemon.start()
+        daemon.ready()
+        second = daemon.alscope("run")
+        assert second.returncode == 75
+        assert str(daemon.process.pid) in second.stderr
+        assert len(second.stderr.strip().splitlines()) == 1
+        assert daemon.stop() == 0
+        daemon.start()
+        daemon.ready()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_it_within_seconds(tmp_path, number):
+    with real_daemon(tmp_path) as daemon:
+        process = daemon.start()
+        daemon.ready()
+        began = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(10) == 0
+        assert time.monotonic() - began < 8
+        assert daemon.status()["daemon"]["state"] == "stopped"
+
+
+def test_it_tells_systemd_that_it_is_ready_alive_and_stopping(tmp_path):
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(address))
+        listener.settimeout(60)
+        with real_daemon(tmp_path, environment={"NOTIFY_SOCKET": str(address)}) as daemon:
+            daemon.start()
+            assert listener.recv(100) == b"READY=1"
+            assert listener.recv(100) == b"WATCHDOG=1"
+            daemon.stop()
+            assert listener.recv(100) == b"STOPPING=1"
+
+
+def test_a_missing_folder_is_a_problem_that_goes_away(tmp_path):
+    with real_daemon(tmp_path) as daemon:
+        daemon.folder.rmdir()
+        daemon.start()
+        shot = daemon.wait(lambda s: any(p.kind == "folder" for p in s.problems))
+        (problem,) = [p for p in shot.problems if p.kind == "folder"]
+        assert str(daemon.folder) in problem.message
+        daemon.folder.mkdir()
+        daemon.wait(lambda s: not any(p.kind == "folder" for p in s.problems), 60)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [('[[watch]]\nfolder = "in"\nsettle = 3', "did you mean 'settle_s'"), ("", "key 'watch' is missing"), ("x=", "not valid TOML")],
+)
+def test_a_bad_config_is_one_line_and_its_own_exit_code(tmp_path, config, says):
+    with real_daemon(tmp_path) as daemon:
+        daemon.config.write_text(config)
+        ended = daemon.alscope("run")
+        assert ended.returncode == 78
+        assert says in ended.stderr
+        assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_daemon_and_reading_commands_import_nothing_heavy(tmp_path):
+    """By looking at what a fresh interpreter has loaded after importing the service, and after `alscope status`."""
+    code = (
+        "import sys, json\n"
+        "import daemon.service, daemon.engine, daemon.dashboard, daemon.status\n"
+        "print(json.dumps(sorted(m for m in sys.modules if '.' not in m)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not set(HEAVY) & set(json.loads(out.stdout))
+    with real_daemon(tmp_path) as daemon:
+        daemon.start()
+        daemon.ready()
+        for command in (["status"], ["queue"], ["volumes"], ["jobs"], ["models"], ["dashboard", "--once"]):
+            ended = subprocess.run(
+                [sys.executable, "-X", "importtime", "-m", "daemon.cli.main", "--config", str(daemon.config), *command],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in ended.stderr.splitlines() if "|" in line}
+            assert not set(HEAVY) & loaded, command
+
+
+def test_the_package_named_daemon_is_ours():
+    import daemon
+
+    assert Path(daemon.__file__).resolve() == ROOT / "daemon" / "__init__.py"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (Debian package systemd)")
+def test_the_unit_is_accepted_by_systemd_without_a_word(tmp_path):
+    """`verify` exits 0 on unknown keys and bad values, so its standard error is what counts."""
+    unit = (ROOT / "systemd" / "alscope@.service").read_text()
+    unit = unit.replace("/opt/alscope/.venv/bin/alscope", sys.executable)
+    (tmp_path / "alscope@.service").write_text(unit)
+    ended = subprocess.run(
+        ["systemd-analyze", "verify", "--recursive-errors=no", str(tmp_path / "alscope@.service")], capture_output=True, text=True, check=False
+    )
+    assert ended.stderr == ""
+    assert ended.returncode == 0
