@@ -9,7 +9,7 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,9 @@ def read_manifest(directory: Path) -> Manifest:
     try:
         return Manifest(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as e:
-        raise PermanentError(f"{path}: not a readable artifact manifest ({e}); remove the folder and it is made again") from e
+        raise PermanentError(
+            f"{path}: not a readable artifact manifest ({e}); remove the folder and it is made again"
+        ) from e
 
 
 class ArtifactStore:

@@ -42,9 +42,7 @@ class Box:
 
     def overlaps(self, other: Box) -> bool:
         """True when the two boxes of one volume share at least one voxel."""
-        return all(
-            a < d and c < b for a, b, c, d in zip(self.start, self.stop, other.start, other.stop, strict=True)
-        )
+        return all(a < d and c < b for a, b, c, d in zip(self.start, self.stop, other.start, other.stop, strict=True))
 
     def to_json(self) -> dict[str, list[int]]:
         """Plain lists, for manifests and JSON columns."""

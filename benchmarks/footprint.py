@@ -40,7 +40,9 @@ def main() -> int:
                 daemon.kill()
                 daemon.wait()
             log.close()
-    table = Table(title=f"footprint on {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
+    table = Table(
+        title=f"footprint on {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    )
     for heading in ("what", "measured", "limit", "ratio to limit"):
         table.add_column(heading, justify="left" if heading == "what" else "right")
     for what, value, unit, limit in rows:

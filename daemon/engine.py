@@ -205,7 +205,9 @@ class Engine:
     def _start(self, job: JobRow, long: bool, now: float) -> None:
         inputs = self._located(job)
         if inputs is None:
-            self.store.jobs.postponed(self._claim(job, now).id, now + 60, "its volume cannot be read now", "source_missing", now, False)
+            self.store.jobs.postponed(
+                self._claim(job, now).id, now + 60, "its volume cannot be read now", "source_missing", now, False
+            )
             return
         claimed = self._claim(job, now)
         what = stage(job.stage)
@@ -311,4 +313,3 @@ def _sha256(path: Path) -> str:
         while block := f.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-

@@ -16,6 +16,7 @@ from daemon.workspace import Workspace
 
 log = logging.getLogger("alscope.files")
 
+
 class Files:
     """Level-triggered: `reconcile` may be called at any time, any number of times, after any crash."""
 
@@ -81,14 +82,18 @@ class Files:
                 os.rename(theirs, ours)
                 fsync_dir(ours.parent)
             elif received.state == "rejected" and ours.exists():
-                set_aside(ours, f"{received.suggestion.id}-{received.id:05d}.tif", received.reason, self._workspace.rejected)
+                set_aside(
+                    ours, f"{received.suggestion.id}-{received.id:05d}.tif", received.reason, self._workspace.rejected
+                )
             annotation.set_filed(received.id, True)
             done += 1
         return done
 
     def publish_label(self, suggestion_id: str, artifact: str) -> None:
         """labels/<suggestion>.tif: the label as it was accepted."""
-        copy_durably(self._workspace.artifacts.path(artifact) / "label.tif", self._workspace.labels / f"{suggestion_id}.tif")
+        copy_durably(
+            self._workspace.artifacts.path(artifact) / "label.tif", self._workspace.labels / f"{suggestion_id}.tif"
+        )
 
 
 def set_aside(path: Path, name: str, reason: str, rejected: Path) -> Path:

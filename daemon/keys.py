@@ -49,7 +49,9 @@ class Keys:
             termios.tcsetattr(self._fd, termios.TCSADRAIN, settings)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._fd is not None:
             with contextlib.suppress(termios.error, OSError):  # the terminal may be gone
                 termios.tcsetattr(self._fd, termios.TCSADRAIN, self._saved)
@@ -92,10 +94,14 @@ class EndedBySignal(SystemExit):
 def ending_on_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end the block as an exception (exit code 128 + signal) instead of at once."""
 
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+
     def end(number: int, frame: FrameType | None) -> None:
+        for other in numbers:
+            signal.signal(other, signal.SIG_IGN)  # one is enough: nothing may cut the tidying short
         raise EndedBySignal(128 + number)
 
-    saved = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    saved = {number: signal.signal(number, end) for number in numbers}
     try:
         yield
     finally:

@@ -105,7 +105,9 @@ def running(snapshot: Snapshot, rows: int, width: int) -> RenderableType:
 def queue(snapshot: Snapshot, rows: int, width: int, scroll: int = 0) -> RenderableType:
     """What waits for the expert, by rank."""
     mine = sum(item.state in HANDED_BACK for item in snapshot.queue)
-    title = f"queue: {count(mine, 'patch', 'patches')} to annotate, {count(snapshot.labels['accepted'], 'label')} accepted"
+    title = (
+        f"queue: {count(mine, 'patch', 'patches')} to annotate, {count(snapshot.labels['accepted'], 'label')} accepted"
+    )
     if not snapshot.queue:
         return titled(title, Text("empty: suggestions follow once the pool is embedded", "dim"))
     table = Table(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
@@ -131,7 +133,9 @@ def _queue_row(item: QueueItem, wide: bool) -> list[Text]:
         Text(" ".join(str(n) for n in item.start)),
         *([Text("x".join(str(n) for n in item.shape), "dim")] if wide else []),
         Text("" if item.distance is None else f"{item.distance:.2f}"),
-        Text(clean(item.note if item.state == "rejected" else item.reason), "red" if item.state == "rejected" else "dim"),
+        Text(
+            clean(item.note if item.state == "rejected" else item.reason), "red" if item.state == "rejected" else "dim"
+        ),
     ]
 
 

@@ -74,7 +74,9 @@ class Planning:
     def _switch(self, encoder: EncoderRow, now: float) -> None:
         with self.store.transaction():
             self.store.annotation.switch_encoder(encoder.id)
-            self.store.state.event("encoder", f"all volumes are embedded; the encoder of {encoder.n_patches} patches selects now", now)
+            self.store.state.event(
+                "encoder", f"all volumes are embedded; the encoder of {encoder.n_patches} patches selects now", now
+            )
 
     def _suggestions(self) -> Iterator[Wanted]:
         current = self.store.annotation.encoders().get("current")

@@ -140,7 +140,9 @@ def backoff_s(attempts: int) -> float:
     return float(min(600.0, 2.0 * 4 ** max(0, attempts - 1)))
 
 
-def to_preempt(running: Sequence[tuple[int, int, str]], wanted_priority: int, preemptible: Mapping[str, bool]) -> int | None:
+def to_preempt(
+    running: Sequence[tuple[int, int, str]], wanted_priority: int, preemptible: Mapping[str, bool]
+) -> int | None:
     """Which running job gives way to work of this priority: (job id, priority, stage) -> the least urgent preemptible one."""
     candidates = [(p, j) for j, p, s in running if preemptible[s] and p < wanted_priority]
     return min(candidates)[1] if candidates else None

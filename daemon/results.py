@@ -96,7 +96,7 @@ class Results:
         (received,) = self.store.annotation.received("id = ?", [int(job.subject.split(":")[1])])
         patch = received.suggestion.patch
         role = assign_role(
-            [(str(x.volume_id), x.box, x.role) for x in self.store.annotation.labels() if x.box != patch.box or x.volume_id != patch.volume_id],
+            [(str(x.volume_id), x.box, x.role) for x in self.store.annotation.labels()],
             str(patch.volume_id),
             patch.box,
             gate_share=self.settings.training.gate_share,
@@ -118,7 +118,9 @@ class Results:
     def _pretrain_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         version = f"M_p-{self.store.learning.n_models('pretrained') + 1:03d}"
         self.store.learning.add_model(version, "pretrained", "baseline", job.key, None, [], "", now)
-        self.store.state.event("model", f"{version}: pre-trained on {result.get('n_cases', 0)} pseudo-labelled patches", now)
+        self.store.state.event(
+            "model", f"{version}: pre-trained on {result.get('n_cases', 0)} pseudo-labelled patches", now
+        )
 
     def _finetune_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         round_ = self.store.learning.active_round()
@@ -129,7 +131,14 @@ class Results:
         parent = self.store.learning.model_of_artifact(start[0].key) if start else None
         version = f"M_f-{number:03d}"
         self.store.learning.add_model(
-            version, "finetuned", "candidate", job.key, parent.version if parent else None, round_.train, round_.labels_digest, now
+            version,
+            "finetuned",
+            "candidate",
+            job.key,
+            parent.version if parent else None,
+            round_.train,
+            round_.labels_digest,
+            now,
         )
         self.store.learning.judge(number, version)
         self.store.state.event("model", f"{version}: fine-tuned on {len(round_.train)} labels, now judged", now)

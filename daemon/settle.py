@@ -44,16 +44,15 @@ class Answer:
     why: str
 
 
-def settle(before: Settling | None, now_is: Fingerprint, now: float, settle_s: float, open_for_writing: bool | None) -> Answer:
+def settle(
+    before: Settling | None, now_is: Fingerprint, now: float, settle_s: float, open_for_writing: bool | None
+) -> Answer:
     """Decide about one candidate.
 
     before: what was known at the last look. now: monotonic clock. open_for_writing: True when a local process holds the
     file open for writing, None when that cannot be known (remote file systems, other people's files).
     """
-    if before is None or before.fingerprint != now_is:
-        state = Settling(now_is, now)
-    else:
-        state = before
+    state = Settling(now_is, now) if before is None or before.fingerprint != now_is else before
     if open_for_writing:
         return Answer(Settling(now_is, now), False, "still open for writing")
     quiet = now - state.since

@@ -129,7 +129,9 @@ def _you(snapshot: Snapshot, workspace: Path) -> list[Text]:
     far = f", distance {item.distance:.3f}" if item.distance is not None else ""
     return [
         _line("for you", (count(len(mine), "patch", "patches") + " to annotate", "bold"), f"; {labels}"),
-        _line("  next", (item.id, "bold cyan"), f" in {clean(item.volume)} at {place(item.start)} ({extent(item.shape)})"),
+        _line(
+            "  next", (item.id, "bold cyan"), f" in {clean(item.volume)} at {place(item.start)} ({extent(item.shape)})"
+        ),
         _line("", (clean(item.reason) + far, "dim")),
         _line("", str(short_path(workspace / "queue" / item.id))),
     ]

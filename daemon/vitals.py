@@ -59,7 +59,11 @@ class VitalsReader:
             self._asked_at = time.monotonic()
             with contextlib.suppress(OSError):
                 self._query = subprocess.Popen(
-                    [self._smi, *GPU_QUERY], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+                    [self._smi, *GPU_QUERY],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
                 )
         elif self._query is not None and self._query.poll() is not None:
             out, _ = self._query.communicate()

@@ -82,7 +82,9 @@ class Watcher:
             try:
                 self._observer.schedule(self._handler, str(folder), recursive=True, event_filter=EVENTS)
             except OSError as e:
-                problems.append(f"{folder}: no file events ({e.strerror or e}); the periodic scan still finds every file")
+                problems.append(
+                    f"{folder}: no file events ({e.strerror or e}); the periodic scan still finds every file"
+                )
         try:
             self._observer.start()
         except OSError as e:

@@ -82,7 +82,9 @@ class Workspace:
             ):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise WorkspaceError(f"{e.filename}: the workspace cannot be created ({e.strerror}); check `workspace`") from e
+            raise WorkspaceError(
+                f"{e.filename}: the workspace cannot be created ({e.strerror}); check `workspace`"
+            ) from e
 
 
 class Lock:

@@ -15,12 +15,12 @@ Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Shape = tuple[int, int, int]
 
-RADIUS_UM = (0.08, 0.15)
+RADIUS_UM = (0.1, 0.16)
 """Radius of a mitochondrion, smallest and largest."""
-CELL_UM = 0.7
+CELL_UM = 0.8
 """Mean distance between the centres of neighbouring cell processes."""
-GAP = np.ones((3, 7, 7), bool)
-"""Neighbourhood kept free of other bodies: one voxel along z, three along y and x."""
+GAP = np.ones((5, 9, 9), bool)
+"""Neighbourhood kept free of other bodies: two voxels along z, four along y and x."""
 GRID_STEP = 2
 """Cells are computed on every second voxel of y and x, then interpolated."""
 

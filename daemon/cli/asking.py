@@ -28,7 +28,9 @@ def ask_and_wait(session: Session, verb: str, arguments: Mapping[str, Any]) -> s
         raise WorkspaceError(f"{workspace.root}: no workspace here yet; start the daemon with `alscope run`")
     command = ask(workspace, verb, arguments)
     if read_holder(workspace.lock_file) is None:
-        raise NotRunningError(f"the daemon is not running; {verb!r} is kept, and carried out when it starts (`alscope run`)")
+        raise NotRunningError(
+            f"the daemon is not running; {verb!r} is kept, and carried out when it starts (`alscope run`)"
+        )
     until = time.monotonic() + ANSWER_S
     while time.monotonic() < until:
         with reading(workspace.root) as db:

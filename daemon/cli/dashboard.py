@@ -32,7 +32,10 @@ def dashboard_command(session: Session, once: bool) -> int:
     if once or not view.full_screen:
         _print_once(session)
         return 0
-    return _live(session)
+    try:
+        return _live(session)
+    except KeyboardInterrupt:
+        return 0
 
 
 def _print_once(session: Session) -> None:

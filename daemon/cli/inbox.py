@@ -47,7 +47,9 @@ def put(session: Session, file: Path, suggestion_id: str, empty: bool, user: str
 
 
 def _waits_already(target: Path) -> WorkspaceError:
-    return WorkspaceError(f"{target}: a label waits there to be checked; wait for its verdict, or remove the file first")
+    return WorkspaceError(
+        f"{target}: a label waits there to be checked; wait for its verdict, or remove the file first"
+    )
 
 
 def _copy(source: Path, target: Path) -> str:

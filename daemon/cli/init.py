@@ -17,7 +17,10 @@ TEMPLATE = "config_template.toml"
 @click.command("init")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
 @click.option(
-    "--watch", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder that volumes come into."
+    "--watch",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="The folder that volumes come into.",
 )
 @click.option("--voxel", type=float, nargs=3, metavar="Z Y X", help="Voxel size in um, for files that do not say.")
 @click.option("--force", is_flag=True, help="Replace an existing config.toml.")
@@ -60,7 +63,7 @@ def template() -> str:
 
 def filled(text: str, watch: Path, voxel: tuple[float, float, float] | None) -> str:
     """The template with the answers filled in. Raises UsageError for a path that TOML cannot hold."""
-    text = re.sub(r'^folder = .*$', lambda _: f"folder = {_toml(str(watch))}", text, count=1, flags=re.MULTILINE)
+    text = re.sub(r"^folder = .*$", lambda _: f"folder = {_toml(str(watch))}", text, count=1, flags=re.MULTILINE)
     if voxel is not None:
         numbers = ", ".join(f"{v:g}" if v != int(v) else f"{v:.1f}" for v in voxel)
         text = re.sub(r"^# voxel_um = .*$", f"voxel_um = [{numbers}]", text, count=1, flags=re.MULTILINE)
@@ -72,5 +75,7 @@ def _toml(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise UsageError(f"{value!r}: the folder's name is not UTF-8, which config.toml must be; rename it or link to it") from None
+        raise UsageError(
+            f"{value!r}: the folder's name is not UTF-8, which config.toml must be; rename it or link to it"
+        ) from None
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

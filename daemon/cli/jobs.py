@@ -18,7 +18,9 @@ TAIL_BYTES = 1 << 16
 
 @click.group("jobs", invoke_without_command=True)
 @click.option("--state", type=click.Choice(JOB_STATES), help="Only those in this state.")
-@click.option("--limit", type=click.IntRange(0), default=40, show_default=True, help="At most so many, newest first; 0: all.")
+@click.option(
+    "--limit", type=click.IntRange(0), default=40, show_default=True, help="At most so many, newest first; 0: all."
+)
 @json_option
 @config_option
 @click.pass_context
@@ -97,7 +99,12 @@ def show_command(session: Session, job_id: int, as_json: bool) -> None:
         print_json({**asdict(found), "log": str(log) if log.is_file() else None, "log_tail": tail})
         return
     now = time.time()
-    say((f"job {job_id}  ", "bold"), glyph(found.job.state), found.job.state, f"  {doing(found.job.stage, found.job.name)}")
+    say(
+        (f"job {job_id}  ", "bold"),
+        glyph(found.job.state),
+        found.job.state,
+        f"  {doing(found.job.stage, found.job.name)}",
+    )
     for heading, text in (("error", found.job.error), ("artifact", found.key), ("params", json.dumps(found.params))):
         if text:
             say(f"{heading:10}", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -48,7 +49,9 @@ class TerminalContext:
 @click.command("predict")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--model", "version", metavar="V", help="A model version [default: the promoted one].")
-@click.option("--out", type=click.Path(path_type=Path), help="Where to write [default: <name>-instances.tif in this folder].")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Where to write [default: <name>-instances.tif in this folder]."
+)
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @json_option
 @config_option
@@ -75,7 +78,8 @@ def predict_command(
     target = (out or Path(f"{source.name.removesuffix(source.suffix)}-instances.tif")).absolute()
     _check_target(session.settings, source, target, force)
     chosen, key = _model(session, version)
-    result = _segment(session, source, target, chosen, key)
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer, not for what libraries print
+        result = _segment(session, source, target, chosen, key)
     if as_json:
         print_json({"path": str(target), "model": chosen, **result})
     else:
@@ -91,7 +95,9 @@ def _check_target(settings: Settings, source: Path, target: Path, force: bool) -
         raise UsageError(f"{target}: exists already; use --force to replace it, or another --out")
     for watch in settings.watch:
         if target.resolve().is_relative_to(watch.folder.resolve()):
-            raise UsageError(f"{target}: lies in the watched folder {watch.folder}, where it would be taken for a volume; use --out")
+            raise UsageError(
+                f"{target}: lies in the watched folder {watch.folder}, where it would be taken for a volume; use --out"
+            )
 
 
 def _model(session: Session, version: str | None) -> tuple[str, str]:
@@ -135,7 +141,10 @@ def _segment(session: Session, source: Path, target: Path, version: str, model_k
         ours = session.workspace.artifacts
         context = TerminalContext(folder / "scratch", folder / "cache", device(settings.run), threads(settings.run))
         planner = Planner(
-            settings, context.device, lambda key: ours.path(key) if key == model_key else made.path(key), session.workspace.root
+            settings,
+            context.device,
+            lambda key: ours.path(key) if key == model_key else made.path(key),
+            session.workspace.root,
         )
         try:
             read = planner.volume(file)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from daemon.cli.session import Session, config_option, json_option, pass_session
+from daemon.cli.session import Session, config_option, json_option
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ def show_command(ctx: click.Context, suggestion_id: str, as_json: bool) -> None:
     files = sorted(str(path) for path in folder.iterdir()) if folder.is_dir() else []
     inbox = session.workspace.inbox / f"{found.id}.tif"
     if as_json:
-        print_json({**asdict(found), "folder": str(folder) if files else None, "files": files, "save_label_as": str(inbox)})
+        print_json(
+            {**asdict(found), "folder": str(folder) if files else None, "files": files, "save_label_as": str(inbox)}
+        )
         return
     say((f"{found.id}  ", "bold"), glyph(found.state), found.state, *([f": {found.note}"] if found.note else []))
     say("where     ", f"{found.volume} at {place(found.start)}, {extent(found.shape)} voxels (z, y, x)")

@@ -10,7 +10,9 @@ from daemon.errors import NotRunningError
 
 @click.command("status")
 @click.option("--problems", "all_problems", is_flag=True, help="Every problem, in full.")
-@click.option("--check", is_flag=True, help="Say it in the exit code too: 0 well, 1 problems, 69 the daemon is not running.")
+@click.option(
+    "--check", is_flag=True, help="Say it in the exit code too: 0 well, 1 problems, 69 the daemon is not running."
+)
 @json_option
 @config_option
 @pass_session

@@ -10,7 +10,9 @@ from daemon.cli.session import Session, config_option, json_option, pass_session
 
 
 @click.command("volumes")
-@click.option("--state", type=click.Choice(["arriving", "settled", "ingested", "set_aside"]), help="Only those in this state.")
+@click.option(
+    "--state", type=click.Choice(["arriving", "settled", "ingested", "set_aside"]), help="Only those in this state."
+)
 @json_option
 @config_option
 @pass_session
@@ -58,5 +60,13 @@ def volumes_command(session: Session, state: str | None, as_json: bool) -> None:
                 remarks,
             ]
         )
-    headings = ["name", "state", ">size", "voxels (z y x)", "voxel um", ">patches", "segmentation, or what is the matter"]
+    headings = [
+        "name",
+        "state",
+        ">size",
+        "voxels (z y x)",
+        "voxel um",
+        ">patches",
+        "segmentation, or what is the matter",
+    ]
     table(headings, rows, flexible=(headings[0], headings[-1]))

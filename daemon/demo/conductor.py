@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import queue
 import shutil
 import signal
@@ -145,8 +144,11 @@ def is_over(shot: Snapshot, rounds: int, n_volumes: int) -> bool:
     ended = sum(r.state in ("done", "failed") for r in shot.rounds)
     active = sum(shot.jobs.get(s, 0) for s in ("waiting", "ready", "running"))
     idle = not active and shot.volumes["ingested"] == n_volumes and not shot.volumes["arriving"]
-    exhausted = idle and not shot.queue and shot.patches["labelled"] > 0 and not any(
-        r.state in ("training", "judging") for r in shot.rounds
+    exhausted = (
+        idle
+        and not shot.queue
+        and shot.patches["labelled"] > 0
+        and not any(r.state in ("training", "judging") for r in shot.rounds)
     )
     return (ended >= rounds and idle) or exhausted
 
@@ -172,7 +174,9 @@ def wait_until_over(
             shot = snapshot(workspace, time.time())
             if is_over(shot, script.rounds, n_volumes):
                 return shot
-    raise AlscopeError(f"the demo did not end within {script.timeout_s / 60:.0f} minutes; see daemon.log in the demo folder")
+    raise AlscopeError(
+        f"the demo did not end within {script.timeout_s / 60:.0f} minutes; see daemon.log in the demo folder"
+    )
 
 
 class Examiner:
@@ -196,23 +200,39 @@ class Examiner:
         self._n += 1
         key = key_of(name, inputs, params)
         order = Order(
-            self._n, 1, key, name, inputs, params, device(self._settings.run), self._threads, True, False, stage(name).hang_s
+            self._n,
+            1,
+            key,
+            name,
+            inputs,
+            params,
+            device(self._settings.run),
+            self._threads,
+            True,
+            False,
+            stage(name).hang_s,
         )
         self._executor.start(order)
         while not isinstance(end := self._reports.get(), Finished):
             pass
         if end.outcome != "done":
-            raise AlscopeError(f"{name} on the test volume failed: {end.error}; see {self._places.job(self._n)}/log.txt")
+            raise AlscopeError(
+                f"{name} on the test volume failed: {end.error}; see {self._places.job(self._n)}/log.txt"
+            )
         return self._artifacts.path(key), key
 
-    def examine(self, test_image: Path, truth: Any, models: list[tuple[str, Path, str]]) -> tuple[dict[str, float], Path, list[Trained]]:
+    def examine(
+        self, test_image: Path, truth: Any, models: list[tuple[str, Path, str]]
+    ) -> tuple[dict[str, float], Path, list[Trained]]:
         """Scores of the pseudo-labels and of each model (version, folder, key) on the test volume, whole-volume instances.
 
         truth: (Z, Y, X) instances. Returns (pseudo-label scores, pseudo-label folder, models with scores).
         """
+        import numpy as np
+
         from alcore.arrays.matching import score
+        from alcore.volumes.labels import read_labels
         from alcore.volumes.store import open_labels
-        from alcore.volumes.writers import read_labels
 
         planner = Planner(self._settings, "cpu", self._artifacts.path, Path())
         source = Input(test_image, f"file:{test_image.name}")
@@ -238,7 +258,7 @@ class Examiner:
                 "options": self._settings.pseudo.options,
             },
         )
-        pseudo_scores = score(open_labels(pseudo / "instances.zarr")[:], truth).to_json()
+        pseudo_scores = score(np.asarray(open_labels(pseudo / "instances.zarr")[:]), truth).to_json()
         trained = []
         for version, path, key in models:
             params = planner.predict_params() | {"read": watch.read_options(), "version": version}
@@ -261,8 +281,27 @@ def model_artifacts(workspace: Path) -> list[tuple[str, Path, str]]:
     return [(r["version"], artifacts.path(r["artifact"]), r["artifact"]) for r in rows]
 
 
+def pseudo_by_volume(workspace: Path) -> dict[str, Path]:
+    """Pseudo-label artifacts of the pool: volume file name -> folder."""
+    from daemon.store.connection import DATABASE, open_reader
+
+    db = open_reader(workspace / DATABASE)
+    try:
+        sql = "SELECT v.name, j.key FROM job j JOIN volume v ON v.id = j.volume_id WHERE j.stage = 'pseudo' AND j.state = 'done'"
+        rows = db.execute(sql).fetchall()
+    finally:
+        db.close()
+    artifacts = Workspace(workspace).artifacts
+    return {r["name"]: artifacts.path(r["key"]) for r in rows}
+
+
 def summarise(
-    shot: Snapshot, pseudo: dict[str, float], trained: list[Trained], began: float, elapsed_s: float, about: dict[str, Any]
+    shot: Snapshot,
+    pseudo: dict[str, float],
+    trained: list[Trained],
+    began: float,
+    elapsed_s: float,
+    about: dict[str, Any],
 ) -> dict[str, Any]:
     """The content of summary.json."""
     scores = {t.version: t.scores for t in trained}
@@ -310,8 +349,3 @@ def patch_for(shape_zyx: tuple[int, int, int], n_volumes: int, at_least: int) ->
     ny = max(1, round(math.sqrt(per_volume * y / x)))
     nx = max(1, math.ceil(per_volume / ny))
     return (z, math.ceil(y / ny), math.ceil(x / nx))
-
-
-def terminal_is_wide() -> bool:
-    """Is there a terminal to draw in?"""
-    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"

@@ -43,9 +43,7 @@ class OrderContext:
         return self.stopped()
 
 
-def perform(
-    order: Order, places: Places, tell: Callable[[Progress], None], stopped: Callable[[], bool]
-) -> Finished:
+def perform(order: Order, places: Places, tell: Callable[[Progress], None], stopped: Callable[[], bool]) -> Finished:
     """Execute the stage; every exception becomes an outcome that says whether trying again can help."""
     folder = places.job(order.job_id)
     scratch = folder / "scratch"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from alcore.types import Box
 from daemon.machine import SUGGESTION_TRANSITIONS, check_transition
-from daemon.store.connection import transaction
+from daemon.store.connection import insert, transaction
 from daemon.store.rows import EncoderRow, LabelRow, ReceivedRow, SuggestionRow
 from daemon.store.volumes import patch_row
 
@@ -60,7 +60,7 @@ class Annotation:
                 "result": json.dumps(dict(result)),
                 "created_at": now,
             }
-            return int(self._db.table("encoder").insert(row).last_pk)
+            return insert(self._db, "encoder", row)
 
     def switch_encoder(self, encoder_id: int) -> None:
         """The new embeddings are complete: from this transaction on they are the ones that select."""
@@ -77,7 +77,9 @@ class Annotation:
 
     def covered_rows(self) -> dict[int, list[int]]:
         """Patches that were ever suggested (labelled, queued or skipped): volume id -> patch rows."""
-        sql = "SELECT p.volume_id, p.row FROM suggestion s JOIN patch p ON p.id = s.patch_id ORDER BY p.volume_id, p.row"
+        sql = (
+            "SELECT p.volume_id, p.row FROM suggestion s JOIN patch p ON p.id = s.patch_id ORDER BY p.volume_id, p.row"
+        )
         covered: dict[int, list[int]] = {}
         for r in self._db.query(sql):
             covered.setdefault(r["volume_id"], []).append(r["row"])
@@ -217,26 +219,27 @@ class Annotation:
         """The label passed its checks; an earlier label of the same patch is superseded, not overwritten."""
         patch_id = received.suggestion.patch.id
         with transaction(self._db):
-            old = next(self._db.query("SELECT id, role FROM label WHERE patch_id = ? AND superseded_by IS NULL", [patch_id]), None)
+            old = next(
+                self._db.query("SELECT id, role FROM label WHERE patch_id = ? AND superseded_by IS NULL", [patch_id]),
+                None,
+            )
             if old is not None:
                 # the partial unique index wants the old one out of the way before its successor has an id
                 self._db.execute("UPDATE label SET superseded_by = id WHERE id = ?", [old["id"]])
-            label_id = int(
-                self._db.table("label")
-                .insert(
-                    {
-                        "patch_id": patch_id,
-                        "artifact": artifact,
-                        "received_id": received.id,
-                        "origin": "human",
-                        "role": old["role"] if old is not None else role,
-                        "n_objects": n_objects,
-                        "author": received.author,
-                        "warnings": json.dumps(list(warnings)),
-                        "accepted_at": now,
-                    }
-                )
-                .last_pk
+            label_id = insert(
+                self._db,
+                "label",
+                {
+                    "patch_id": patch_id,
+                    "artifact": artifact,
+                    "received_id": received.id,
+                    "origin": "human",
+                    "role": old["role"] if old is not None else role,
+                    "n_objects": n_objects,
+                    "author": received.author,
+                    "warnings": json.dumps(list(warnings)),
+                    "accepted_at": now,
+                },
             )
             if old is not None:
                 self._db.execute("UPDATE label SET superseded_by = ? WHERE id = ?", [label_id, old["id"]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +71,7 @@ def open_writer(path: Path) -> Database:
     if verdict != "ok":
         connection.close()
         raise WorkspaceError(f"{path}: the database is damaged ({verdict}); restore a backup or move it aside")
-    return sqlite_utils.Database(connection, strict=True)  # type: ignore[no-any-return]
+    return sqlite_utils.Database(connection, strict=True)
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -85,6 +85,13 @@ def open_reader(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as e:
         raise WorkspaceError(f"{path}: the database cannot be read ({e})") from e
     return connection
+
+
+def insert(db: Database, table: str, row: Mapping[str, Any]) -> int:
+    """Insert one row; returns its id."""
+    made = db.table(table).insert(dict(row)).last_pk
+    assert isinstance(made, int)
+    return made
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from alcore.run import key_of
 from daemon.machine import JOB_TRANSITIONS, check_transition
-from daemon.store.connection import transaction
+from daemon.store.connection import insert, transaction
 from daemon.store.rows import JobRow, Wanted, inputs_from_json, inputs_to_json
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Jobs:
                 "params": json.dumps(dict(wanted.params)),
                 "created_at": now,
             }
-            job_id = int(self._db.table("job").insert(row).last_pk)
+            job_id = insert(self._db, "job", row)
             self._log(job_id, now, "", "ready", "wanted")
             return job_id
 
@@ -78,9 +78,7 @@ class Jobs:
     def ready(self, stages: Sequence[str], limit: int) -> list[JobRow]:
         """Jobs of these stages that may be claimed now, most urgent first."""
         marks = ", ".join("?" * len(stages))
-        sql = (
-            f"SELECT {_COLUMNS} FROM job WHERE state = 'ready' AND stage IN ({marks}) ORDER BY priority DESC, id LIMIT ?"
-        )
+        sql = f"SELECT {_COLUMNS} FROM job WHERE state = 'ready' AND stage IN ({marks}) ORDER BY priority DESC, id LIMIT ?"
         return [_row(r) for r in self._db.query(sql, [*stages, limit])]
 
     def outdated(self, stage: str, spec: str) -> list[JobRow]:
@@ -99,9 +97,7 @@ class Jobs:
 
     def active_with_spec(self, stage: str, spec: str) -> int:
         """How many jobs of a stage and spec are waiting, ready or running."""
-        sql = (
-            "SELECT COUNT(*) AS n FROM job WHERE stage = ? AND spec = ? AND state IN ('waiting', 'ready', 'running')"
-        )
+        sql = "SELECT COUNT(*) AS n FROM job WHERE stage = ? AND spec = ? AND state IN ('waiting', 'ready', 'running')"
         return int(next(self._db.query(sql, [stage, spec]))["n"])
 
     def of_volume(self, stage: str, spec: str, volume_id: int) -> tuple[str, str]:
@@ -117,7 +113,9 @@ class Jobs:
     def due(self, now: float) -> int:
         """Make every waiting job ready whose time has come; returns how many."""
         with transaction(self._db):
-            ids = [r["id"] for r in self._db.query("SELECT id FROM job WHERE state = 'waiting' AND not_before <= ?", [now])]
+            ids = [
+                r["id"] for r in self._db.query("SELECT id FROM job WHERE state = 'waiting' AND not_before <= ?", [now])
+            ]
             for job_id in ids:
                 self._move(job_id, "ready", now, "due")
         return len(ids)

@@ -32,7 +32,15 @@ class Learning:
     # models
 
     def add_model(
-        self, version: str, kind: str, state: str, artifact: str, parent: str | None, labels: Sequence[LabelRow], digest: str, now: float
+        self,
+        version: str,
+        kind: str,
+        state: str,
+        artifact: str,
+        parent: str | None,
+        labels: Sequence[LabelRow],
+        digest: str,
+        now: float,
     ) -> None:
         """A newly trained model version."""
         row = {
@@ -142,7 +150,14 @@ class Learning:
             self._db.execute(
                 "UPDATE round SET state = 'done', promoted = ?, verdict = ?, scores = ?, baseline = ?, finished_at = ?"
                 " WHERE number = ?",
-                [int(promoted), verdict, text, json.dumps(dict(baseline)) if baseline is not None else None, now, round_.number],
+                [
+                    int(promoted),
+                    verdict,
+                    text,
+                    json.dumps(dict(baseline)) if baseline is not None else None,
+                    now,
+                    round_.number,
+                ],
             )
 
     # evaluations
@@ -198,4 +213,6 @@ class Learning:
         """predictions/<volume>.tif is this model's now."""
         with transaction(self._db):
             self._db.execute("UPDATE prediction SET published = 0 WHERE volume_id = ?", [volume_id])
-            self._db.execute("UPDATE prediction SET published = 1 WHERE volume_id = ? AND model = ?", [volume_id, model])
+            self._db.execute(
+                "UPDATE prediction SET published = 1 WHERE volume_id = ? AND model = ?", [volume_id, model]
+            )

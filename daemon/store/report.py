@@ -293,15 +293,23 @@ def _problems(db: sqlite3.Connection, daemon: DaemonView, now: float) -> tuple[P
         found.append(Problem("daemon", "alscope", words[daemon.state], daemon.seen or now))
     for r in db.execute("SELECT * FROM problem ORDER BY kind, subject"):
         found.append(Problem(r["kind"], r["subject"], r["message"], r["first_seen"]))
-    for r in db.execute("SELECT * FROM job WHERE state = 'failed' AND stage NOT IN ('volume', 'label') ORDER BY id DESC"):
+    for r in db.execute(
+        "SELECT * FROM job WHERE state = 'failed' AND stage NOT IN ('volume', 'label') ORDER BY id DESC"
+    ):
         text = f"{r['error']} (`alscope jobs show {r['id']}`, `alscope jobs retry {r['id']}`)"
         found.append(Problem("job", f"{r['stage']} of {r['subject']}", text, r["finished_at"]))
-    for r in db.execute("SELECT * FROM job WHERE state = 'waiting' AND error_kind IN ('transient', 'disk_full', 'source_missing')"):
-        found.append(Problem("retry", f"{r['stage']} of {r['subject']}", f"{r['error']}; it is tried again", r["created_at"]))
+    for r in db.execute(
+        "SELECT * FROM job WHERE state = 'waiting' AND error_kind IN ('transient', 'disk_full', 'source_missing')"
+    ):
+        found.append(
+            Problem("retry", f"{r['stage']} of {r['subject']}", f"{r['error']}; it is tried again", r["created_at"])
+        )
     for r in db.execute("SELECT id, note, changed_at FROM suggestion WHERE state = 'rejected' ORDER BY rank"):
         text = f"{r['note']}; mend the file and save it to inbox/{r['id']}.tif again"
         found.append(Problem("label", r["id"], text, r["changed_at"]))
-    for r in db.execute("SELECT name, reason, changed_at FROM source WHERE state = 'set_aside' AND gone = 0 ORDER BY id"):
+    for r in db.execute(
+        "SELECT name, reason, changed_at FROM source WHERE state = 'set_aside' AND gone = 0 ORDER BY id"
+    ):
         found.append(Problem("set aside", r["name"], r["reason"], r["changed_at"]))
     return tuple(found)
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from alcore.stage import Input, Inputs
 from alcore.types import Box
@@ -90,7 +90,7 @@ class LabelRow:
 
     id: int
     artifact: str
-    role: str
+    role: Literal["train", "gate"]
     volume_id: int
     box: Box
 

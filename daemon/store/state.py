@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from daemon.store.connection import transaction
+from daemon.store.connection import insert, transaction
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -24,7 +24,15 @@ class State:
 
     def started(self, pid: int, version: str, now: float) -> None:
         """A daemon took the workspace."""
-        row = {"id": 1, "state": "running", "pid": pid, "version": version, "started_at": now, "seen_at": now, "note": ""}
+        row = {
+            "id": 1,
+            "state": "running",
+            "pid": pid,
+            "version": version,
+            "started_at": now,
+            "seen_at": now,
+            "note": "",
+        }
         with transaction(self._db):
             self._db.table("daemon").upsert(row, pk="id")
 
@@ -72,7 +80,7 @@ class State:
     def event(self, kind: str, message: str, now: float) -> None:
         """Remember something that people like to see scroll by; old ones are forgotten."""
         with transaction(self._db):
-            pk = int(self._db.table("event").insert({"at": now, "kind": kind, "message": message}).last_pk)
+            pk = insert(self._db, "event", {"at": now, "kind": kind, "message": message})
             if pk % 100 == 0:
                 self._db.execute("DELETE FROM event WHERE id <= ?", [pk - KEEP_EVENTS])
 
@@ -83,8 +91,17 @@ class State:
         row = next(self._db.query("SELECT ok, outcome FROM command WHERE id = ?", [command_id]), None)
         return None if row is None else (bool(row["ok"]), row["outcome"])
 
-    def command_done(self, command_id: str, verb: str, arguments: Mapping[str, Any], ok: bool, outcome: str, now: float) -> None:
+    def command_done(
+        self, command_id: str, verb: str, arguments: Mapping[str, Any], ok: bool, outcome: str, now: float
+    ) -> None:
         """Record the outcome; a command is carried out once."""
-        row = {"id": command_id, "verb": verb, "arguments": json.dumps(dict(arguments)), "ok": int(ok), "outcome": outcome, "at": now}
+        row = {
+            "id": command_id,
+            "verb": verb,
+            "arguments": json.dumps(dict(arguments)),
+            "ok": int(ok),
+            "outcome": outcome,
+            "at": now,
+        }
         with transaction(self._db):
             self._db.table("command").insert(row)

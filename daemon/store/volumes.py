@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from alcore.types import Box
-from daemon.store.connection import transaction
+from daemon.store.connection import insert, transaction
 from daemon.store.rows import PatchRow, SourceRow, VolumeRow
 
 if TYPE_CHECKING:
@@ -95,11 +95,15 @@ class Volumes:
         """The file changed while it was read: forget what was known of it. Returns its path."""
         with transaction(self._db):
             self._db.execute("UPDATE source SET state = 'arriving', fingerprint = '' WHERE id = ?", [source_id])
-        return next((bytes(r["path"]) for r in self._db.query("SELECT path FROM source WHERE id = ?", [source_id])), None)
+        return next(
+            (bytes(r["path"]) for r in self._db.query("SELECT path FROM source WHERE id = ?", [source_id])), None
+        )
 
     def sources_to_read(self) -> list[SourceRow]:
         """Settled files that are there."""
-        sql = "SELECT id, path, watch, fingerprint FROM source WHERE state = 'settled' AND gone = 0 ORDER BY id LIMIT 256"
+        sql = (
+            "SELECT id, path, watch, fingerprint FROM source WHERE state = 'settled' AND gone = 0 ORDER BY id LIMIT 256"
+        )
         return [SourceRow(r["id"], bytes(r["path"]), r["watch"], r["fingerprint"]) for r in self._db.query(sql)]
 
     def n_arriving(self) -> int:
@@ -110,7 +114,13 @@ class Volumes:
     # volumes and their patches
 
     def ingest(
-        self, source_id: int, fingerprint: str, artifact: str, result: Mapping[str, Any], read: Mapping[str, Any], now: float
+        self,
+        source_id: int,
+        fingerprint: str,
+        artifact: str,
+        result: Mapping[str, Any],
+        read: Mapping[str, Any],
+        now: float,
     ) -> int | None:
         """A source became a volume: a new one with its patches, or a known one under another name.
 
@@ -119,7 +129,9 @@ class Volumes:
         info = result["info"]
         with transaction(self._db):
             found = next(self._db.query("SELECT name, fingerprint FROM source WHERE id = ?", [source_id]))
-            known = next((r["id"] for r in self._db.query("SELECT id FROM volume WHERE sha256 = ?", [info["sha256"]])), None)
+            known = next(
+                (r["id"] for r in self._db.query("SELECT id FROM volume WHERE sha256 = ?", [info["sha256"]])), None
+            )
             volume_id = known
             if volume_id is None:
                 volume_id = self._new_volume(found["name"], artifact, result, read, now)
@@ -133,21 +145,19 @@ class Volumes:
         self, name: str, artifact: str, result: Mapping[str, Any], read: Mapping[str, Any], now: float
     ) -> int:
         info = result["info"]
-        volume_id = int(
-            self._db.table("volume")
-            .insert(
-                {
-                    "sha256": info["sha256"],
-                    "name": name,
-                    "export_name": self._export_name(name, info["sha256"]),
-                    "artifact": artifact,
-                    "info": json.dumps(info),
-                    "read": json.dumps(dict(read)),
-                    "notes": json.dumps(list(result.get("notes", []))),
-                    "created_at": now,
-                }
-            )
-            .last_pk
+        volume_id = insert(
+            self._db,
+            "volume",
+            {
+                "sha256": info["sha256"],
+                "name": name,
+                "export_name": self._export_name(name, info["sha256"]),
+                "artifact": artifact,
+                "info": json.dumps(info),
+                "read": json.dumps(dict(read)),
+                "notes": json.dumps(list(result.get("notes", []))),
+                "created_at": now,
+            },
         )
         boxes = [Box.from_json(b) for b in result["patches"]]
         self._db.conn.executemany(
@@ -214,5 +224,8 @@ class Volumes:
 def patch_row(r: Mapping[str, Any]) -> PatchRow:
     """Parse a row of the patch table."""
     return PatchRow(
-        id=r["id"], volume_id=r["volume_id"], row=r["row"], box=Box((r["z"], r["y"], r["x"]), (r["dz"], r["dy"], r["dx"]))
+        id=r["id"],
+        volume_id=r["volume_id"],
+        row=r["row"],
+        box=Box((r["z"], r["y"], r["x"]), (r["dz"], r["dy"], r["dx"])),
     )

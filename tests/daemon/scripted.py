@@ -44,7 +44,12 @@ class ScriptedExecutor:
             self.reports.put(said)
             return
         self._artifacts.create(
-            order.key, order.stage, stage(order.stage).version, order.params, order.inputs, lambda out: _fill(out, order, said)
+            order.key,
+            order.stage,
+            stage(order.stage).version,
+            order.params,
+            order.inputs,
+            lambda out: _fill(out, order, said),
         )
         self.reports.put(Finished(order.job_id, order.fence, "done"))
 
@@ -63,7 +68,10 @@ def results(order: Order) -> dict[str, Any]:
     scores = {"f1": 0.5 + 0.01 * order.params.get("seed", 0), "dice": 0.5}
     table: dict[str, Callable[[], dict[str, Any]]] = {
         "volume": lambda: {
-            "info": {"sha256": hashlib.sha256(order.inputs["source"][0].path.read_bytes()).hexdigest(), "shape": [1, 8, 64, 64]},
+            "info": {
+                "sha256": hashlib.sha256(order.inputs["source"][0].path.read_bytes()).hexdigest(),
+                "shape": [1, 8, 64, 64],
+            },
             "patches": BOXES,
             "notes": [],
         },
@@ -84,7 +92,10 @@ def results(order: Order) -> dict[str, Any]:
 def _picks(order: Order) -> list[dict[str, Any]]:
     covered = order.params["covered"]
     free = [
-        (item.key, row) for item in order.inputs["embedding"] for row in range(4) if row not in covered.get(item.key, [])
+        (item.key, row)
+        for item in order.inputs["embedding"]
+        for row in range(4)
+        if row not in covered.get(item.key, [])
     ]
     return [
         {"embedding": key, "row": row, "rank": i, "distance": 0.5, "reason": "far", "nearest": None}

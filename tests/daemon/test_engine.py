@@ -41,9 +41,7 @@ class Stage:
     def open(self) -> None:
         self.store = Store(self.workspace.root)
         self.executor = ScriptedExecutor(self.workspace.artifacts, self.script)
-        self.engine = Engine(
-            self.settings, self.workspace, self.store, self.executor, "cpu", 1, "me", lambda: self.now
-        )
+        self.engine = Engine(self.settings, self.workspace, self.store, self.executor, "cpu", 1, "me", lambda: self.now)
         self.engine.start()
         self.store.state.started(1, "test", self.now)
 
@@ -212,7 +210,9 @@ def test_a_file_that_cannot_be_used_is_set_aside_and_the_rest_goes_on(tmp_path):
 def test_a_rejected_label_is_kept_with_its_reason_and_can_be_mended(tmp_path):
     def script(order):
         if order.stage == "label" and b"wrong" in order.inputs["file"][0].path.read_bytes():
-            return Finished(order.job_id, order.fence, "failed", "s00001.tif: shape (8, 64, 15), wanted (8, 64, 16)", "bad_label")
+            return Finished(
+                order.job_id, order.fence, "failed", "s00001.tif: shape (8, 64, 15), wanted (8, 64, 16)", "bad_label"
+            )
         return results(order)
 
     stage = Stage(tmp_path, script)

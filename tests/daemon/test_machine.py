@@ -24,5 +24,7 @@ def test_a_finished_job_never_runs_again():
 
 
 def test_an_illegal_move_tells_the_story():
-    with pytest.raises(IllegalTransitionError, match=r"job 7 cannot go from 'done' to 'running' \(new -> ready; ready -> done\)"):
+    with pytest.raises(
+        IllegalTransitionError, match=r"job 7 cannot go from 'done' to 'running' \(new -> ready; ready -> done\)"
+    ):
         check_transition("job 7", JOB_TRANSITIONS, "done", "running", ["new -> ready", "ready -> done"])

@@ -33,7 +33,8 @@ def test_few_or_no_held_out_patches_is_said():
 
 
 @pytest.mark.parametrize(
-    ("waiting", "depth", "free", "ask"), [(0, 8, 100, 8), (4, 8, 100, 4), (5, 8, 100, 0), (0, 8, 3, 3), (0, 8, 0, 0), (0, 1, 9, 1)]
+    ("waiting", "depth", "free", "ask"),
+    [(0, 8, 100, 8), (4, 8, 100, 4), (5, 8, 100, 0), (0, 8, 3, 3), (0, 8, 0, 0), (0, 1, 9, 1)],
 )
 def test_the_queue_is_refilled_when_half_of_it_is_answered(waiting, depth, free, ask):
     assert suggestions_to_ask(waiting, depth, free) == ask

@@ -70,7 +70,11 @@ def test_a_missing_folder_is_a_problem_that_goes_away(tmp_path):
 
 @pytest.mark.parametrize(
     ("config", "says"),
-    [('[[watch]]\nfolder = "in"\nsettle = 3', "did you mean 'settle_s'"), ("", "key 'watch' is missing"), ("x=", "not valid TOML")],
+    [
+        ('[[watch]]\nfolder = "in"\nsettle = 3', "did you mean 'settle_s'"),
+        ("", "key 'watch' is missing"),
+        ("x=", "not valid TOML"),
+    ],
 )
 def test_a_bad_config_is_one_line_and_its_own_exit_code(tmp_path, config, says):
     with real_daemon(tmp_path) as daemon:
@@ -100,7 +104,9 @@ def test_daemon_and_reading_commands_import_nothing_heavy(tmp_path):
                 text=True,
                 check=True,
             )
-            loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in ended.stderr.splitlines() if "|" in line}
+            loaded = {
+                line.rsplit("|", 1)[-1].strip().split(".")[0] for line in ended.stderr.splitlines() if "|" in line
+            }
             assert not set(HEAVY) & loaded, command
 
 
@@ -117,7 +123,10 @@ def test_the_unit_is_accepted_by_systemd_without_a_word(tmp_path):
     unit = unit.replace("/opt/alscope/.venv/bin/alscope", sys.executable)
     (tmp_path / "alscope@.service").write_text(unit)
     ended = subprocess.run(
-        ["systemd-analyze", "verify", "--recursive-errors=no", str(tmp_path / "alscope@.service")], capture_output=True, text=True, check=False
+        ["systemd-analyze", "verify", "--recursive-errors=no", str(tmp_path / "alscope@.service")],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.stderr == ""
     assert ended.returncode == 0

@@ -48,7 +48,9 @@ def test_whole_exactly_when_unchanged_for_long_enough(looks):
         assert answer.whole == (now - last_change >= 4.0)
 
 
-@pytest.mark.parametrize("name", [".a.tif.x8Kd2Q", ".hidden.tif", "a.tif~", "a.tif.part", "a.tmp", "~$a.tif", "Thumbs.db"])
+@pytest.mark.parametrize(
+    "name", [".a.tif.x8Kd2Q", ".hidden.tif", "a.tif~", "a.tif.part", "a.tmp", "~$a.tif", "Thumbs.db"]
+)
 def test_temporary_names(name):
     assert is_temporary(name)
     assert not is_wanted(name, ("*",), ())

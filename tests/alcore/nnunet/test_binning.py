@@ -1,4 +1,4 @@
-"""Binning: exact means, half-full bins, gaps between neighbours, and interpolation that a part does as the whole does."""
+"""Binning: exact means, half-full bins, gaps between neighbours, and interpolation of parts as of the whole."""
 
 from __future__ import annotations
 

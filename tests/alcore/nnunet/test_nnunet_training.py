@@ -16,8 +16,7 @@ from alcore.nnunet.environment import nnunet_process
 from alcore.nnunet.plan import PlanRequest
 from alcore.run import QuietContext
 from alcore.types import IntensityStats
-
-from nnunet_blobs import QUICK, blobs, case
+from tests.alcore.nnunet.nnunet_blobs import QUICK, blobs, case
 
 TINY = PlanRequest("tiny")
 AS_IT_IS = (IntensityStats(0.0, 1.0, -100.0, 100.0, -100.0, 100.0),)
@@ -145,7 +144,7 @@ def test_a_damaged_checkpoint_costs_one_save_and_no_run(ctx: QuietContext) -> No
         f.truncate(size // 2)
     ctx.notes.clear()
     train(ctx, "again", epochs=3)
-    assert [n for _, n in ctx.notes if "epoch" in n][0].startswith("epoch 3/3")
+    assert next(n for _, n in ctx.notes if "epoch" in n).startswith("epoch 3/3")
     for path in (saved.latest, saved.previous):
         path.write_bytes(b"PK\x03\x04 nothing")
     assert saved.load(torch.device("cpu")) is None

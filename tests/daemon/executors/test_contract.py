@@ -54,7 +54,19 @@ def _made(request, places):
 
 def order(executor, path: Path, job_id: int = 1, hang_s: float = 60.0) -> Order:
     inputs = {"source": [Input(path, f"file:{path.name}")]}
-    return Order(job_id, 1, key_of("volume", inputs, PARAMS), "volume", inputs, PARAMS, "cpu", 1, executor.long, executor.long, hang_s)
+    return Order(
+        job_id,
+        1,
+        key_of("volume", inputs, PARAMS),
+        "volume",
+        inputs,
+        PARAMS,
+        "cpu",
+        1,
+        executor.long,
+        executor.long,
+        hang_s,
+    )
 
 
 def finish(executor, timeout: float = 60.0) -> Finished:

@@ -79,9 +79,13 @@ def test_illegal_rows_cannot_be_stored(store, want, sql):
 
 
 def test_a_failed_transaction_leaves_nothing(store, want):
-    with pytest.raises(RuntimeError), store.transaction():
-        store.jobs.want(want(1), 1.0)
-        raise RuntimeError
+    def half() -> None:
+        with store.transaction():
+            store.jobs.want(want(1), 1.0)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
     assert store.jobs.ready(("label",), 9) == []
 
 

@@ -117,7 +117,9 @@ def test_a_rejected_candidate_leaves_the_promoted_model_in_place(store, add_volu
     for number, (promoted, f1) in enumerate([(True, 0.6), (False, 0.4)], start=1):
         store.learning.open_round(store.annotation.labels(), "digest", 0.5, 9.0)
         store.learning.add_artifact(f"finetune-{number}", "finetune", 1, 1.0, 9.0)
-        store.learning.add_model(f"M_f-{number:03d}", "finetuned", "candidate", f"finetune-{number}", None, [], "d", 9.0)
+        store.learning.add_model(
+            f"M_f-{number:03d}", "finetuned", "candidate", f"finetune-{number}", None, [], "d", 9.0
+        )
         store.learning.judge(number, f"M_f-{number:03d}")
         store.learning.finish_round(store.learning.active_round(), promoted, "said why", {"f1": f1}, None, 10.0)
     assert store.learning.promoted().version == "M_f-001"

@@ -1,0 +1,214 @@
+"""`alscope demo`: the whole loop in minutes, on simulated or on your own labelled data."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daemon.config import load
+from daemon.errors import UsageError
+
+if TYPE_CHECKING:
+    from daemon.demo.conductor import Trained
+    from daemon.demo.split import Piece
+    from daemon.store.report import Snapshot
+
+
+@click.command("demo", short_help="See the whole loop run in minutes, on simulated or on your own labelled data.")
+@click.option("--image", type=click.Path(path_type=Path), help="A labelled volume: TIFF, Z x Y x X.")
+@click.option("--labels", type=click.Path(path_type=Path), help="Its instance labels: TIFF of the same shape.")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("alscope-demo"), show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 50), help="Fine-tuning rounds. [default: 3]")
+@click.option("--every", type=click.IntRange(1, 100), help="New training labels per round. [default: 4]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the synthetic tissue.")
+def demo_command(
+    image: Path | None, labels: Path | None, folder: Path, rounds: int | None, every: int | None, seed: int
+) -> None:
+    """A simulated microscope writes volumes, the real daemon does everything, a simulated expert answers from known truth.
+
+    At the end: a table of scores on a test volume that no model has seen, summary.json, and a picture of every volume.
+
+    \b
+    Examples:
+      alscope demo
+      alscope demo --image image.tif --labels labels.tif --rounds 4
+    """
+    if (image is None) != (labels is None):
+        raise UsageError("--image and --labels belong together")
+    from daemon.demo import conductor, split
+
+    if image is not None and labels is not None:
+        pool, test = _real(image, labels)
+        script = conductor.Script(
+            rounds=rounds or 4,
+            every=every or 4,
+            patch_px=conductor.patch_for(pool[0].image.shape, len(pool), at_least=32),
+            seconds_per_volume=4.0,
+            think_s=0.5,
+            timeout_s=3600.0,
+        )
+        about = {"data": image.name, "test": list(test.image.shape)}
+    else:
+        click.echo("Making a synthetic tissue ...", err=True)
+        pool, test = split.synthetic(seed)
+        script = conductor.Script(
+            rounds=rounds or 3,
+            every=every or 4,
+            patch_px=(16, 96, 96),
+            seconds_per_volume=3.0,
+            think_s=0.5,
+            timeout_s=1500.0,
+        )
+        about = {"data": f"synthetic, seed {seed}", "test": list(test.image.shape)}
+    _play(folder, pool, test, script, about)
+
+
+def _real(image: Path, labels: Path) -> tuple[list[Piece], Piece]:
+    from alcore.types import Box
+    from alcore.volumes import open_volume
+    from alcore.volumes.labels import read_labels
+    from daemon.demo.split import split
+
+    for path in (image, labels):
+        if not path.is_file():
+            raise UsageError(f"{path}: no such file")
+    with open_volume(image) as reader:
+        voxels = reader.read(Box((0, 0, 0), reader.shape[1:]))[0]
+        voxel_um = reader.voxel_um
+    truth, _ = read_labels(labels)
+    return split(voxels, truth, voxel_um, n_pool=6, gap_px=64)
+
+
+def _play(folder: Path, pool: list[Piece], test: Piece, script: Any, about: dict[str, Any]) -> None:
+    from alcore.volumes.writers import write_image_tiff
+    from daemon.dashboard import LiveView
+    from daemon.demo import conductor
+    from daemon.demo.expert import Expert
+    from daemon.demo.microscope import Microscope
+    from daemon.store.report import snapshot
+
+    conductor.prepare_folder(folder)
+    config = conductor.write_config(folder, script)
+    settings = load(config)
+    workspace = settings.workspace
+    began, clock = time.time(), time.monotonic()
+
+    def may_answer() -> bool:
+        return (workspace / "alscope.db").exists() and conductor.expert_may_answer(
+            snapshot(workspace, time.time()), script.every
+        )
+
+    microscope = Microscope(pool, folder / "acquisition", script.seconds_per_volume)
+    expert = Expert({p.name: p.labels for p in pool}, workspace, script.think_s, may_answer)
+    with (
+        conductor.daemon(config, folder / "daemon.log") as process,
+        conductor.actor("microscope", microscope.run),
+        conductor.actor("expert", expert.run),
+        LiveView(workspace) as view,
+    ):
+        shot = conductor.wait_until_over(
+            workspace, script, len(pool), process, view.refresh, lambda: microscope.error or expert.error
+        )
+    click.echo("Scoring every model on the test volume ...", err=True)
+    (folder / "test").mkdir()
+    test_image = folder / "test" / test.name
+    write_image_tiff(test_image, test.image[None], test.voxel_um)
+    examiner = conductor.Examiner(folder / "test", settings)
+    try:
+        pseudo, pseudo_folder, trained = examiner.examine(test_image, test.labels, conductor.model_artifacts(workspace))
+    finally:
+        examiner.close()
+    summary = conductor.summarise(shot, pseudo, trained, began, time.monotonic() - clock, about)
+    conductor.write_summary(folder / "summary.json", summary)
+    _pictures(folder, workspace, pool, test, shot, pseudo_folder, trained, summary)
+    conductor.tidy(folder)
+    _table(folder, summary)
+
+
+def _pictures(
+    folder: Path,
+    workspace: Path,
+    pool: list[Piece],
+    test: Piece,
+    shot: Snapshot,
+    test_pseudo: Path,
+    trained: list[Trained],
+    summary: dict[str, Any],
+) -> None:
+    from alcore.arrays.matching import score
+    from alcore.volumes.labels import read_labels
+    from alcore.volumes.store import open_labels
+    from daemon.demo import conductor, figures
+
+    pictures = folder / "pictures"
+    pictures.mkdir()
+
+    def picture(piece: Piece, pseudo: Any, prediction: Any) -> None:
+        masks = [
+            (f"{name}, F1 {score(mask, piece.labels).f1:.2f}" if mask is not None else name, mask)
+            for name, mask in (("pseudo-label", pseudo), ("prediction", prediction))
+        ]
+        target = pictures / f"{Path(piece.name).stem}.png"
+        figures.volume_picture(target, piece.name, piece.image, [*masks, ("truth", piece.labels)])
+
+    pseudo_folders = conductor.pseudo_by_volume(workspace)
+    for piece in pool:
+        found = workspace / "predictions" / f"{Path(piece.name).stem}.tif"
+        pseudo = pseudo_folders.get(piece.name)
+        picture(
+            piece,
+            open_labels(pseudo / "instances.zarr")[:] if pseudo else None,
+            read_labels(found)[0] if found.exists() else None,
+        )
+    promoted = next((m.version for m in shot.models if m.state == "promoted"), None)
+    last = next((t for t in trained if t.version == promoted), None)
+    picture(test, open_labels(test_pseudo / "instances.zarr")[:], read_labels(last.prediction)[0] if last else None)
+    figures.learning_curve(pictures / "learning_curve.png", summary)
+
+
+def _table(folder: Path, summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="scores on the test volume, which no model has seen (instances at IoU 0.5)")
+    for heading in (
+        "round",
+        "labels",
+        "share of pool",
+        "F1",
+        "accuracy",
+        "panoptic",
+        "precision",
+        "Dice",
+        "promoted",
+        "wall time",
+    ):
+        table.add_column(heading, justify="left" if heading in ("round", "promoted") else "right")
+
+    def row(name: str, labels: str, share: str, scores: dict[str, float], promoted: str, wall: str) -> None:
+        numbers = [f"{scores[k]:.3f}" for k in ("f1", "accuracy", "panoptic", "precision", "dice")]
+        table.add_row(name, labels, share, *numbers, promoted, wall)
+
+    row("pseudo-labels", "0", "0 %", summary["pseudo_label_scores"], "", "")
+    if summary["pretrained_scores"]:
+        row("pre-trained", "0", "0 %", summary["pretrained_scores"], "", "")
+    for r in summary["rounds"]:
+        row(
+            str(r["round"]),
+            f"{r['n_labels']}",
+            f"{100 * r['fraction']:.1f} %",
+            r["scores"],
+            "yes" if r["promoted"] else "no",
+            f"{int(r['wall_s']) // 60}:{int(r['wall_s']) % 60:02d}",
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{summary['elapsed_s'] / 60:.1f} minutes in all. Look at {folder}/pictures, {folder}/summary.json and"
+    )
+    console.print(
+        f"{folder}/workspace/predictions; `alscope --config {folder}/config.toml status` shows what the daemon left."
+    )

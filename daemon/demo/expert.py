@@ -1,0 +1,67 @@
+"""A simulated expert: looks into the queue, draws the truth of a patch, saves it into the inbox. Knows folders only."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+POLL_S = 0.3
+
+
+@dataclass
+class Expert:
+    """Answers suggestions from known truth.
+
+    truth: volume file name -> (Z, Y, X) instances. think_s: seconds for one patch. may_answer: is it time to work?
+    `answered` are the suggestions done; `error` says what went wrong, if anything did.
+    """
+
+    truth: Mapping[str, np.ndarray[Any, Any]]
+    workspace: Path
+    think_s: float
+    may_answer: Callable[[], bool]
+    answered: list[str] = field(default_factory=list)
+    error: str = ""
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set."""
+        while not stop.wait(POLL_S):
+            try:
+                if self.may_answer() and (folder := self._next()) is not None:
+                    self._answer(folder, stop)
+            except (OSError, ValueError, KeyError) as e:
+                self.error = f"the simulated expert cannot go on: {type(e).__name__}: {e}"
+                return
+
+    def _next(self) -> Path | None:
+        """The suggestion of best rank that has not been answered."""
+        queue = self.workspace / "queue"
+        if not queue.is_dir():
+            return None
+        waiting = sorted(p for p in queue.iterdir() if not p.name.startswith(".") and p.name not in self.answered)
+        return waiting[0] if waiting else None
+
+    def _answer(self, folder: Path, stop: threading.Event) -> None:
+        import numpy as np
+        import tifffile
+
+        asked = json.loads((folder / "suggestion.json").read_text())
+        box = tuple(slice(a, a + n) for a, n in zip(asked["start"], asked["shape"], strict=True))
+        drawn = np.ascontiguousarray(self.truth[asked["volume_name"]][box]).astype(np.uint16)
+        if stop.wait(self.think_s):
+            return
+        inbox = self.workspace / "inbox"
+        if not drawn.any():  # "there is nothing here" has to be said, an empty mask alone could be a mistake
+            note = self.workspace / "commands" / f".label-{folder.name}.tmp"
+            note.write_text(json.dumps({"empty": True, "user": "simulated expert"}))
+            os.replace(note, self.workspace / "commands" / f"label-{folder.name}.note")
+        tifffile.imwrite(inbox / f"{folder.name}.tif", drawn, compression="zlib")
+        self.answered.append(folder.name)

@@ -1,0 +1,45 @@
+"""Stage evaluate without a model: pooled scores are sums of matches; what cannot be scored is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alcore.arrays import matching
+from alcore.errors import PermanentError
+from alcore.stage import Input
+from alcore.volumes.labels import read_labels
+from tests.alcore.stages.training_bench import Bench
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("bench"))
+
+
+def test_pseudo_labels_are_scored_by_pooled_matches(bench: Bench) -> None:
+    manifest, made = bench.run("evaluate", {"label": bench.labels}, {"iou": 0.5})
+    counts = []
+    for item in bench.labels:
+        pseudo, truth = (read_labels(item.path / name)[0] for name in ("pseudo.tif", "label.tif"))
+        counts.append(matching.count(pseudo.astype(np.uint32), truth.astype(np.uint32)))
+    assert manifest.result["scores"] == matching.pool(counts).to_json()
+    assert [row["label"] for row in manifest.result["per_label"]] == [i.key for i in bench.labels]
+    assert json.loads((made.path / "scores.json").read_text()) == manifest.result
+    means = np.mean([c.scores().f1 for c in counts])
+    assert manifest.result["scores"]["f1"] != pytest.approx(means)
+
+
+def test_a_label_without_pseudo_label_is_not_scored_as_empty(bench: Bench, tmp_path: Path) -> None:
+    for name in ("image.tif", "label.tif", "label.json"):
+        (tmp_path / name).write_bytes((bench.labels[0].path / name).read_bytes())
+    with pytest.raises(PermanentError, match="no pseudo-label"):
+        bench.run("evaluate", {"label": [Input(tmp_path, "label-bare")]}, {})
+
+
+def test_nothing_to_score_is_refused(bench: Bench) -> None:
+    with pytest.raises(PermanentError, match="held-out"):
+        bench.run("evaluate", {"label": []}, {})

@@ -1,0 +1,277 @@
+"""The dashboard: exact frames, keys and signals on a real terminal, and what it does when there is nothing to look at."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from daemon.dashboard import LiveView, View, render, share
+from daemon.keys import names
+from daemon.look import before_the_first_run, look
+from daemon.vitals import Vitals, VitalsReader, gpu_words
+from tests.daemon.scene import Scene
+
+ENTER, LEAVE, SHOW_CURSOR = b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25h"
+VITALS = Vitals(34.0, 5.1, 15.6, 120.0, "none")
+
+
+@pytest.fixture
+def scene(tmp_path) -> Iterator[Scene]:
+    made = Scene(tmp_path)
+    yield made
+    made.close()
+
+
+def frame(snapshot, width: int, height: int, view: View = View()) -> list[str]:
+    console = Console(width=width, height=height, color_system=None, force_terminal=True)
+    drawn = console.render_lines(render(snapshot, width, height, view, VITALS), console.options.update(height=height))
+    assert len(drawn) == height
+    assert all(sum(segment.cell_length for segment in line) == width for line in drawn)
+    return ["".join(segment.text for segment in line).rstrip() for line in drawn]
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60), (120, 30), (60, 16), (20, 5)])
+@pytest.mark.parametrize("page", ["overview", "queue", "models", "problems", "events"])
+def test_a_frame_fills_the_screen_exactly(scene, width, height, page):
+    scene.troubled().running()
+    frame(look(scene.workspace.root, scene.now), width, height, View(page=page, scroll=3))
+
+
+def test_everything_that_matters_is_on_a_small_screen(scene):
+    scene.troubled().running()
+    text = "\n".join(frame(look(scene.workspace.root, scene.now), 80, 24))
+    for words in (
+        "● running",
+        "cpu 34%  ram 5.1/15.6 GB  disk 120 GB free  gpu none",
+        "pseudo-labelled",
+        "42%  fine-tuning, round 3",
+        "about 2 min left",
+        "queue: 4 patches to annotate, 4 labels accepted",
+        "s00005 ✗ rejected",
+        "M_f-002  F1 0.612",
+        "problems: 4",
+        "/data/em2: the watched folder cannot be reached",
+        "events",
+        "1 overview",
+        "q quit",
+    ):
+        assert words in text
+
+
+def test_a_wide_screen_shows_problems_in_full(scene):
+    scene.troubled().running()
+    text = "\n".join(frame(look(scene.workspace.root, scene.now), 200, 60))
+    for words in ("cut.tif: 6 of 10 planes", "round 2", "32x256x256", "s00008"):
+        assert words in text
+
+
+def test_names_from_outside_do_not_act(scene):
+    scene.troubled().running()
+    text = "\n".join(frame(look(scene.workspace.root, scene.now), 200, 60))
+    assert "a[red]b[bold]\\x1b[31m" in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+
+
+def test_before_the_first_run_it_waits(tmp_path):
+    assert "waiting for the daemon" in frame(before_the_first_run(time.time()), 80, 24)[0]
+
+
+@given(st.integers(0, 100), st.lists(st.tuples(st.integers(1, 5), st.integers(1, 40)), min_size=1, max_size=6))
+def test_rows_are_shared_out_completely(height, wants):
+    rows = share(height, wants)
+    least = sum(low for low, _ in wants)
+    assert sum(rows) == max(height, least)
+    assert all(n >= low for n, (low, _) in zip(rows, wants, strict=True))
+    assert all(n <= max(low, most) for n, (low, most) in list(zip(rows, wants, strict=True))[:-1])
+
+
+def test_keys_turn_pages_and_scroll():
+    view = View()
+    assert view.after("2").page == "queue"
+    assert view.after("tab").after("right").page == "models"
+    assert view.after("left").page == "events"
+    assert view.after("j").after("down").after("up").scroll == 1
+    assert view.after("k").scroll == 0
+    assert view.after("j").after("3").scroll == 0
+    assert view.after("?").help
+    assert not view.after("?").after("escape").help
+    assert view.after("9") == view.after("x") == view
+
+
+@pytest.mark.parametrize(
+    ("sent", "found"),
+    [
+        (b"q", ["q"]),
+        (b"\x1b[A\x1bOBj", ["up", "down", "j"]),
+        (b"\t\x1b[Z", ["tab", "left"]),
+        (b"\x1b", ["escape"]),
+        (b"\x1b[200~x", []),
+        (b"\xc3\xa4", []),
+        (b"\x1b[6~", ["page down"]),
+    ],
+)
+def test_names_of_keys(sent, found):
+    assert names(sent) == found
+
+
+def test_without_a_terminal_it_says_once_what_changed(scene, capsys):
+    scene.live().running()
+    with LiveView(scene.workspace.root) as view:
+        view.refresh()
+        view.refresh()
+        scene.arriving("another.tif")
+        view.refresh()
+    first, second = capsys.readouterr().out.splitlines()
+    assert "1 arriving" in first
+    assert "2 arriving" in second
+
+
+def test_an_unreadable_database_leaves_the_last_picture_and_says_so(scene, capsys):
+    scene.live().running()
+    with LiveView(scene.workspace.root) as view:
+        view.refresh()
+        scene.close()
+        for path in scene.workspace.root.glob("alscope.db*"):
+            path.unlink()
+        (scene.workspace.root / "alscope.db").write_bytes(b"no database, but as long as one" * 100)
+        view.refresh()
+        assert len(view.snapshot.queue) == 4
+    assert "cannot be read" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_vitals_are_read_without_waiting(tmp_path):
+    reader = VitalsReader(tmp_path / "not" / "there" / "yet")
+    began = time.monotonic()
+    found = reader.read()
+    reader.close()
+    assert time.monotonic() - began < 0.5
+    assert 0 < found.ram_used_gb < found.ram_total_gb
+    assert found.disk_free_gb > 0
+
+
+def test_what_nvidia_smi_says():
+    assert gpu_words("37, 20480, 143771\n0, 0, 143771\n") == "37% 21/151 GB, 0% 0/151 GB"
+    assert gpu_words("No devices were found\n") == "does not answer"
+
+
+class Terminal:
+    """`alscope dashboard` in a pseudo-terminal."""
+
+    def __init__(self, config: Path, width: int = 80, height: int = 24) -> None:
+        self.master, self.slave = pty.openpty()
+        self.resize(width, height)
+        self.before = termios.tcgetattr(self.slave)
+        self.written = b""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "daemon.cli.main", "--config", str(config), "dashboard"],
+            stdin=self.slave,
+            stdout=self.slave,
+            stderr=self.slave,
+            start_new_session=True,
+            env=os.environ | {"TERM": "xterm-256color"},
+        )
+
+    def resize(self, width: int, height: int) -> None:
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+
+    def press(self, keys: bytes) -> None:
+        os.write(self.master, keys)
+
+    def read(self) -> None:
+        while select.select([self.master], [], [], 0.05)[0]:
+            try:
+                self.written += os.read(self.master, 65536)
+            except OSError:
+                return
+
+    def shows(self, words: str, timeout_s: float = 20.0) -> None:
+        """Wait until a frame shows these words; then forget what was shown."""
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            self.read()
+            text = re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", self.written).decode(errors="replace")
+            if words in text:
+                self.written = self.written[-4:] if self.written.endswith(LEAVE) else b""
+                return
+        raise AssertionError(f"{words!r} is not shown:\n{text[-3000:]}")
+
+    def ended(self) -> int:
+        """Wait for the end; the terminal must be as it was."""
+        code = self.process.wait(10)
+        self.read()
+        assert LEAVE in self.written
+        assert SHOW_CURSOR in self.written
+        assert termios.tcgetattr(self.slave) == self.before
+        return code
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for fd in (self.master, self.slave):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+@pytest.fixture
+def terminal(scene) -> Iterator[Terminal]:
+    made = Terminal(scene.live().running().config)
+    yield made
+    made.close()
+
+
+def test_keys_on_a_real_terminal(terminal, scene):
+    terminal.shows("fine-tuning, round 3")
+    assert termios.tcgetattr(terminal.slave) != terminal.before
+    terminal.press(b"2")
+    terminal.shows("s00008")
+    terminal.press(b"?")
+    terminal.shows("quit; the daemon goes on")
+    terminal.press(b"5")
+    terminal.shows("stack_00.tif: 64 x 512 x 512 voxels")
+    terminal.press(b"p")
+    terminal.shows("asked the daemon to pause")
+    (asked,) = scene.workspace.commands.glob("*.json")
+    assert '"pause"' in asked.read_text()
+    terminal.resize(130, 40)
+    terminal.press(b"1")
+    terminal.shows("32x256x256")  # a column that only a wide screen has
+    terminal.press(b"q")
+    assert terminal.ended() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_signals_leave_the_terminal_in_good_order(terminal, number):
+    terminal.shows("fine-tuning, round 3")
+    terminal.process.send_signal(number)
+    assert terminal.ended() == (0 if number == signal.SIGINT else 128 + number)
+
+
+def test_a_daemon_that_stops_and_a_terminal_that_goes_away(terminal, scene):
+    terminal.shows("● running")
+    scene.store.state.stopped(time.time())
+    scene._lock.release()
+    terminal.shows("not running")
+    os.close(terminal.slave)
+    os.close(terminal.master)
+    assert terminal.process.wait(10) in (0, 74, 128 + signal.SIGHUP)
+
+

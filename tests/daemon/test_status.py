@@ -1,0 +1,139 @@
+"""The status: short, in plain words, safe against names from outside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from daemon.look import before_the_first_run, look
+from daemon.status import bar, status, summary
+from daemon.wording import clean, duration, size, sparkline
+from tests.daemon.scene import Scene
+
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@pytest.fixture
+def scene(tmp_path) -> Iterator[Scene]:
+    made = Scene(tmp_path)
+    yield made
+    made.close()
+
+
+def lines(scene: Scene, width: int | None = 80, everything: bool = False) -> list[str]:
+    found = look(scene.workspace.root, scene.now)
+    return [line.plain.rstrip() for line in status(found, scene.workspace.root, width, everything)]
+
+
+def test_a_healthy_system_fits_in_twelve_lines_of_eighty(scene):
+    scene.live().running()
+    found = lines(scene)
+    assert len(found) <= 12
+    assert all(cell_len(line) <= 80 for line in found)
+    text = "\n".join(found)
+    for words in (
+        "● running  pid",
+        "42%  fine-tuning, round 3",
+        "epoch 13/30, loss 0.412, about 2 min left; 1 ready",
+        "4 patches to annotate; 4 labels so far, of 32 patches",
+        "s00005 in stack_00.tif at z 0 y 0 x 256 (32 x 256 x 256)",
+        "far from the rest, distance 0.460",
+        "M_f-002  F1 0.612 Dice 0.812; pseudo-labels 0.402, 0.602; 1 held out",
+        "round 2: promoted",
+        "1 arriving, 0 set aside, 4 ingested",
+        "4 pseudo-labelled, 3 embedded, 3 indexed, 1 predicted",
+        "✓ none",
+    ):
+        assert words in text
+
+
+def test_into_a_pipe_nothing_is_cut(scene):
+    scene.live().running()
+    assert str(scene.workspace.queue / "s00005") in "\n".join(lines(scene, None))
+
+
+def test_the_worst_problems_come_first_and_the_rest_is_counted(scene):
+    scene.troubled()  # nobody holds the lock: the daemon crashed
+    found = lines(scene, 80)
+    start = next(i for i, line in enumerate(found) if line.startswith("problems"))
+    assert "ended unexpectedly" in found[start]
+    assert found[-1].strip().startswith("and 2 more")
+    assert all(cell_len(line) <= 80 for line in found)
+    everything = "\n".join(lines(scene, None, everything=True))
+    for words in ("/data/em2", "is not markup", "cut.tif: 6 of 10 planes", "inbox/s00005.tif", "jobs retry"):
+        assert words in everything
+
+
+def test_names_from_outside_are_text_and_nothing_else(scene):
+    scene.troubled().running()
+    text = "\n".join(lines(scene, None, everything=True) + [summary(look(scene.workspace.root, scene.now))])
+    assert "a[red]b[bold]\\x1b[31m" in text
+    assert not CONTROL.search(text)
+
+
+def test_work_of_a_daemon_that_is_gone_is_not_shown_as_going_on(scene):
+    scene.live()
+    text = "\n".join(lines(scene))
+    assert "nothing: 1 cut short, to be continued, 1 ready" in text
+    assert "42%" not in text
+
+
+def test_states_of_the_daemon(scene):
+    scene.running()
+    assert "● running" in lines(scene)[0]
+    scene.store.state.pause(scene.now + 7200)
+    assert "‖ paused for 2 h 00 min more" in lines(scene)[0]
+    scene.store.state.seen(scene.now - 100, "")
+    assert "! hanging" in lines(scene)[0]
+    assert "last sign of life 1 min ago" in lines(scene)[0]
+
+
+def test_an_empty_system_is_not_an_error(scene):
+    scene.running()
+    text = "\n".join(lines(scene))
+    assert "nothing to do" in text
+    assert "nothing to annotate" in text
+    assert "none yet" in text
+
+
+def test_before_the_first_run(tmp_path):
+    found = [line.plain for line in status(before_the_first_run(0.0), tmp_path, 80)]
+    assert "not started yet" in found[0]
+    assert "alscope run" in found[-1]
+
+
+@given(st.text(st.characters(codec=None)))
+def test_cleaned_text_is_one_harmless_line(text):
+    found = clean(text)
+    assert found.isprintable()
+    assert clean(found) == found
+
+
+@given(st.floats(-1, 2), st.integers(1, 60))
+def test_a_bar_is_as_wide_as_asked(fraction, width):
+    assert cell_len(bar(fraction, width).plain) == width
+
+
+@given(st.lists(st.floats(0, 1)))
+def test_a_sparkline_rises_with_the_numbers(values):
+    found = sparkline(values)
+    assert len(found) == len(values)
+    assert [c for _, c in sorted(zip(values, found, strict=True))] == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-3, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (7500, "2 h 05 min"), (90000, "1 d 1 h")],
+)
+def test_durations(seconds, words):
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(("n", "words"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (83e6, "83.0 MB"), (5e12, "5.0 TB")])
+def test_sizes(n, words):
+    assert size(n) == words
