@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import os
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from daemon.config_file import DEFAULT_WORKSPACE, read_toml
 from daemon.errors import ConfigError
 
 Positive = Field(gt=0)
@@ -145,7 +144,7 @@ class Run(Section):
 class Settings(Section):
     """Everything config.toml may say."""
 
-    workspace: Path = Path("workspace")
+    workspace: Path = Path(DEFAULT_WORKSPACE)
     watch: tuple[Watch, ...]
     patch: Patch = Patch()
     pseudo: Pseudo = Pseudo()
@@ -185,25 +184,9 @@ class Settings(Section):
         return self._file
 
 
-def find_config(option: Path | None) -> Path:
-    """--config, then $ALSCOPE_CONFIG, then ./config.toml. Raises ConfigError when there is none."""
-    named = option or (Path(os.environ["ALSCOPE_CONFIG"]) if os.environ.get("ALSCOPE_CONFIG") else None)
-    path = named or Path("config.toml")
-    if not path.is_file():
-        hint = "" if named else "; make one with `alscope init`, or name one with --config or $ALSCOPE_CONFIG"
-        raise ConfigError(f"{path}: no such configuration file{hint}")
-    return path
-
-
 def load(path: Path) -> Settings:
     """Read and validate a config file; relative folders are relative to the file. Raises ConfigError."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot be read ({e.strerror})") from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path}: not valid TOML: {e}") from e
-    return from_mapping(raw, path)
+    return from_mapping(read_toml(path), path)
 
 
 def from_mapping(raw: dict[str, Any], path: Path) -> Settings:
@@ -220,7 +203,7 @@ def from_mapping(raw: dict[str, Any], path: Path) -> Settings:
 def _anchored(raw: dict[str, Any], base: Path) -> dict[str, Any]:
     """Make `workspace` and `watch.folder` absolute; leave wrong types for validation to name."""
     out = dict(raw)
-    workspace = out.get("workspace", "workspace")
+    workspace = out.get("workspace", DEFAULT_WORKSPACE)
     if isinstance(workspace, str):
         out["workspace"] = base / Path(workspace).expanduser()
     if isinstance(out.get("watch"), list):

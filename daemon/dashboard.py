@@ -32,12 +32,13 @@ WIDE = 120
 
 @dataclass(frozen=True)
 class View:
-    """What of a Snapshot is shown. message: a word to the person, in place of the keys."""
+    """What of a Snapshot is shown. message: a word to the person, in place of the keys; keys: are any listened to?"""
 
     page: str = "overview"
     scroll: int = 0
     help: bool = False
     message: str = ""
+    keys: bool = True
     stale_s: float = 0.0
 
     def after(self, key: str) -> View:
@@ -137,6 +138,8 @@ def share(height: int, wants: list[tuple[int, int]]) -> list[int]:
 def _keys(view: View, p_does: str) -> Text:
     if view.message:
         return Text(clean(view.message), "reverse", no_wrap=True, overflow="ellipsis")
+    if not view.keys:
+        return Text("Ctrl-C ends it", "dim")
     parts: list[str | tuple[str, str]] = []
     for number, page in enumerate(PAGES, 1):
         parts.append((f" {number} {page} ", "reverse" if page == view.page and not view.help else "dim"))
@@ -149,9 +152,17 @@ class LiveView:
 
     with LiveView(workspace) as view:
         view.refresh()
+
+    keys: whether the caller listens to keys and passes them to `view` (see daemon.cli.dashboard).
     """
 
-    def __init__(self, workspace: Path, console: Console | None = None, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        workspace: Path,
+        keys: bool = False,
+        console: Console | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._workspace = workspace
         self._console = console or Console(highlight=False, emoji=False, markup=False)
         self.now = now
@@ -159,7 +170,7 @@ class LiveView:
         self._vitals: VitalsReader | None = None
         self._told = ""
         self.snapshot = before_the_first_run(now())
-        self.view = View()
+        self.view = View(keys=keys)
 
     @property
     def full_screen(self) -> bool:

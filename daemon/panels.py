@@ -90,7 +90,7 @@ def running(snapshot: Snapshot, rows: int, width: int) -> RenderableType:
     if not works(snapshot):
         n = len(snapshot.running)
         idle = f"nothing; {count(n, 'job')} cut short, to be continued" if n else "nothing: the daemon is not running"
-        return titled(title, Text(idle, "dim"))
+        return titled("now", Text(idle, "dim"))
     if not snapshot.running:
         return titled(title, Text("nothing to do just now", "dim"))
     found: list[Text] = []
@@ -115,12 +115,12 @@ def queue(snapshot: Snapshot, rows: int, width: int, scroll: int = 0) -> Rendera
     table.add_column("state", no_wrap=True)
     table.add_column("volume", ratio=3, no_wrap=True, overflow="ellipsis")
     table.add_column("z, y, x", no_wrap=True)
-    if width >= 100:
+    if width >= 90:
         table.add_column("size", no_wrap=True)
     table.add_column("dist", no_wrap=True, justify="right")
     table.add_column("why", ratio=4, no_wrap=True, overflow="ellipsis")
     for item in snapshot.queue[window(len(snapshot.queue), rows - 2, scroll)]:
-        table.add_row(*_queue_row(item, width >= 100))
+        table.add_row(*_queue_row(item, width >= 90))
     return titled(title, table)
 
 

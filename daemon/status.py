@@ -98,21 +98,25 @@ def works(snapshot: Snapshot) -> bool:
 
 
 def _now(snapshot: Snapshot) -> list[Text]:
+    """What the workers do; the most urgent job, and how much else there is."""
     rest = [f"{snapshot.jobs[state]} {state}" for state in ("ready", "waiting") if snapshot.jobs.get(state)]
+    n = len(snapshot.running)
     if not works(snapshot):
-        cut = [f"{len(snapshot.running)} cut short, to be continued"] if snapshot.running else []
-        return [_line("now", ": ".join(["nothing", ", ".join([*cut, *rest])][: 1 + bool(cut or rest)]))]
-    if not snapshot.running:
+        cut = [f"{n} cut short, to be continued"] if n else []
+        return [_line("now", _and("nothing", ", ".join(cut + rest)))]
+    if not n:
         arriving = snapshot.volumes["arriving"]
         what = f"waiting for {count(arriving, 'file')} to be whole" if arriving else "nothing to do"
-        return [_line("now", "; ".join([what, *([", ".join(rest)] if rest else [])]))]
+        return [_line("now", _and(what, ", ".join(rest)))]
     first = snapshot.running[0]
-    more = [f"{len(snapshot.running) - 1} more running"] if len(snapshot.running) > 1 else []
-    words = [clean(first.note), ", ".join(more + rest)]
-    return [
-        _line("now", job_line(first, snapshot.at, BAR)),
-        *[_line("", ("; ".join(w for w in words if w), "dim")) for _ in (1,) if any(words)],
-    ]
+    more = [f"{n - 1} more running"] if n > 1 else []
+    lines = [_line("now", job_line(first, snapshot.at, BAR))]
+    below = _and(clean(first.note), ", ".join(more + rest))
+    return [*lines, _line("", (below, "dim"))] if below else lines
+
+
+def _and(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
 
 
 def _you(snapshot: Snapshot, workspace: Path) -> list[Text]:

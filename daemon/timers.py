@@ -32,7 +32,7 @@ class Timers:
 
     def check_clock(self) -> bool:
         """Start the timers afresh when the wall clock was set; returns True if it was."""
-        if abs(time.time() - time.monotonic() - self._offset) < CLOCK_STEP_S:
+        if self._scheduler is None or abs(time.time() - time.monotonic() - self._offset) < CLOCK_STEP_S:
             return False
         self.close()
         self.start()

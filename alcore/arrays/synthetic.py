@@ -30,7 +30,7 @@ def em_volume(
     voxel_um: VoxelSize,
     rng: np.random.Generator,
     fraction: float = 0.08,
-    touching: float = 0.08,
+    touching: float = 0.15,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]:
     """Image (Z, Y, X) uint8 and instance labels (Z, Y, X) uint16 (0 = background, ids 1..n).
 
@@ -39,8 +39,8 @@ def em_volume(
     same size and mean grey that are no targets; contrast that drifts over the field, slices that differ in brightness,
     blur and shot noise. Made for coarse z (4-6 times y and x, as in serial-section EM), but any voxel size works.
 
-    fraction: share of target voxels aimed at. touching: share of targets that are in direct contact with a sister (cut
-    in two, a dark membrane between); all others keep some background around them (`GAP`), so that connected
+    fraction: share of target voxels aimed at. touching: share of the tubes that are cut in two, so that two targets are
+    in contact with a dark membrane between; all others keep some background around them (`GAP`), so that connected
     components of the truth are nearly its instances.
     """
     spacing = np.array(voxel_um) / min(voxel_um)
@@ -51,7 +51,7 @@ def em_volume(
 
     image = cells.cytoplasm(rng)
     image += 0.05 * _grain(shape_zyx, (0.4, 1.6, 1.6), rng)
-    image -= 0.16 * np.clip(_smooth(shape_zyx, _lengths(spacing, 14.0), rng) - 1.0, 0, 1)  # smudges
+    image -= 0.13 * np.clip(_smooth(shape_zyx, _lengths(spacing, 14.0), rng) - 1.0, 0, 1)  # smudges
     reticulum = np.abs(_smooth(shape_zyx, _lengths(spacing, 12.0), rng))
     image -= 0.22 * np.exp(-((reticulum / 0.05) ** 2)) * (_smooth(shape_zyx, _lengths(spacing, 40.0), rng) > 0.3)
     image -= 0.4 * cells.lines(rng)
@@ -69,7 +69,7 @@ def em_volume(
         part = labels[body.window]
         n += 1
         part[body.mask] = n
-        if rng.random() < touching / 2 and body.elongated:
+        if rng.random() < touching and body.elongated:
             cut = body.along > 0.5
             if min((body.mask & cut).sum(), (body.mask & ~cut).sum()) > 0.3 * body.mask.sum():
                 n += 1
@@ -79,7 +79,7 @@ def em_volume(
         filled += int(body.mask.sum())
         occupied[body.window] |= ndimage.binary_dilation(body.mask, GAP)
     target = labels > 0
-    for _ in range(int(0.6 * n) + 1):
+    for _ in range(int(0.35 * n) + 1):
         body = scene.body(
             _spine(scene.extent, rng, 0.5 * low, high, round_share=0.8), rng, wobble=0.1, blocked=occupied
         )
@@ -217,9 +217,9 @@ class _Cells:
         self.id = ids.repeat(GRID_STEP, axis=1).repeat(GRID_STEP, axis=2)[:, : shape[1], : shape[2]]
 
     def cytoplasm(self, rng: np.random.Generator) -> Array:
-        """Grey of each voxel's cell: mostly light, every twelfth nearly as dark as the targets."""
+        """Grey of each voxel's cell: mostly light, every sixteenth nearly as dark as the targets."""
         grey = rng.normal(0.66, 0.045, self.n)
-        dark = rng.random(self.n) < 0.08
+        dark = rng.random(self.n) < 0.06
         grey[dark] = rng.uniform(0.4, 0.5, dark.sum())
         return grey.astype(np.float32)[self.id]
 
@@ -240,7 +240,7 @@ def _paint_mitochondrion(view: Array, body: _Body, rng: np.random.Generator) -> 
     box: Shape = view.shape
     z, y, x = (axis * t for axis, t in zip(body.axes, tilt.astype(np.float32), strict=True))
     phase = (z[:, None] + y)[:, :, None] + x + 2.2 * _smooth(box, (3.0, 9.0, 9.0), rng)
-    stripes = np.sin(2 * np.pi * phase / rng.uniform(5.5, 7.5)) * rng.uniform(0.07, 0.11)
+    stripes = np.sin(2 * np.pi * phase / rng.uniform(5.5, 7.5)) * rng.uniform(0.09, 0.13)
     border = np.clip((body.depth - 1) * body.radius + 2.6, 0, 2.6) / 2.6
     grey = matrix + stripes * (1 - border) - 0.15 * border
     view[body.mask] = grey[body.mask]
@@ -248,7 +248,7 @@ def _paint_mitochondrion(view: Array, body: _Body, rng: np.random.Generator) -> 
 
 def _paint_dark_body(view: Array, body: _Body, rng: np.random.Generator) -> None:
     """Lysosome-like: evenly dark with fine grain, soft edge, thin light halo; no stripes and no membrane."""
-    grey = rng.normal(0.33, 0.035) + 0.02 * rng.standard_normal(view.shape)
+    grey = rng.normal(0.36, 0.035) + 0.02 * rng.standard_normal(view.shape)
     edge = (1 - body.depth) * body.radius
     weight = np.clip(edge / 3.0, 0, 1) * body.mask
     halo = np.exp(-((edge / 1.2) ** 2)) * body.mask * 0.1
@@ -259,12 +259,12 @@ def _acquire(image: Array, spacing: npt.NDArray[np.float64], rng: np.random.Gene
     """Blur, uneven contrast, brightness jitter per slice, shot and read-out noise, eight bits."""
     shape: Shape = image.shape
     image = ndimage.gaussian_filter(image, (0, 0.8, 0.8))
-    contrast = 1 + 0.14 * _smooth(shape, _lengths(spacing, max(shape[1:]) / 2.5), rng)
+    contrast = 1 + 0.12 * _smooth(shape, _lengths(spacing, max(shape[1:]) / 2.5), rng)
     offset = 0.07 * _smooth(shape, _lengths(spacing, max(shape[1:]) / 3), rng)
     jitter = rng.normal(0, 0.025, (shape[0], 1, 1)).astype(np.float32)
     image = 0.52 + (image - 0.52) * contrast + offset + jitter
     noise = rng.standard_normal(shape, dtype=np.float32)
-    image += noise * np.sqrt(0.035**2 + 0.006 * np.clip(image, 0, 1))  # Poisson at about 170 electrons, then read-out
+    image += noise * np.sqrt(0.035**2 + 0.004 * np.clip(image, 0, 1))  # Poisson at about 250 electrons, then read-out
     return (np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 

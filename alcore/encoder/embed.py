@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from alcore.encoder.design import Design
 from alcore.encoder.mae import Encoder
 from alcore.encoder.resample import resample
 from alcore.encoder.slices import patch_windows, read_windows
+from alcore.encoder.standardise import Standardisation
 from alcore.errors import PermanentError
 from alcore.types import Box, IntensityStats
 from alcore.volumes.port import VolumeReader
@@ -27,37 +27,6 @@ DESCRIPTION = "encoder.json"
 BATCH = 64
 FLIPS = ((), (2,), (3,), (2, 3))
 """The four mirror images of an (N, C, H, W) batch, as axes to flip."""
-
-STD_FLOOR = 1e-2
-"""A dimension that varies less than this share of the typical one carries rounding noise; it is not blown up further."""
-
-
-@dataclass(frozen=True)
-class Standardisation:
-    """Per-dimension mean and standard deviation (dim,) float64 of pooled features over the training slices.
-
-    The few MAE dimensions of high variance otherwise decide every nearest neighbour (Przewiezlikowski et al., 2024, on
-    what masked autoencoders put into their features).
-    """
-
-    mean: NDArray[np.float64]
-    std: NDArray[np.float64]
-
-    @classmethod
-    def measured(cls, features: NDArray[np.floating[Any]]) -> Standardisation:
-        """From features (N, dim). Standard deviations are held above `STD_FLOOR` times their root mean square."""
-        values = np.asarray(features, np.float64)
-        std = values.std(axis=0)
-        return cls(values.mean(axis=0), np.maximum(std, max(STD_FLOOR * float(np.sqrt((std**2).mean())), 1e-9)))
-
-    def unit(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Standardised rows of length 1, (N, dim) float32. Raises PermanentError for a row without a direction."""
-        z = (np.asarray(features, np.float64) - self.mean) / self.std
-        length = np.linalg.norm(z, axis=1, keepdims=True)
-        bad = np.flatnonzero(~(np.isfinite(length[:, 0]) & (length[:, 0] > 0)))
-        if bad.size:
-            raise PermanentError(f"row {bad[0]} of the embedding has length {length[bad[0], 0]}: the encoder's weights are unusable")
-        return (z / length).astype(np.float32)
 
 
 class Embedder:
@@ -88,7 +57,7 @@ class Embedder:
 
         Of each patch at most `SLICES_PER_PATCH` evenly spaced slices are read, normalised with the volume's `stats`,
         resampled whole to image_px x image_px (a patch that is not square is stretched), encoded, averaged over tokens,
-        then over slices; then standardised and scaled to length 1. Memory does not grow with the volume.
+        then over slices; then standardised (see `Standardisation`) and scaled to length 1. Memory does not grow with the volume.
         `tick` is called with the number of slices just embedded, and may raise to stop.
         """
         px = self.design.image_px
@@ -119,10 +88,7 @@ class Embedder:
         save_file(weights, out / WEIGHTS)
         description = {
             "design": self.design.to_json(),
-            "standardisation": {
-                "mean": self.standardisation.mean.tolist(),
-                "std": self.standardisation.std.tolist(),
-            },
+            "standardisation": self.standardisation.to_json(),
             **about,
         }
         (out / DESCRIPTION).write_text(json.dumps(description, indent=1, allow_nan=False))
@@ -134,10 +100,11 @@ class Embedder:
             description = json.loads((directory / DESCRIPTION).read_text())
             encoder = Encoder(Design.from_json(description["design"]))
             encoder.load_state_dict(load_file(directory / WEIGHTS))
-            values = description["standardisation"]
-            standardisation = Standardisation(np.array(values["mean"]), np.array(values["std"]))
+            standardisation = Standardisation.from_json(description["standardisation"])
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as e:
-            raise PermanentError(f"{directory}: not a readable encoder ({type(e).__name__}: {e}); train it again") from e
+            raise PermanentError(
+                f"{directory}: not a readable encoder ({type(e).__name__}: {e}); train it again"
+            ) from e
         return cls(encoder, standardisation, device)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ def weights(n_in: int, n_out: int) -> NDArray[np.float32]:
     if n_out <= n_in:
         edges = np.arange(n_out + 1) * (n_in / n_out)
         old = np.arange(n_in)
-        for i, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for i, (a, b) in enumerate(pairwise(edges)):
             matrix[i] = np.clip(np.minimum(old + 1, b) - np.maximum(old, a), 0.0, None)
     else:
         centre = np.clip((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5, 0, n_in - 1)
@@ -38,5 +39,4 @@ def resample(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.
     _, h, w = image.shape
     if (h, w) == (height, width):
         return image
-    result: NDArray[np.float32] = weights(h, height) @ image @ weights(w, width).T
-    return result
+    return np.asarray(weights(h, height) @ image @ weights(w, width).T, np.float32)

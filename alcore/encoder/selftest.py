@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Images = NDArray[np.float32]
+from alcore.encoder import nuisance
+from alcore.encoder.nuisance import Images
+
 Embed = Callable[[Images], NDArray[np.float32]]
 
 WANTED_SLICES = 32
 """The test wants at least so many different slices."""
 
-NOISE_STD, GAIN_RANGE = 0.1, (0.9, 1.1)
-"""Mild changes, in units of the volume's standard deviation: Gaussian noise, and one factor per slice."""
+MOST_SLICES = 128
+"""... and takes no more than about so many."""
 
 MIN_SELF_RETRIEVAL = 0.9
 MIN_EFFECTIVE_RANK = 3.0
@@ -32,7 +34,7 @@ MIN_CONTRAST = 0.1
 class SelfTest:
     """What was measured, and why it does not suffice (`failures`, empty when the encoder may be used).
 
-    self_retrieval: share of changed slices (noise, gain and flips at once) whose nearest neighbour among the unchanged
+    self_retrieval: share of changed slices (noise, gain and mirroring at once, see `nuisance`) whose nearest neighbour among the unchanged
     ones is their own original; `noise`, `gain` and `flip` are the same with one change alone.
     effective_rank: exp of the entropy of the singular values of the centred embeddings (Roy & Vetterli, 2007).
     mean_cosine: mean cosine between different slices; near 1 the encoder has collapsed.
@@ -53,7 +55,9 @@ class SelfTest:
     def failures(self) -> list[str]:
         """One sentence per threshold missed."""
         if self.n_queries < MIN_QUERIES:
-            return [f"only {self.n_queries} different slices with contrast to test on, at least {MIN_QUERIES} are needed"]
+            return [
+                f"only {self.n_queries} different slices with contrast to test on, at least {MIN_QUERIES} are needed"
+            ]
         found = []
         if not self.self_retrieval >= MIN_SELF_RETRIEVAL:
             found.append(f"self-retrieval {self.self_retrieval:.3f} is below {MIN_SELF_RETRIEVAL}")
@@ -91,9 +95,8 @@ def measure(embed: Embed, images: Images, rng: np.random.Generator) -> SelfTest:
         return SelfTest(len(images), len(queries), *[0.0] * 7)
     clean = embed(images)
     asked = images[queries]
-    noise = rng.normal(0.0, NOISE_STD, asked.shape).astype(np.float32)
-    gain = rng.uniform(*GAIN_RANGE, (len(asked), 1, 1, 1)).astype(np.float32)
-    flipped = _flipped(asked, rng)
+    noise, gain = nuisance.noise(asked, rng), nuisance.gain(asked, rng)
+    mirrored = nuisance.mirrored(asked, rng)
 
     def recall(changed: Images) -> float:
         return float((np.argmax(embed(changed) @ clean.T, axis=1) == queries).mean())
@@ -101,10 +104,10 @@ def measure(embed: Embed, images: Images, rng: np.random.Generator) -> SelfTest:
     return SelfTest(
         n_slices=len(images),
         n_queries=len(queries),
-        self_retrieval=recall(flipped * gain + noise),
+        self_retrieval=recall(mirrored * gain + noise),
         noise=recall(asked + noise),
         gain=recall(asked * gain),
-        flip=recall(flipped),
+        flip=recall(mirrored),
         effective_rank=effective_rank(clean),
         mean_cosine=_mean_cosine(clean),
         order_difference=_order_difference(embed, images, clean, rng),
@@ -133,12 +136,6 @@ def _order_difference(embed: Embed, images: Images, clean: NDArray[np.float32], 
     again = np.abs(embed(images[order]) - clean[order]).max()
     alone = max(np.abs(embed(images[i : i + 1])[0] - clean[i]).max() for i in order[:4])
     return float(max(again, alone))
-
-
-def _flipped(images: Images, rng: np.random.Generator) -> Images:
-    """Each image mirrored along y, x or both."""
-    kinds = rng.integers(1, 4, size=len(images))
-    return np.stack([i[:, :: -1 if k & 1 else 1, :: -1 if k & 2 else 1] for i, k in zip(images, kinds, strict=True)])
 
 
 def _distinct(images: Images) -> Images:

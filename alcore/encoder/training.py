@@ -27,6 +27,7 @@ from alcore.stage import Context
 CHECKPOINT = "encoder-checkpoint.pt"
 REFERENCE_BATCH = 256
 ADAM_BETAS = (0.9, 0.95)
+REPORT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,7 @@ class Schedule:
         return peak * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def train(
-    slices: NDArray[np.float16], design: Design, schedule: Schedule, ctx: Context
-) -> tuple[Encoder, list[float]]:
+def train(slices: NDArray[np.float16], design: Design, schedule: Schedule, ctx: Context) -> tuple[Encoder, list[float]]:
     """Train on slices (n, C, S, S), S >= design.image_px, and return the encoder (on ctx.device) and the loss of each epoch.
 
     A checkpoint in ctx.scratch after each epoch lets the same call continue; on a CPU it then ends with the same weights
@@ -89,18 +88,36 @@ def train(
     recipe = {"design": design.to_json(), "schedule": asdict(schedule), "slices": list(slices.shape)}
     path = ctx.scratch / CHECKPOINT
     losses = _resume(path, recipe, model, optimizer, ctx)
-    began, first = time.monotonic(), len(losses)
-    for epoch in range(first, schedule.epochs):
+    report = _Report(ctx, schedule.epochs, len(losses))
+    for epoch in range(len(losses), schedule.epochs):
         try:
-            losses.append(_epoch(epoch, slices, model, optimizer, schedule, ctx))
+            losses.append(_epoch(epoch, slices, model, optimizer, schedule, ctx, report))
         except torch.OutOfMemoryError as e:
-            raise TransientError(f"the GPU ran out of memory with encoder batch {schedule.batch}; lower it or free the GPU") from e
+            raise TransientError(
+                f"the GPU ran out of memory with encoder batch {schedule.batch}; lower it or free the GPU"
+            ) from e
         _save(path, recipe, model, optimizer, losses)
-        left_s = (time.monotonic() - began) / (epoch + 1 - first) * (schedule.epochs - epoch - 1)
-        ctx.progress(
-            (epoch + 1) / schedule.epochs, f"epoch {epoch + 1}/{schedule.epochs}, loss {losses[-1]:.3f}, {left_s:.0f} s left"
-        )
+        report(epoch + 1, losses[-1], now=True)
     return model.encoder.eval(), losses
+
+
+class _Report:
+    """Progress with epoch, loss and time left: after every epoch, and every few seconds within a long one."""
+
+    def __init__(self, ctx: Context, epochs: int, first: int) -> None:
+        self._ctx, self._epochs, self._first = ctx, epochs, first
+        self._began = self._last = time.monotonic()
+
+    def __call__(self, done: float, loss: float, now: bool = False) -> None:
+        """`done` epochs (may be fractional) are trained; `loss` is the latest."""
+        moment = time.monotonic()
+        if not now and moment - self._last < REPORT_S:
+            return
+        self._last = moment
+        left_s = (moment - self._began) * (self._epochs - done) / (done - self._first)
+        self._ctx.progress(
+            done / self._epochs, f"epoch {math.ceil(done)}/{self._epochs}, loss {loss:.3f}, {left_s:.0f} s left"
+        )
 
 
 def _epoch(
@@ -110,6 +127,7 @@ def _epoch(
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
     ctx: Context,
+    report: _Report,
 ) -> float:
     """One pass over the slices in a new order; returns the mean loss."""
     rng = np.random.default_rng([schedule.seed, epoch])
@@ -135,6 +153,7 @@ def _epoch(
         loss.backward()
         optimizer.step()
         total += value * len(rows)
+        report(epoch + (start + len(rows)) / n, value)
     return total / n
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from alcore.types import VoxelSize
 
 Instances = npt.NDArray[np.integer[Any]]
 Factors = tuple[int, int, int]
@@ -16,7 +19,11 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 TARGET_THICKNESS_PX = 7.0
 """A typical object stays at least this many binned voxels thick: enough for its shape at IoU 0.5 and well above."""
+LEAST_WIDTH_PX = 24
+"""Room for two poolings that leave a feature map 6 pixels wide."""
 MAX_FACTOR = 8
+MAX_CASES_LOOKED_AT = 64
+"""Cases, evenly spread, that object sizes are measured on."""
 
 
 def object_thickness_px(masks: Iterable[npt.NDArray[np.bool_]], every: int = 4) -> float | None:
@@ -43,19 +50,19 @@ def object_thickness_px(masks: Iterable[npt.NDArray[np.bool_]], every: int = 4) 
     return float(np.asarray(thickness)[order][np.searchsorted(cumulated, cumulated[-1] / 2)])
 
 
-def choose(thickness_px: float, spacing: Sequence[float], in_plane_px: int) -> Factors:
+def choose(thickness_px: float, voxel_um: VoxelSize | None, in_plane_px: int) -> Factors:
     """In-plane binning for a small network, from the data: (1, f, f) with f a power of two.
 
     f grows while objects stay `TARGET_THICKNESS_PX` thick, the binned pixels stay no coarser than the distance of the
-    planes, and a training image stays 48 pixels wide. spacing: (z, y, x), any unit; in_plane_px: its shorter side.
+    planes (where the voxel size is known), and a training patch of `in_plane_px` keeps `LEAST_WIDTH_PX`.
     """
-    z, y, x = spacing
+    z, y, x = voxel_um or (math.inf, 1.0, 1.0)
     factor = 1
     while (
         2 * factor <= MAX_FACTOR
         and thickness_px / (2 * factor) >= TARGET_THICKNESS_PX
         and max(y, x) * 2 * factor <= z
-        and in_plane_px / (2 * factor) >= 48
+        and in_plane_px / (2 * factor) >= LEAST_WIDTH_PX
     ):
         factor *= 2
     return (1, factor, factor)

@@ -12,21 +12,25 @@ from alcore.arrays.instancing import SlabComponents, connected_components
 from alcore.errors import Preempted
 from alcore.nnunet.prediction import ArrayVoxels, Predictor, Voxels
 from alcore.stage import Context
-from alcore.types import IntensityStats
+from alcore.types import IntensityStats, VoxelSize
 
 SLAB_VOXELS = 1 << 26
 """Voxels that are labelled at a time."""
 
 
 def segment_patch(
-    predictor: Predictor, image: npt.NDArray[np.generic], stats: Sequence[IntensityStats], min_voxels: int | None
+    predictor: Predictor,
+    image: npt.NDArray[np.generic],
+    stats: Sequence[IntensityStats],
+    voxel_um: VoxelSize | None,
+    min_voxels: int | None,
 ) -> npt.NDArray[np.uint32]:
     """Instances (Z, Y, X) uint32 of an image (C, Z, Y, X) as acquired; stats: of the whole volume it was cut from.
 
     min_voxels: smaller components are dropped; None = what the model was trained to expect.
     """
     mask = np.zeros(image.shape[1:], bool)
-    for box, part in predictor.foreground(ArrayVoxels(image), stats):
+    for box, part in predictor.foreground(ArrayVoxels(image), stats, voxel_um):
         mask[box.slices] = part
     return connected_components(mask, predictor.design.min_voxels if min_voxels is None else min_voxels)
 
@@ -50,6 +54,7 @@ class VolumeInstances:
         predictor: Predictor,
         voxels: Voxels,
         stats: Sequence[IntensityStats],
+        voxel_um: VoxelSize | None,
         min_voxels: int | None,
         ctx: Context,
     ) -> None:
@@ -57,12 +62,17 @@ class VolumeInstances:
         shape = voxels.shape[1:]
         mask = np.memmap(self._folder / "mask.raw", np.uint8, "w+", shape=shape)
 
+        reported = [-1]
+
         def report(share: float) -> None:
             if ctx.should_stop():
                 raise Preempted("prediction stopped; run it again")
-            ctx.progress(0.9 * share, f"segmenting, {100 * share:.0f} %")
+            percent = int(100 * share)
+            if percent > reported[0]:
+                reported[0] = percent
+                ctx.progress(0.9 * share, f"segmenting, {percent} %")
 
-        for box, part in predictor.foreground(voxels, stats, report):
+        for box, part in predictor.foreground(voxels, stats, voxel_um, report):
             mask[box.slices] = part
         ctx.progress(0.9, "finding instances")
         self._ids = np.memmap(self._folder / "ids.raw", np.uint32, "w+", shape=shape)

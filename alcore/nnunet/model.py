@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,11 @@ from typing import Any
 
 from alcore.errors import PermanentError
 from alcore.nnunet.binning import Factors
+from alcore.nnunet.case import voxel_size
+from alcore.types import VoxelSize
+
+LARGEST_RATIO = 1.6
+"""A network copes with objects this much larger or smaller than those it learned from; augmentation covers 0.7 to 1.4."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,8 @@ class Design:
     """Everything about a model but its weights: how images become network input and back.
 
     plan: the name it was asked for by. configuration: nnU-Net's ("3d_fullres" or "2d"). binning: acquisition voxels
-    per network voxel (z, y, x). min_voxels: smaller components are no objects.
+    per network voxel (z, y, x). voxel_um: of the acquisitions it was designed
+    for, None where unknown. min_voxels: smaller components are no objects.
     """
 
     plan: str
@@ -27,6 +34,7 @@ class Design:
     plans: Mapping[str, Any]
     dataset: Mapping[str, Any]
     fingerprint: Mapping[str, Any]
+    voxel_um: VoxelSize | None
     min_voxels: int = 0
 
     @property
@@ -38,6 +46,23 @@ class Design:
     def patch_px(self) -> tuple[int, ...]:
         """The network's patch in network voxels: (z, y, x), or (y, x) for a 2D configuration."""
         return tuple(int(n) for n in self.plans["configurations"][self.configuration]["patch_size"])
+
+    def binning_of(self, voxel_um: VoxelSize | None) -> Factors:
+        """Binning that brings an image of this voxel size closest to the network grid; the model's own where unknown.
+
+        What remains (less than a factor of `LARGEST_RATIO`) is left to the network, in training and prediction alike.
+        Raises PermanentError where more remains along an axis.
+        """
+        if voxel_um is None or self.voxel_um is None:
+            return self.binning
+        wanted = [m * f / v for m, f, v in zip(self.voxel_um, self.binning, voxel_um, strict=True)]
+        fy, fx = (max(1, 2 ** round(math.log2(w))) for w in wanted[1:])
+        if any(not 1 / LARGEST_RATIO <= w / f <= LARGEST_RATIO for w, f in zip(wanted, (1, fy, fx), strict=True)):
+            raise PermanentError(
+                f"voxel size (z, y, x) {voxel_um} um is too far from {self.voxel_um} um, which the model was made for: "
+                "set the right voxel size, or train a model on such volumes"
+            )
+        return (1, fy, fx)
 
     def summary(self) -> dict[str, Any]:
         """A few figures for people and manifests."""
@@ -65,7 +90,7 @@ def save(folder: Path, design: Design, weights: Mapping[str, Any], log: Path, ex
         ("plans.json", design.plans),
         ("dataset.json", design.dataset),
         ("dataset_fingerprint.json", design.fingerprint),
-        ("model.json", {**extra, **design.summary(), "plan": design.plan}),
+        ("model.json", {**extra, **design.summary(), "plan": design.plan, "voxel_um": design.voxel_um}),
     ):
         (folder / name).write_text(json.dumps(value, indent=1))
     torch.save({"network_weights": {k: v.detach().cpu() for k, v in weights.items()}}, folder / WEIGHTS)
@@ -83,6 +108,7 @@ def load_design(folder: Path) -> Design:
             binning=(int(z), int(y), int(x)),
             plans=json.loads((folder / "plans.json").read_text()),
             dataset=json.loads((folder / "dataset.json").read_text()),
+            voxel_um=voxel_size(about["voxel_um"]),
             min_voxels=int(about["min_voxels"]),
             fingerprint=json.loads((folder / "dataset_fingerprint.json").read_text()),
         )

@@ -16,20 +16,19 @@ from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_en
 )
 
 from alcore.errors import PermanentError
-from alcore.nnunet.binning import Factors, bin_image, bin_instances, choose, object_thickness_px
+from alcore.nnunet.binning import MAX_CASES_LOOKED_AT, Factors, bin_image, bin_instances, choose, object_thickness_px
 from alcore.nnunet.case import Case
 from alcore.nnunet.plan import PlanRequest
+from alcore.types import VoxelSize
 
 DATASET = "Dataset001_alscope"
 PLANS = "plans"
 FOREGROUND_VOXELS = 10_000_000
 """Intensities kept for the fingerprint, over all cases."""
-MAX_CASES_LOOKED_AT = 64
-"""Cases (evenly spread) that the typical object thickness is measured on."""
 
 
 class TinyPlanner(ExperimentPlanner):
-    """nnU-Net's planner with a network and a patch that one CPU core trains in minutes: 8 features, one convolution."""
+    """nnU-Net's planner with a network and a patch that one CPU core trains in minutes: half the features and convolutions."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -39,6 +38,7 @@ class TinyPlanner(ExperimentPlanner):
         self.UNet_blocks_per_stage_encoder = (1,) * 14
         self.UNet_blocks_per_stage_decoder = (1,) * 13
         self.UNet_featuremap_min_edge_length = 6
+        self.max_dataset_covered = 0.5  # small patches come in large batches even when there are few of them yet
 
 
 PLANNERS: Mapping[str, tuple[type[ExperimentPlanner], float]] = {
@@ -81,7 +81,16 @@ def choose_binning(request: PlanRequest, cases: Sequence[Case]) -> Factors:
     thickness = object_thickness_px(masks())
     if thickness is None:
         raise no_foreground(len(cases))
-    return choose(thickness, cases[0].spacing, int(np.median(widths)))
+    return choose(thickness, reference_voxel(cases), int(np.median(widths)))
+
+
+def reference_voxel(cases: Sequence[Case]) -> VoxelSize | None:
+    """The median voxel size (z, y, x) of the cases, per axis; None where no case has one."""
+    known = [case.voxel_um for case in cases if case.voxel_um is not None]
+    if not known:
+        return None
+    z, y, x = (float(v) for v in np.median(known, axis=0))
+    return (z, y, x)
 
 
 def no_foreground(n_cases: int) -> PermanentError:
@@ -93,14 +102,18 @@ def no_foreground(n_cases: int) -> PermanentError:
 
 
 def fingerprint(cases: Sequence[Case], binning: Factors) -> dict[str, Any]:
-    """nnU-Net's dataset fingerprint of the binned cases. Raises PermanentError when no case holds an object."""
-    shapes, spacings, intensities = [], [], []
+    """nnU-Net's dataset fingerprint of the binned cases; an unknown voxel size counts as isotropic.
+
+    Raises PermanentError when no case holds an object.
+    """
+    shapes, intensities = [], []
+    voxel = reference_voxel(cases)
+    spacing = [1.0, 1.0, 1.0] if voxel is None else [v * f for v, f in zip(voxel, binning, strict=True)]
     n_samples = max(1, min(10_000, FOREGROUND_VOXELS // len(cases)))
     for case in cases:
         image, labels = case.load()
         image, foreground = bin_image(image, binning), bin_instances(labels, binning) > 0
         shapes.append([int(n) for n in image.shape[1:]])
-        spacings.append([s * f for s, f in zip(case.spacing, binning, strict=True)])
         if foreground.any():
             sampled, _ = DatasetFingerprintExtractor.collect_foreground_intensities(
                 foreground[None], image, num_samples=n_samples
@@ -121,7 +134,7 @@ def fingerprint(cases: Sequence[Case], binning: Factors) -> dict[str, Any]:
             "percentile_99_5": high,
         }
     return {
-        "spacings": spacings,
+        "spacings": [spacing] * len(cases),
         "shapes_after_crop": shapes,
         "foreground_intensity_properties_per_channel": properties,
         "median_relative_size_after_cropping": 1.0,

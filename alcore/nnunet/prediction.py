@@ -17,7 +17,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from alcore.arrays import normalise
 from alcore.errors import PermanentError
 from alcore.nnunet import binning, model, precision
-from alcore.types import Box, IntensityStats
+from alcore.types import Box, IntensityStats, VoxelSize
 
 Mask = npt.NDArray[np.bool_]
 
@@ -84,12 +84,14 @@ class Predictor:
         self,
         voxels: Voxels,
         stats: Sequence[IntensityStats],
+        voxel_um: VoxelSize | None,
         report: Callable[[float], None] = lambda share: None,
     ) -> Iterator[tuple[Box, Mask]]:
         """Yield (box, mask) pairs that cover the volume once: mask (Z, Y, X) bool of the voxels of `box`.
 
         Boxes are complete along y and x before z moves on within a block; blocks follow one another in raster order.
-        stats: of the whole volume the voxels belong to. Raises PermanentError when the number of channels differs.
+        stats: of the whole volume the voxels belong to. voxel_um: (z, y, x), None where unknown (taken to be the model's).
+        Raises PermanentError when the number of channels differs, or the voxel size by more than binning can make up for.
         """
         c, *shape = voxels.shape
         if c != self.design.n_channels:
@@ -97,7 +99,8 @@ class Predictor:
                 f"the image has {c} channels but the model was trained on {self.design.n_channels}: "
                 "choose the same channels as for training"
             )
-        grid = binning.binned_shape(shape, self.design.binning)
+        factors = self.design.binning_of(voxel_um)
+        grid = binning.binned_shape(shape, factors)
         padded = tuple(max(n, t) for n, t in zip(grid, self._tile, strict=True))
         steps = compute_steps_for_sliding_window(padded, self._tile, self.tile_step)
         # nnU-Net pads what is smaller than a tile on both sides; starts are in coordinates of the unpadded grid
@@ -107,17 +110,18 @@ class Predictor:
         for n, (y, x) in enumerate(corners):
             block = _Block(grid, (y, min(y + height, grid[1])), (x, min(x + width, grid[2])))
             for i, z in enumerate(zs):
-                report((n + i / len(zs)) / len(corners))
-                row = self._row(voxels, stats, grid, z, block.reached(ys, xs, self._tile))
-                for start, tile in row:
+                tiles = block.reached(ys, xs, self._tile)
+                for t, (start, tile) in enumerate(self._row(voxels, stats, factors, grid, z, tiles)):
+                    report((n + (i + t / len(tiles)) / len(zs)) / len(corners))
                     block.add(start, self._logits(tile), self._importance)
                 for first, values in block.take(zs[i + 1] if i + 1 < len(zs) else grid[0]):
-                    yield self._finish(values, block, first, voxels.shape[1:])
+                    yield self._finish(values, block, first, factors, voxels.shape[1:])
 
     def _row(
         self,
         voxels: Voxels,
         stats: Sequence[IntensityStats],
+        factors: binning.Factors,
         grid: tuple[int, int, int],
         z: int,
         corners: list[tuple[int, int]],
@@ -125,7 +129,6 @@ class Predictor:
         """(start, image) of the tiles at depth z: the voxels below all of them are read, normalised and binned once."""
         first = (z, min(y for y, _ in corners), min(x for _, x in corners))
         stop = tuple(max(c) + t for c, t in zip(((z,), *zip(*corners, strict=True)), self._tile, strict=True))
-        factors = self.design.binning
         inside = [(max(0, a), min(b, n)) for a, b, n in zip(first, stop, grid, strict=True)]
         fine = [(a * f, min(b * f, n)) for (a, b), f, n in zip(inside, factors, voxels.shape[1:], strict=True)]
         (z0, z1), (y0, y1), (x0, x1) = fine
@@ -146,10 +149,9 @@ class Predictor:
         return logits
 
     def _finish(
-        self, logits: npt.NDArray[np.float32], block: _Block, first: int, shape: Sequence[int]
+        self, logits: npt.NDArray[np.float32], block: _Block, first: int, factors: binning.Factors, shape: Sequence[int]
     ) -> tuple[Box, Mask]:
         """Finished planes of a block from network grid to voxels: interpolated, cut to the block and to the volume."""
-        factors = self.design.binning
         fine = binning.upsample(logits, factors) > 0
         edges = [(first, first + len(logits)), block.y, block.x]
         starts, sizes = [], []

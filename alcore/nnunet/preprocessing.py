@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +15,36 @@ from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnU
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from alcore.artifact import canonical_json
-from alcore.nnunet.binning import Factors, bin_image, bin_instances, separated_foreground
+from alcore.nnunet.binning import bin_image, bin_instances, separated_foreground
 from alcore.nnunet.case import Case
+from alcore.nnunet.model import Design
 
 FORMAT = 1
 """Changes when the content of a preprocessed case changes; part of the cache's folder name."""
 
 
-def case_folder(cache: Path, plans: Mapping[str, Any], configuration: str, binning: Factors) -> Path:
+def case_folder(cache: Path, design: Design) -> Path:
     """Where the cases of one plan lie: everything that shapes a preprocessed case is in the folder's name."""
-    plan = plans["configurations"][configuration]
-    recipe = [FORMAT, configuration, plan, plans["transpose_forward"], list(binning)]
+    plan = design.plans["configurations"][design.configuration]
+    recipe = [FORMAT, design.configuration, plan, list(design.binning), design.voxel_um]
     return cache / "nnunet" / f"cases-{hashlib.sha256(canonical_json(recipe).encode()).hexdigest()[:20]}"
 
 
 def prepare(
     cases: Sequence[Case],
-    plans: Mapping[str, Any],
-    configuration: str,
-    binning: Factors,
-    dataset: Mapping[str, Any],
+    design: Design,
     cache: Path,
     progress: Callable[[float, str], None],
 ) -> tuple[Path, list[str]]:
     """Preprocess the cases that are not in the cache yet. Returns the folder, and the ids of those that were new.
 
     A case appears whole or not at all: it is written in a sibling folder, and its image file, by which nnU-Net finds
-    it, moves last.
+    it, moves last. Raises PermanentError for a case whose voxel size does not go with the model.
     """
-    folder = case_folder(cache, plans, configuration, binning)
+    folder = case_folder(cache, design)
     folder.mkdir(parents=True, exist_ok=True)
-    manager = PlansManager(dict(plans))
-    setup = manager.get_configuration(configuration)
+    manager = PlansManager(dict(design.plans))
+    setup = manager.get_configuration(design.configuration)
     preprocessor = setup.preprocessor_class(verbose=False)
     missing = {case.id: case for case in cases if not (folder / f"{case.id}.b2nd").is_file()}
     staging = folder.with_name(f".{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
@@ -55,11 +53,12 @@ def prepare(
         for done, case in enumerate(missing.values()):
             progress(done / len(missing), f"preprocessing patch {done + 1} of {len(missing)}")
             image, labels = case.load()
-            image = bin_image(image, binning)
-            target = separated_foreground(bin_instances(labels, binning)).astype(np.int8)
-            spacing = [s * f for s, f in zip(case.spacing, binning, strict=True)]
+            factors = design.binning_of(case.voxel_um)
+            target = separated_foreground(bin_instances(labels, factors)).astype(np.int8)
+            # binning has brought the case to the network grid: told so, nnU-Net does not resample it
+            grid = {"spacing": design.fingerprint["spacings"][0]}
             data, seg, properties = preprocessor.run_case_npy(
-                image, target[None], {"spacing": spacing}, manager, setup, dict(dataset)
+                bin_image(image, factors), target[None], grid, manager, setup, dict(design.dataset)
             )
             _save(data.astype(np.float32, copy=False), seg.astype(np.int16), properties, staging / case.id, setup)
             for suffix in ("_seg.b2nd", ".pkl", ".b2nd"):

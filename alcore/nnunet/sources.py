@@ -12,14 +12,12 @@ import numpy.typing as npt
 
 from alcore.arrays import normalise
 from alcore.errors import PermanentError
-from alcore.nnunet.case import Arrays, Case
+from alcore.nnunet.case import Arrays, Case, voxel_size
 from alcore.stage import Input
-from alcore.types import Box, IntensityStats, VolumeInfo
+from alcore.types import Box, IntensityStats, VolumeInfo, VoxelSize
 from alcore.volumes import open_volume
 from alcore.volumes.labels import read_labels
 from alcore.volumes.store import open_labels
-
-Spacing = tuple[float, float, float]
 
 
 def volume_info(volume: Path) -> VolumeInfo:
@@ -49,20 +47,19 @@ def pseudo_cases(
             labels = open_labels(pseudo[n].path / "instances.zarr")
             return image, np.asarray(labels[box.slices])
 
-        return Case(f"{volumes[n].key} {pseudo[n].key} {box.to_json()}", infos[n].spacing, load)
+        return Case(f"{volumes[n].key} {pseudo[n].key} {box.to_json()}", infos[n].voxel_um, load)
 
     return [case(int(patch["volume"]), Box.from_json(patch)) for patch in patches]
 
 
-def label_image(label: Path) -> tuple[npt.NDArray[np.generic], tuple[IntensityStats, ...], Spacing | None]:
+def label_image(label: Path) -> tuple[npt.NDArray[np.generic], tuple[IntensityStats, ...], VoxelSize | None]:
     """Of a label artifact: image (C, Z, Y, X) as acquired, statistics of its whole volume, voxel size (z, y, x) um."""
     about = json.loads((label / "label.json").read_text())
     box = Box.from_json(about["box"])
     stats = tuple(IntensityStats(**s) for s in about["stats"])
     with open_volume(label / "image.tif") as reader:
         image = reader.read(Box((0, 0, 0), box.shape))
-    voxel = about["voxel_um"]
-    return image, stats, None if voxel is None else (float(voxel[0]), float(voxel[1]), float(voxel[2]))
+    return image, stats, voxel_size(about["voxel_um"])
 
 
 def label_mask(label: Path, name: str = "label.tif") -> npt.NDArray[np.uint32]:
@@ -76,12 +73,11 @@ def label_cases(labels: Sequence[Input]) -> list[Case]:
 
     def case(item: Input) -> Case:
         about = json.loads((item.path / "label.json").read_text())
-        z, y, x = about["voxel_um"] or (1.0, 1.0, 1.0)
 
         def load() -> Arrays:
             image, stats, _ = label_image(item.path)
             return normalise.fixed(image, stats), label_mask(item.path)
 
-        return Case(item.key, (float(z), float(y), float(x)), load)
+        return Case(item.key, voxel_size(about["voxel_um"]), load)
 
     return [case(item) for item in labels]

@@ -65,9 +65,9 @@ def _segmenter(inputs: Inputs, params: Params, ctx: Context) -> Any:
         predictor = Predictor(one(inputs, "model"), ctx.device, float(params.get("tile_step", 0.5)))
 
     def predicted(label: Path) -> Any:
-        image, stats, _ = sources.label_image(label)
+        image, stats, voxel_um = sources.label_image(label)
         with nnunet_process(ctx.scratch, ctx.device, ctx.threads):
-            return segment_patch(predictor, image, stats, params.get("min_voxels"))
+            return segment_patch(predictor, image, stats, voxel_um, params.get("min_voxels"))
 
     return predicted
 

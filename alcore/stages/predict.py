@@ -32,7 +32,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         instances = VolumeInstances(ctx.scratch / "prediction")
         try:
             with open_volume(one(inputs, "source"), params["read"]) as reader:
-                instances.segment(predictor, reader, info.stats, params.get("min_voxels"), ctx)
+                instances.segment(predictor, reader, info.stats, info.voxel_um, params.get("min_voxels"), ctx)
             ctx.progress(0.95, "writing instances.tif")
             dtype = "uint16" if instances.n_objects < 1 << 16 else "uint32"
             about = {"model": str(params["version"]), "model_key": model.key, "volume_sha256": info.sha256}

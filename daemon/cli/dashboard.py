@@ -62,7 +62,7 @@ def _live(session: Session) -> int:
     from daemon.keys import END, Keys, ending_on_signals
 
     root = session.workspace.root
-    with ending_on_signals(), Keys() as keys, LiveView(root) as view:
+    with ending_on_signals(), Keys() as keys, LiveView(root, keys=True) as view:
         message, until = "", 0.0
         while True:
             view.refresh(message if view.now() < until else "")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from daemon.store.report import Snapshot
 
 
-@click.command("demo", short_help="See the whole loop run in minutes, on simulated or on your own labelled data.")
+@click.command("demo")
 @click.option("--image", type=click.Path(path_type=Path), help="A labelled volume: TIFF, Z x Y x X.")
 @click.option("--labels", type=click.Path(path_type=Path), help="Its instance labels: TIFF of the same shape.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("alscope-demo"), show_default=True)
@@ -42,26 +42,12 @@ def demo_command(
 
     if image is not None and labels is not None:
         pool, test = _real(image, labels)
-        script = conductor.Script(
-            rounds=rounds or 4,
-            every=every or 4,
-            patch_px=conductor.patch_for(pool[0].image.shape, len(pool), at_least=32),
-            seconds_per_volume=4.0,
-            think_s=0.5,
-            timeout_s=3600.0,
-        )
+        script = conductor.script(pool, rounds or 4, every or 4, at_least=32, timeout_s=3600.0)
         about = {"data": image.name, "test": list(test.image.shape)}
     else:
         click.echo("Making a synthetic tissue ...", err=True)
         pool, test = split.synthetic(seed)
-        script = conductor.Script(
-            rounds=rounds or 3,
-            every=every or 4,
-            patch_px=(16, 96, 96),
-            seconds_per_volume=3.0,
-            think_s=0.5,
-            timeout_s=1500.0,
-        )
+        script = conductor.script(pool, rounds or 3, every or 4, at_least=24, timeout_s=1500.0)
         about = {"data": f"synthetic, seed {seed}", "test": list(test.image.shape)}
     _play(folder, pool, test, script, about)
 

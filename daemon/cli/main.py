@@ -16,7 +16,7 @@ from daemon.errors import AlscopeError
 from daemon.wording import clean
 
 COMMANDS = {
-    "run": ("daemon.cli.run:run_command", "Start the daemon."),
+    "run": ("daemon.cli.run:run_command", "Watch the folders and do everything; ends on Ctrl-C or SIGTERM."),
     "status": ("daemon.cli.status:status_command", "What runs, what waits for me, what is wrong, how good."),
     "dashboard": ("daemon.cli.dashboard:dashboard_command", "The same, live on the whole screen."),
     "queue": ("daemon.cli.queue:queue_group", "Patches that wait for an expert: list, show, skip."),
@@ -28,7 +28,7 @@ COMMANDS = {
     "pause": ("daemon.cli.control:pause_command", "Start no new work for a while."),
     "resume": ("daemon.cli.control:resume_command", "End a pause."),
     "predict": ("daemon.cli.predict:predict_command", "Segment one file with a trained model, outside the loop."),
-    "demo": ("daemon.cli.demo:demo_command", "The whole loop with a simulated microscope and expert."),
+    "demo": ("daemon.cli.demo:demo_command", "See the whole loop run in minutes, on simulated or your own data."),
     "doctor": ("daemon.cli.doctor:doctor_command", "Check this machine and say how to mend what is wrong."),
     "init": ("daemon.cli.init:init_command", "Write a commented config.toml and make a workspace."),
 }

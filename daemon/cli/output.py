@@ -16,8 +16,6 @@ from daemon.wording import clean
 UNCUT = 100_000
 """Width of the output into a pipe: nothing is cut there."""
 
-Cell = str | Text
-
 
 def console() -> Console:
     """Standard output, without any markup, emoji or highlighting."""
@@ -30,7 +28,7 @@ def say(*parts: str | tuple[str, str] | Text) -> None:
     console().print(Text.assemble(*(clean(p) if isinstance(p, str) else p for p in parts)), soft_wrap=True)
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], flexible: Sequence[str] = ()) -> None:
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]], flexible: Sequence[str] = ()) -> None:
     """A table on standard output; on a terminal the flexible columns are cut to fit, in a pipe nothing is.
 
     A heading that begins with ">" is that of a column of numbers.
@@ -47,7 +45,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], flexible: Seq
             overflow="ellipsis",
         )
     for row in rows:
-        made.add_row(*(Text(clean(cell)) if isinstance(cell, str) else cell for cell in row))
+        made.add_row(*(cell if isinstance(cell, Text) else Text(clean(str(cell))) for cell in row))
     if out.is_terminal:
         out.print(made)
         return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from daemon.cli.session import Session, config_option, json_option, pass_session
-from daemon.errors import AlscopeError, UsageError
+from daemon.errors import AlscopeError, UsageError, WorkspaceError
 
 if TYPE_CHECKING:
     from daemon.config import Settings
@@ -101,7 +101,7 @@ def _check_target(settings: Settings, source: Path, target: Path, force: bool) -
 
 
 def _model(session: Session, version: str | None) -> tuple[str, str]:
-    """(version, artifact key) of the model to use. Raises UsageError."""
+    """(version, artifact key) of the model to use. Raises UsageError or WorkspaceError."""
     from daemon.look import reading
     from daemon.store.listing import models
 
@@ -115,7 +115,12 @@ def _model(session: Session, version: str | None) -> tuple[str, str]:
         version = promoted
     if version not in known:
         raise UsageError(f"there is no model {version!r}; known: {', '.join(known) or 'none yet'}")
-    return version, known[version][1]
+    key = known[version][1]
+    if not session.workspace.artifacts.has(key):
+        raise WorkspaceError(
+            f"{session.workspace.artifacts.path(key)}: the files of {version} are not there; restore them"
+        )
+    return version, key
 
 
 def _segment(session: Session, source: Path, target: Path, version: str, model_key: str) -> dict[str, float]:

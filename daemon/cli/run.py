@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from daemon.config import find_config, load
+from daemon.cli.session import Session, config_option, pass_session
 
 
-@click.command("run", short_help="Watch the folders and do everything; ends on Ctrl-C or SIGTERM.")
+@click.command("run")
 @click.option("--verbose", is_flag=True, help="Log every detail.")
-@click.pass_context
-def run_command(context: click.Context, verbose: bool) -> None:
+@config_option
+@pass_session
+def run_command(session: Session, verbose: bool) -> None:
     """Watch the acquisition folders and run the whole loop until Ctrl-C or SIGTERM.
 
     Everything is in the workspace: stop it at any time, start it again, and it goes on where it was.
@@ -23,7 +22,5 @@ def run_command(context: click.Context, verbose: bool) -> None:
     """
     from daemon import service
 
-    option: Path | None = context.obj.get("config") if context.obj else None
-    settings = load(find_config(option))
     service.set_up_logging(verbose)
-    service.run(settings)
+    service.run(session.settings)

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alcore.arrays.tiling import tile
 from alcore.artifact import ArtifactStore
 from alcore.run import key_of, stage
 from alcore.stage import Input, Inputs, Params
@@ -30,6 +31,7 @@ from daemon.workspace import Workspace
 
 if TYPE_CHECKING:
     from daemon.config import Settings
+    from daemon.demo.split import Piece
 
 MARKER = ".alscope-demo"
 """Only a folder that holds this file is ever cleared for a new demo."""
@@ -37,7 +39,11 @@ MARKER = ".alscope-demo"
 
 @dataclass(frozen=True)
 class Script:
-    """How the demo is played. patch_px: (z, y, x) in voxels; think_s: seconds the expert needs for one patch."""
+    """How the demo is played.
+
+    patch_px: (z, y, x) in voxels. think_s: seconds the expert needs for one patch. n_patches: of the whole pool; the
+    encoder waits for all of them, since here it is known that they come within seconds.
+    """
 
     rounds: int
     every: int
@@ -45,6 +51,7 @@ class Script:
     seconds_per_volume: float
     think_s: float
     timeout_s: float
+    n_patches: int
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,13 @@ class Trained:
     version: str
     scores: dict[str, float]
     prediction: Path
+
+
+def script(pool: Sequence[Piece], rounds: int, every: int, at_least: int, timeout_s: float) -> Script:
+    """A script for these volumes, cut into at least so many patches."""
+    patch_px = patch_for(pool[0].image.shape, len(pool), at_least)
+    n_patches = sum(len(tile(piece.image.shape, patch_px)) for piece in pool)
+    return Script(rounds, every, patch_px, 3.0, 0.5, timeout_s, n_patches)
 
 
 def prepare_folder(folder: Path) -> None:
@@ -68,7 +82,7 @@ def prepare_folder(folder: Path) -> None:
     (folder / MARKER).write_text("This folder is cleared by the next `alscope demo`.\n")
 
 
-def write_config(folder: Path, script: Script, extra: str = "") -> Path:
+def write_config(folder: Path, script: Script) -> Path:
     """config.toml of the demo: quick to settle, small queue, otherwise the defaults of this machine."""
     path = folder / "config.toml"
     path.write_text(
@@ -82,6 +96,9 @@ settle_s = 1.0
 [patch]
 shape_px = {list(script.patch_px)}
 
+[encoder]
+min_patches = {script.n_patches}
+
 [selection]
 queue_depth = {2 * script.every}
 
@@ -94,7 +111,7 @@ settle_s = 0.5
 [run]
 rescan_s = 10.0
 nice = 0
-{extra}"""
+"""
     )
     return path
 

@@ -54,7 +54,7 @@ class Expert:
         import tifffile
 
         asked = json.loads((folder / "suggestion.json").read_text())
-        box = tuple(slice(a, a + n) for a, n in zip(asked["start"], asked["shape"], strict=True))
+        box = tuple(slice(a, a + n) for a, n in zip(asked["box"]["start"], asked["box"]["shape"], strict=True))
         drawn = np.ascontiguousarray(self.truth[asked["volume_name"]][box]).astype(np.uint16)
         if stop.wait(self.think_s):
             return
@@ -63,5 +63,5 @@ class Expert:
             note = self.workspace / "commands" / f".label-{folder.name}.tmp"
             note.write_text(json.dumps({"empty": True, "user": "simulated expert"}))
             os.replace(note, self.workspace / "commands" / f"label-{folder.name}.note")
-        tifffile.imwrite(inbox / f"{folder.name}.tif", drawn, compression="zlib")
+        tifffile.imwrite(inbox / f"{folder.name}.tif", drawn, compression="zlib", photometric="minisblack")
         self.answered.append(folder.name)

@@ -56,12 +56,12 @@ def _part(length: int, n: int, i: int) -> slice:
 
 
 def synthetic(seed: int) -> tuple[list[Piece], Piece]:
-    """Six pool volumes and a test volume of an EM-like tissue, each of its own, 40 x 8 x 8 nm voxels."""
+    """Six pool volumes and a test volume of an EM-like tissue, each of its own, 50 x 10 x 10 nm voxels."""
     import numpy as np
 
     from alcore.arrays.synthetic import em_volume
 
-    voxel_um = (0.04, 0.008, 0.008)
+    voxel_um = (0.05, 0.01, 0.01)
     pieces = []
     for number in range(7):
         shape = (16, 192, 192) if number < 6 else (16, 256, 256)

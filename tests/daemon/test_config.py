@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import find_config, load
+from daemon.config import load
+from daemon.config_file import find_config
 from daemon.errors import ConfigError
 
 WATCH = '[[watch]]\nfolder = "in"\n'

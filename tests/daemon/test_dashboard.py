@@ -29,6 +29,7 @@ from daemon.vitals import Vitals, VitalsReader, gpu_words
 from tests.daemon.scene import Scene
 
 ENTER, LEAVE, SHOW_CURSOR = b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25h"
+PLAIN = View()
 VITALS = Vitals(34.0, 5.1, 15.6, 120.0, "none")
 
 
@@ -39,7 +40,7 @@ def scene(tmp_path) -> Iterator[Scene]:
     made.close()
 
 
-def frame(snapshot, width: int, height: int, view: View = View()) -> list[str]:
+def frame(snapshot, width: int, height: int, view: View = PLAIN) -> list[str]:
     console = Console(width=width, height=height, color_system=None, force_terminal=True)
     drawn = console.render_lines(render(snapshot, width, height, view, VITALS), console.options.update(height=height))
     assert len(drawn) == height
@@ -252,7 +253,7 @@ def test_keys_on_a_real_terminal(terminal, scene):
     (asked,) = scene.workspace.commands.glob("*.json")
     assert '"pause"' in asked.read_text()
     terminal.resize(130, 40)
-    terminal.press(b"1")
+    terminal.press(b"2")
     terminal.shows("32x256x256")  # a column that only a wide screen has
     terminal.press(b"q")
     assert terminal.ended() == 0
@@ -273,5 +274,3 @@ def test_a_daemon_that_stops_and_a_terminal_that_goes_away(terminal, scene):
     os.close(terminal.slave)
     os.close(terminal.master)
     assert terminal.process.wait(10) in (0, 74, 128 + signal.SIGHUP)
-
-

@@ -66,19 +66,20 @@ def test_thickness_ignores_specks_and_elongation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("thickness", "spacing", "width", "expected"),
+    ("thickness", "voxel_um", "width", "expected"),
     [
         (31.0, (40.0, 5.9, 5.9), 256, 4),
         (16.0, (40.0, 5.9, 5.9), 256, 2),
-        (100.0, (1.0, 1.0, 1.0), 256, 1),  # isotropic, or unknown: no plane is coarser than a pixel
-        (31.0, (40.0, 5.9, 5.9), 128, 2),  # a small patch keeps its context
+        (100.0, (1.0, 1.0, 1.0), 256, 1),  # isotropic: no plane is coarser than a pixel
+        (31.0, None, 256, 4),
+        (31.0, (40.0, 5.9, 5.9), 80, 2),  # a small patch keeps its context
         (5.0, (40.0, 5.9, 5.9), 256, 1),
     ],
 )
 def test_binning_follows_object_voxel_and_patch(
-    thickness: float, spacing: tuple[float, float, float], width: int, expected: int
+    thickness: float, voxel_um: tuple[float, float, float] | None, width: int, expected: int
 ) -> None:
-    assert binning.choose(thickness, spacing, width) == (1, expected, expected)
+    assert binning.choose(thickness, voxel_um, width) == (1, expected, expected)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import pytest
 from alcore.arrays import normalise
 from alcore.arrays.instancing import connected_components
 from alcore.errors import PermanentError
-from alcore.nnunet import training
+from alcore.nnunet import model, training
 from alcore.nnunet.environment import nnunet_process
 from alcore.nnunet.plan import PlanRequest
 from alcore.run import QuietContext
-from tests.alcore.nnunet.nnunet_blobs import QUICK, blobs, case
+from tests.alcore.nnunet.nnunet_blobs import QUICK, SPACING, blobs, case
 
 
 @pytest.fixture(scope="module", params=[None, (1, 2, 2)], ids=["grid of the image", "binned"])
@@ -42,7 +42,7 @@ def test_blocks_equal_the_whole(trained: Path, ctx: QuietContext, shape: tuple[i
             predictor = Predictor(trained, "cpu", block_px=block)
             seen = np.zeros(shape, np.uint8)
             mask = np.zeros(shape, bool)
-            for box, part in predictor.foreground(ArrayVoxels(image), stats):
+            for box, part in predictor.foreground(ArrayVoxels(image), stats, SPACING):
                 assert part.shape == box.shape
                 mask[box.slices] = part
                 seen[box.slices] += 1
@@ -63,9 +63,9 @@ def test_instances_through_files_equal_those_in_memory(
     monkeypatch.setattr(instances, "SLAB_VOXELS", 4 * 90 * 80)
     with nnunet_process(ctx.scratch, "cpu", 1):
         predictor = Predictor(trained, "cpu", block_px=(32, 32))
-        expected = instances.segment_patch(predictor, image, stats, 5)
+        expected = instances.segment_patch(predictor, image, stats, SPACING, 5)
         big = instances.VolumeInstances(ctx.scratch / "p")
-        big.segment(predictor, ArrayVoxels(image), stats, 5, ctx)
+        big.segment(predictor, ArrayVoxels(image), stats, SPACING, 5, ctx)
         found = np.stack(list(big.planes()))
         assert (found == expected).all()
         assert big.n_objects == expected.max()
@@ -80,4 +80,17 @@ def test_another_number_of_channels_is_refused(trained: Path, ctx: QuietContext)
 
     image = np.zeros((2, 8, 64, 64), np.float32)
     with nnunet_process(ctx.scratch, "cpu", 1), pytest.raises(PermanentError, match="2 channels"):
-        list(Predictor(trained, "cpu").foreground(ArrayVoxels(image), ()))
+        list(Predictor(trained, "cpu").foreground(ArrayVoxels(image), (), None))
+
+
+def test_an_image_on_a_finer_grid_is_binned_to_the_models(trained: Path) -> None:
+    design = model.load_design(trained)
+    z, y, x = SPACING
+    f = design.binning[1]
+    assert design.binning_of(None) == design.binning_of(SPACING) == (1, f, f)
+    assert design.binning_of((z, y / 2, x / 2)) == (1, 2 * f, 2 * f)
+    assert design.binning_of((1.2 * z, 1.1 * y, 1.1 * x)) == (1, f, f)
+    with pytest.raises(PermanentError, match="voxel size"):
+        design.binning_of((z * 4, y, x))
+    with pytest.raises(PermanentError, match="voxel size"):
+        design.binning_of((z, y * 8, x * 8))

@@ -16,7 +16,7 @@ from alcore.nnunet.environment import nnunet_process
 from alcore.nnunet.plan import PlanRequest
 from alcore.run import QuietContext
 from alcore.types import IntensityStats
-from tests.alcore.nnunet.nnunet_blobs import QUICK, blobs, case
+from tests.alcore.nnunet.nnunet_blobs import QUICK, SPACING, blobs, case
 
 TINY = PlanRequest("tiny")
 AS_IT_IS = (IntensityStats(0.0, 1.0, -100.0, 100.0, -100.0, 100.0),)
@@ -49,7 +49,7 @@ def dice(folder: Path, ctx: QuietContext, seed: int) -> float:
     image, labels = blobs(seed)
     mask = np.zeros(labels.shape, bool)
     with nnunet_process(ctx.scratch, "cpu", 1):
-        for box, part in Predictor(folder, "cpu").foreground(ArrayVoxels(image), AS_IT_IS):
+        for box, part in Predictor(folder, "cpu").foreground(ArrayVoxels(image), AS_IT_IS, SPACING):
             mask[box.slices] = part
     return float(2 * (mask & (labels > 0)).sum() / (mask.sum() + (labels > 0).sum()))
 
@@ -92,10 +92,7 @@ def test_only_new_cases_are_preprocessed(ctx: QuietContext) -> None:
         with nnunet_process(ctx.scratch, "cpu", 1):
             folder, new = preprocessing.prepare(
                 [counting(c) for c in some],
-                designed.plans,
-                designed.configuration,
-                designed.binning,
-                designed.dataset,
+                designed,
                 ctx.cache,
                 ctx.progress,
             )
@@ -235,5 +232,18 @@ def test_single_planes_train_and_predict(ctx: QuietContext) -> None:
     training.train(designed, training.Mixture(cases), QUICK, 0, None, out, ctx, {})
     image, _ = blobs(5, (1, 100, 70))
     with nnunet_process(ctx.scratch, "cpu", 1):
-        parts = list(Predictor(out, "cpu").foreground(ArrayVoxels(image), AS_IT_IS))
+        parts = list(Predictor(out, "cpu").foreground(ArrayVoxels(image), AS_IT_IS, SPACING))
     assert sum(box.voxels for box, _ in parts) == 100 * 70
+
+
+def test_unknown_voxel_sizes_train_and_absurd_ones_are_refused(ctx: QuietContext) -> None:
+    unknown, known = (dataclasses.replace(case(s), voxel_um=v) for s, v in ((1, None), (2, (0.04, 0.01, 0.01))))
+    far = dataclasses.replace(case(3), voxel_um=(0.4, 0.01, 0.01))
+    assert training.design(TINY, [unknown], ctx).voxel_um is None
+    designed = training.design(TINY, [unknown, known], ctx)
+    assert designed.voxel_um == (0.04, 0.01, 0.01)
+    out = ctx.scratch.parent / "out"
+    out.mkdir()
+    training.train(designed, training.Mixture([unknown, known]), QUICK, 0, None, out, ctx, {})
+    with pytest.raises(PermanentError, match="voxel size"):
+        training.train(designed, training.Mixture([known, far]), QUICK, 0, None, out, ctx, {})

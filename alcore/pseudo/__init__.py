@@ -1,0 +1,24 @@
+"""Pseudo-labels: instance masks of whole volumes without any human label, by exchangeable backends behind one port."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from alcore.errors import PermanentError
+from alcore.pseudo.port import LabelArray, PseudoLabeler, PseudoLabels
+
+__all__ = ["BACKENDS", "LabelArray", "PseudoLabeler", "PseudoLabels", "backend"]
+
+BACKENDS = {"threshold": "alcore.pseudo.threshold:ThresholdLabeler"}
+"""Where each backend lives; its module is imported when it is asked for."""
+
+
+def backend(name: str, options: Mapping[str, Any]) -> PseudoLabeler:
+    """The backend called `name` with its options. Raises PermanentError for a name or an option that does not exist."""
+    if name not in BACKENDS:
+        raise PermanentError(f"pseudo-label backend {name!r} does not exist; known backends: {', '.join(BACKENDS)}")
+    module, _, factory = BACKENDS[name].partition(":")
+    made: PseudoLabeler = getattr(importlib.import_module(module), factory)(options)
+    return made

@@ -1,0 +1,50 @@
+"""Stage embedding: the unit vectors of one volume's patches by one encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alcore.errors import PermanentError, Preempted
+from alcore.stage import Context, Inputs, Params, Stage, one
+
+
+def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
+    """Write embeddings.npy, (N, dim) float32 rows of length 1: row i is patch i of the volume's patches.json.
+
+    params: read. Raises PermanentError when the encoder was built for another number of channels.
+    """
+    import numpy as np
+    import torch
+
+    from alcore.encoder.embed import Embedder
+    from alcore.encoder.pool import PoolVolume
+    from alcore.encoder.slices import patch_windows
+    from alcore.volumes import open_volume
+
+    torch.set_num_threads(ctx.threads)
+    volume = PoolVolume.of(one(inputs, "volume"), one(inputs, "source"), params["read"])
+    embedder = Embedder.load(one(inputs, "encoder"), ctx.device)
+    channels = volume.info.shape[0]
+    if channels != embedder.design.channels:
+        raise PermanentError(
+            f"{volume.source}: has {channels} channels, the encoder was trained on {embedder.design.channels}; "
+            "choose `channels` in the read options"
+        )
+    total = sum(len(patch_windows(box)) for box in volume.patches)
+    done = 0
+
+    def tick(n: int) -> None:
+        nonlocal done
+        if ctx.should_stop():
+            raise Preempted(f"embedding stopped after {done} of {total} slices; it starts again")
+        done += n
+        ctx.progress(done / total, f"{done} of {total} slices")
+
+    with open_volume(volume.source, volume.read) as reader:
+        vectors = embedder.patches(reader, volume.patches, volume.info.stats, tick)
+    np.save(out / "embeddings.npy", vectors)
+    return {"n": len(vectors), "dim": int(vectors.shape[1])}
+
+
+STAGE = Stage("embedding", 1, run)

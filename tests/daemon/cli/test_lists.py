@@ -1,0 +1,98 @@
+"""queue, volumes, jobs, models, label list: complete, valid JSON, harmless names."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.daemon.test_status import CONTROL
+
+LISTS = [["queue"], ["volumes"], ["jobs"], ["models"], ["label", "list"]]
+
+
+@pytest.mark.parametrize("command", LISTS, ids=" ".join)
+def test_lists_are_json_and_harmless_text(scene, alscope, command):
+    scene.troubled().running()
+    assert len(alscope(*command, "--json").data) >= 2
+    done = alscope(*command)
+    assert done.code == 0
+    assert not CONTROL.search(done.out)
+    assert len(done.out.splitlines()) == len(alscope(*command, "--json").data) + 1
+
+
+@pytest.mark.parametrize("command", LISTS, ids=" ".join)
+def test_empty_lists_say_what_comes_next(alscope, command):
+    assert len(alscope(*command).out.splitlines()) == 1
+    assert alscope(*command, "--json").data == []
+
+
+def test_volumes_say_what_became_of_each_file(scene, alscope):
+    scene.troubled()
+    by_name = {v["name"]: v for v in alscope("volumes", "--json").data}
+    first = by_name["stack_00.tif"]
+    assert first["shape"] == [64, 512, 512]
+    assert first["voxel_um"] is None
+    assert first["n_patches"] == 8
+    assert first["prediction"] == str(scene.workspace.predictions / "stack_00.tif")
+    assert first["predicted_by"] == "M_f-002"
+    assert by_name["stack_01.tif"]["voxel_um"] == [0.05, 0.01, 0.01]
+    assert by_name["stack_99.tif"]["reason"].startswith("growing")
+    assert [v["name"] for v in alscope("volumes", "--state", "set_aside", "--json").data] == ["cut.tif"]
+    out = alscope("volumes").out
+    for words in ("64 x 512 x 512", "0.05 x 0.01 x 0.01", "unknown", "6 of 10 planes", "83.0 MB", "✗ set aside"):
+        assert words in out
+
+
+def test_a_file_that_changed_arrives_again_without_its_old_facts(scene, alscope):
+    scene.live()
+    scene.store.volumes.arriving(bytes(scene.root / "in" / "stack_00.tif"), 0, 7, "{}", "growing", scene.now)
+    (found,) = [v for v in alscope("volumes", "--json").data if v["name"] == "stack_00.tif"]
+    assert found["state"] == "arriving"
+    assert found["shape"] is None
+    assert found["prediction"] is None
+
+
+def test_jobs_by_state_and_number(scene, alscope):
+    scene.troubled()
+    assert {j["state"] for j in alscope("jobs", "--state", "failed", "--json").data} == {"failed"}
+    assert len(alscope("jobs", "--limit", "2", "--json").data) == 2
+    everything = alscope("jobs", "--limit", "0", "--json").data
+    assert [j["id"] for j in everything] == sorted((j["id"] for j in everything), reverse=True)
+    named = {(j["stage"], j["name"]) for j in everything}
+    assert {("finetune", "round 3"), ("suggestions", "3 volumes"), ("predict", "stack_01.tif")} <= named
+    assert "pseudo-labelling a[red]b[bold]" in alscope("jobs").out
+
+
+def test_a_jobs_story_and_log(scene, alscope):
+    scene.troubled()
+    (failed,) = alscope("jobs", "--state", "failed", "--json").data
+    folder = scene.workspace.places.job(failed["id"])
+    folder.mkdir()
+    (folder / "log.txt").write_bytes(b"first\n" + b"\xff\x1b[31m middle\n" * 100 + b"ValueError: the end\n")
+    data = alscope("jobs", "show", str(failed["id"]), "--json").data
+    assert [step[2] for step in data["story"]] == ["ready", "running", "failed"]
+    assert data["log_tail"][-1] == "ValueError: the end"
+    assert len(data["log_tail"]) == 20
+    out = alscope("jobs", "show", str(failed["id"])).out
+    assert "ready -> running" in out
+    assert "ValueError: the end" in out
+    assert not CONTROL.search(out)
+    assert alscope("jobs", "show", "999").code == 64
+
+
+def test_one_suggestion_with_its_files(scene, alscope):
+    scene.live()
+    data = alscope("queue", "show", "s00005", "--json").data
+    assert data["files"] == [str(scene.workspace.queue / "s00005" / "image.tif")]
+    assert data["save_label_as"] == str(scene.workspace.inbox / "s00005.tif")
+    assert "z 0 y 0 x 256, 32 x 256 x 256 voxels" in alscope("queue", "show", "s00005").out
+    assert alscope("queue", "show", "s00001").code == 0  # answered ones, too
+    wrong = alscope("queue", "show", "s0005")
+    assert wrong.code == 64
+    assert "did you mean 's00005'?" in wrong.err
+
+
+def test_models_newest_first_with_scores(scene, alscope):
+    scene.live()
+    data = alscope("models", "--json").data
+    assert [m["version"] for m in data] == ["M_f-002", "M_f-001"]
+    assert "0.612" in alscope("models").out

@@ -1,0 +1,99 @@
+"""predict: refuses what it must not do before anything heavy is imported; the segmentation itself is tested with nnU-Net."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+
+from alcore.volumes import open_volume
+from alcore.volumes.labels import read_labels, read_labels_metadata
+from tests.alcore.stages.training_bench import QUICK, READ, SHAPE, VOXEL_UM, Bench
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "other.tif"
+    voxels = np.random.default_rng(0).integers(0, 255, (4, 16, 16), dtype=np.uint8)
+    tifffile.imwrite(path, voxels, imagej=True, metadata={"axes": "ZYX"})
+    return path
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_targets_that_would_do_harm(scene, alscope, image, here):
+    scene.live()
+    watched = scene.root / "in" / "segmented.tif"
+    taken = here / "taken.tif"
+    taken.write_bytes(b"precious")
+    for out, words in (
+        (watched, "watched folder"),
+        (image, "replace the image itself"),
+        (taken, "--force"),
+        (here / "no" / "x.tif", "no such folder"),
+    ):
+        done = alscope("predict", str(image), "--out", str(out))
+        assert done.code == 64
+        assert words in done.err
+    assert taken.read_bytes() == b"precious"
+    assert alscope("predict", str(image / "nowhere")).code == 64
+
+
+def test_models_that_are_not_there(scene, alscope, image, here):
+    done = alscope("predict", str(image))
+    assert done.code == 64
+    assert "no model has been promoted yet" in done.err
+    scene.live()
+    done = alscope("predict", str(image), "--model", "M_f-009")
+    assert done.code == 64
+    assert "known: M_f-001, M_f-002" in done.err
+
+
+@pytest.fixture
+def model(scene):
+    """The folder of a promoted model, with a manifest and no weights."""
+    scene.live()
+    folder = scene.workspace.artifacts.path("finetune-2")
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    return folder
+
+
+def test_a_file_that_is_no_volume_leaves_nothing_behind(model, alscope, here):
+    broken = here / "broken.tif"
+    broken.write_bytes(b"II*\x00" + b"\x00" * 100)
+    done = alscope("predict", str(broken))
+    assert done.code == 65
+    assert "broken.tif" in done.err.splitlines()[-1]
+    assert [p.name for p in here.iterdir()] == ["broken.tif"]
+
+
+def test_a_model_whose_files_are_gone(scene, alscope, image, here):
+    scene.live()
+    done = alscope("predict", str(image))
+    assert done.code == 73
+    assert "restore them" in done.err
+    assert list(here.iterdir()) == []
+
+
+def test_a_file_outside_the_loop_is_segmented_with_a_real_model(scene, alscope, here):
+    bench = Bench(scene.workspace.root)  # its artifacts become those of the workspace
+    _, tuned = bench.run("finetune", {"label": bench.labels}, {"schedule": QUICK, "seed": 1, "plan": "tiny"})
+    scene.artifact(tuned.key)
+    scene.store.learning.add_model("M_f-001", "finetuned", "candidate", tuned.key, None, [], "", scene.now)
+    done = alscope("predict", str(bench.root / "v.tif"), "--model", "M_f-001", "--json")
+    assert done.code == 0, done.err
+    assert [p.name for p in here.iterdir()] == ["v-instances.tif"]
+    instances, _ = read_labels(here / "v-instances.tif")
+    assert instances.shape == SHAPE
+    with open_volume(here / "v-instances.tif", READ) as reader:
+        assert reader.voxel_um == pytest.approx(VOXEL_UM)
+    assert read_labels_metadata(here / "v-instances.tif")["model"] == "M_f-001"
+    assert done.data["n_objects"] == instances.max()
+    assert alscope("predict", str(bench.root / "v.tif"), "--model", "M_f-001").code == 64  # it is there now

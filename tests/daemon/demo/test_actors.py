@@ -1,0 +1,154 @@
+"""The demo's actors: no voxel in two volumes, files like an instrument's, answers that are the truth of what was asked."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from alcore.types import Box
+from alcore.volumes import check, open_volume
+from daemon.demo import conductor, figures
+from daemon.demo.expert import Expert
+from daemon.demo.microscope import Microscope
+from daemon.demo.split import Piece, split, synthetic
+from daemon.errors import AlscopeError
+
+VOXEL = (0.04, 0.008, 0.008)
+
+
+def test_pool_and_test_share_no_voxel_and_keep_their_distance():
+    y, x = 300, 400
+    places = np.arange(2 * y * x, dtype=np.int64).reshape(2, y, x)
+    pool, test = split(places, places, VOXEL, n_pool=6, gap_px=64)
+    seen = np.concatenate([p.image.ravel() for p in pool])
+    assert len(np.unique(seen)) == len(seen)
+    columns = np.unique(seen % x)
+    assert (test.image % x).min() - columns.max() > 64
+    assert all(np.array_equal(p.image, p.labels) for p in (*pool, test))
+    assert len({p.name for p in (*pool, test)}) == len(pool) + 1
+
+
+def test_an_image_that_is_too_small_or_labels_of_another_shape_are_refused():
+    with pytest.raises(AlscopeError, match="too small"):
+        split(np.zeros((4, 64, 64)), np.zeros((4, 64, 64)), None, 6, 64)
+    with pytest.raises(AlscopeError, match="must be equal"):
+        split(np.zeros((4, 64, 64)), np.zeros((4, 64, 65)), None, 6, 64)
+
+
+def test_the_synthetic_tissue_is_the_same_for_the_same_seed():
+    from alcore.arrays.synthetic import em_volume
+
+    pool, test = synthetic(3)
+    again, _ = em_volume(pool[0].image.shape, pool[0].voxel_um, np.random.default_rng([3, 0]))
+    assert np.array_equal(pool[0].image, again)
+    assert pool[0].labels.max() > 3
+    assert not any(np.array_equal(pool[0].image, p.image) for p in pool[1:])
+    assert test.image.shape != pool[0].image.shape
+
+
+def test_the_microscope_writes_what_an_instrument_writes(tmp_path):
+    image = np.random.default_rng(0).integers(0, 60000, (5, 40, 50), np.uint16)
+    microscope = Microscope([Piece("a.tif", image, image, VOXEL)], tmp_path, 0.0)
+    microscope.run(threading.Event())
+    assert microscope.error == ""
+    assert check.problems(tmp_path / "a.tif") == []
+    with open_volume(tmp_path / "a.tif") as reader:
+        assert reader.voxel_um == pytest.approx(VOXEL)
+        assert np.array_equal(reader.read(Box((0, 0, 0), (5, 40, 50)))[0], image)
+
+
+def test_a_microscope_that_is_stopped_leaves_a_file_that_is_seen_to_be_incomplete(tmp_path):
+    image = np.zeros((50, 40, 50), np.uint8)
+    stop = threading.Event()
+    stop.set()
+    Microscope([Piece("a.tif", image, image, VOXEL)], tmp_path, 10.0).run(stop)
+    assert check.problems(tmp_path / "a.tif")
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path):
+    image = np.zeros((2, 40, 50), np.uint8)
+    microscope = Microscope([Piece("a.tif", image, image, None)], tmp_path / "nowhere", 0.0)
+    microscope.run(threading.Event())
+    assert "cannot write" in microscope.error
+
+
+def ask(workspace: Path, name: str, box: Box) -> None:
+    folder = workspace / "queue" / name
+    folder.mkdir(parents=True)
+    (folder / "suggestion.json").write_text(json.dumps({"id": name, "volume_name": "a.tif", "box": box.to_json()}))
+
+
+def test_the_expert_draws_the_truth_of_the_box_and_says_when_there_is_nothing(tmp_path):
+    truth = np.zeros((4, 20, 20), np.uint16)
+    truth[:, 2:6, 2:6] = 7
+    for name in ("inbox", "commands"):
+        (tmp_path / name).mkdir()
+    ask(tmp_path, "s00001", Box((0, 0, 0), (4, 10, 10)))
+    ask(tmp_path, "s00002", Box((0, 10, 10), (4, 10, 10)))
+    allowed = iter([True, False, True])
+    expert = Expert({"a.tif": truth}, tmp_path, 0.0, lambda: next(allowed, False))
+    stop = threading.Event()
+    thread = threading.Thread(target=expert.run, args=(stop,))
+    thread.start()
+    try:
+        for _ in range(100):
+            if len(expert.answered) == 2:
+                break
+            stop.wait(0.1)
+    finally:
+        stop.set()
+        thread.join()
+    assert expert.answered == ["s00001", "s00002"]
+    assert np.array_equal(tifffile.imread(tmp_path / "inbox" / "s00001.tif"), truth[:, :10, :10])
+    assert json.loads((tmp_path / "commands" / "label-s00002.note").read_text())["empty"] is True
+    assert not (tmp_path / "commands" / "label-s00001.note").exists()
+
+
+def test_only_an_earlier_demo_is_cleared(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(AlscopeError, match="not an earlier demo"):
+        conductor.prepare_folder(tmp_path)
+    assert (tmp_path / "thesis.tex").exists()
+    conductor.prepare_folder(tmp_path / "demo")
+    (tmp_path / "demo" / "old").mkdir()
+    conductor.prepare_folder(tmp_path / "demo")
+    assert not (tmp_path / "demo" / "old").exists()
+
+
+@pytest.mark.parametrize(
+    ("shape", "n", "least"), [((16, 192, 192), 6, 24), ((30, 512, 324), 6, 32), ((1, 100, 100), 1, 7)]
+)
+def test_patches_are_as_many_as_asked(shape, n, least):
+    from alcore.arrays.tiling import tile
+
+    assert n * len(tile(shape, conductor.patch_for(shape, n, least))) >= least
+
+
+def test_the_config_it_writes_is_valid(tmp_path):
+    from daemon.config import load
+
+    settings = load(conductor.write_config(tmp_path, conductor.Script(2, 4, (16, 96, 96), 1.0, 0.1, 60.0, 24)))
+    assert settings.patch.shape_px == (16, 96, 96)
+
+
+def test_pictures_are_made(tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (5, 40, 50), np.uint8)
+    mask = np.zeros((5, 40, 50), np.uint32)
+    mask[:, 5:20, 5:20] = 70000
+    figures.volume_picture(tmp_path / "a.png", "a [red].tif", image, [("pseudo-label", None), ("truth", mask)])
+    scores = {"f1": 0.2, "dice": 0.3}
+    summary = {
+        "rounds": [{"fraction": 0.1, "scores": scores}],
+        "pretrained_scores": scores,
+        "pseudo_label_scores": scores,
+    }
+    figures.learning_curve(tmp_path / "curve.png", summary)
+    for name in ("a.png", "curve.png"):
+        assert (tmp_path / name).stat().st_size > 5000
+    rgba = figures.colours(mask[0])
+    assert (rgba[..., 3] > 0).sum() == (mask[0] > 0).sum()
