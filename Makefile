@@ -37,6 +37,7 @@ demo: $(VENV)/ready
 	$(BIN)/alscope demo
 
 run: $(VENV)/ready
+	mkdir -p incoming
 	$(BIN)/alscope --config config.toml run
 
 bench: $(VENV)/ready

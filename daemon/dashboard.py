@@ -191,6 +191,7 @@ class LiveView:
             self._vitals.close()
         if self._live is not None:
             with contextlib.suppress(OSError):  # the terminal may be gone
+                self._console.clear()  # tmux leaves rows of a screen that was resized in its history
                 self._live.stop()
 
     def refresh(self, message: str = "") -> None:

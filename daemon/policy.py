@@ -35,8 +35,8 @@ ENCODER_DEFAULTS: Mapping[str, Mapping[str, int | str]] = {
 """Zhao et al. 2025 train 400 epochs with 40 of warm-up on a GPU; the CPU row is what serves within minutes."""
 
 SCHEDULE_DEFAULTS: Mapping[tuple[str, str], Mapping[str, float]] = {
-    ("tiny", "pretrain"): {"epochs": 10, "iterations": 60, "lr": 1e-2},
-    ("tiny", "finetune"): {"epochs": 10, "iterations": 60, "lr": 3e-3},
+    ("tiny", "pretrain"): {"epochs": 8, "iterations": 25, "lr": 3e-3},
+    ("tiny", "finetune"): {"epochs": 8, "iterations": 25, "lr": 3e-3},
     ("default", "pretrain"): {"epochs": 200, "iterations": 250, "lr": 1e-2},
     ("default", "finetune"): {"epochs": 50, "iterations": 100, "lr": 1e-3},
 }

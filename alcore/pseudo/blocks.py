@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from collections.abc import Callable, Mapping
@@ -30,15 +31,15 @@ def layout(shape: Zyx, core: Zyx) -> list[Box]:
 
 
 def core_shape(shape: Zyx, voxels: int, step: Zyx = (1, 1, 1)) -> Zyx:
-    """Extent of a block of at most about `voxels` voxels inside `shape`, cube-like, a multiple of `step` along each axis."""
-    extent: list[float] = [float(n) for n in shape]
-    for position, axis in enumerate(sorted(range(3), key=lambda k: shape[k])):
-        left = voxels
-        for done in sorted(range(3), key=lambda k: shape[k])[:position]:
-            left = max(1, int(left / extent[done]))
-        extent[axis] = min(shape[axis], max(1.0, left ** (1 / (3 - position))))
-    z, y, x = (max(s, int(e) // s * s) if e < n else -(-n // s) * s for e, n, s in zip(extent, shape, step, strict=True))
-    return (z, y, x)
+    """Extent of blocks for `shape`: halved along the longest axis until it has at most `voxels` voxels, or is one step.
+
+    A multiple of `step` along each axis, also where that reaches beyond the shape.
+    """
+    extent = [-(-n // s) * s for n, s in zip(shape, step, strict=True)]
+    while math.prod(extent) > voxels and any(e > s for e, s in zip(extent, step, strict=True)):
+        axis = max((k for k in range(3) if extent[k] > step[k]), key=lambda k: extent[k])
+        extent[axis] = -(-extent[axis] // (2 * step[axis])) * step[axis]
+    return (extent[0], extent[1], extent[2])
 
 
 def with_halo(core: Box, halo: Zyx, shape: Zyx) -> tuple[Box, tuple[slice, slice, slice]]:

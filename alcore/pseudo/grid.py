@@ -90,7 +90,9 @@ class Grid:
     def halo(self) -> Zyx:
         """Working voxels around a block that decide about the voxels inside it: smoothing, opening, neighbours."""
         ball, near = np.abs(self.ball(self.radius)).max(0), np.abs(self.neighbourhood).max(0)
-        z, y, x = (int(TRUNCATE * s + 0.5) + 2 * int(k) + int(n) for s, k, n in zip(self.sigma, ball, near, strict=True))
+        z, y, x = (
+            int(TRUNCATE * s + 0.5) + 2 * int(k) + int(n) for s, k, n in zip(self.sigma, ball, near, strict=True)
+        )
         return (z, y, x)
 
     def full_box(self, box: Box) -> Box:

@@ -22,7 +22,9 @@ GROWTH = 2.0
 """How far objects grow towards each other where they fill the volume, in object radii."""
 
 
-def paint(objects: Objects, fill: bool, labels: LabelArray, ctx: Context, span: tuple[float, float]) -> npt.NDArray[np.int64]:
+def paint(
+    objects: Objects, fill: bool, labels: LabelArray, ctx: Context, span: tuple[float, float]
+) -> npt.NDArray[np.int64]:
     """Write ids 1..n into `labels` and return the number of voxels of each. Raises Preempted when asked to stop."""
     grid = objects.grid
     reach = GROWTH * grid.radius if fill else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from alcore.errors import Preempted
+from alcore.pseudo.blocks import core_shape
 from alcore.pseudo.grid import Background, Float, Grid, average, cell_sums, normalise
 from alcore.pseudo.tree import Criteria, block_nodes, opened_levels, select
-from alcore.errors import Preempted
 from alcore.stage import Context
 from alcore.types import Box, VolumeInfo
 from alcore.volumes import VolumeReader
@@ -20,12 +22,19 @@ CROP = (48, 128, 128)
 """Crop (z, y, x) in working voxels, whatever the object radius: it shows about as many objects at every radius."""
 CROPS = (1, 2, 2)
 """Crops along each axis, at most: centres of equal parts of the volume."""
-SMALLEST_PX, STEP, LARGEST_SHARE = 2.5, 2**0.5, 1 / 6
-"""Radii that are tried: from, factor, and up to this share of the shorter in-plane edge."""
+CROP_VOXELS = 1 << 25
+"""No crop is larger than this many voxels of the volume."""
+SMALLEST_PX, STEP, LARGEST_PX, LARGEST_SHARE = 2.5, 2**0.5, 40.0, 1 / 6
+"""Radii that are tried, in in-plane voxels: from, factor, up to; and up to this share of the shorter in-plane edge."""
 LOWEST, HIGHEST = 40.0, 99.8
 """Percentiles of the smoothed contrast between which the thresholds lie."""
 ENOUGH = 0.8
 """The smallest radius with this share of the best gain is taken: thick objects survive it, thin ones survive no larger one."""
+TAIL = 0.3
+"""Quantile skewness above which intensities have a bright tail: fluorescent objects on a dark ground. Electron microscopy,
+bright field and membrane stains have none, and their objects are dark."""
+AGAINST_TAIL = 0.25
+"""Weight of the gain of objects whose polarity the tail speaks against: they must explain four times as much."""
 MIN_GAIN = 1e-4
 """Gain below which a volume holds no objects."""
 
@@ -64,15 +73,20 @@ def radii(info: VolumeInfo, wanted: Wanted) -> tuple[list[float], list[str]]:
     in_plane = min(info.spacing[1:])
     shorter = min(info.zyx[1] * info.spacing[1], info.zyx[2] * info.spacing[2])
     tried, radius = [], SMALLEST_PX * in_plane
-    while radius <= max(shorter * LARGEST_SHARE, SMALLEST_PX * in_plane):
+    largest = max(min(shorter * LARGEST_SHARE, LARGEST_PX * in_plane), SMALLEST_PX * in_plane)
+    while radius <= largest * (1 + 1e-6):
         tried.append(radius)
         radius *= STEP
     if info.voxel_um is None:
-        return tried, ["the voxel size is unknown: object sizes come from the data alone, and voxels count as cubes"]
+        return tried, [
+            "the voxel size is unknown: object sizes come from the data alone and voxels count as cubes; set it for better pseudo-labels"
+        ]
     sensible = [r for r in tried if wanted.min_radius_um <= r <= wanted.max_radius_um]
     if sensible:
         return sensible, []
-    return tried, [f"no object between min_diameter_um and max_diameter_um fits a voxel of {info.voxel_um} um: limits ignored"]
+    return tried, [
+        f"no object between min_diameter_um and max_diameter_um fits a voxel of {info.voxel_um} um: limits ignored"
+    ]
 
 
 def survey(
@@ -101,11 +115,14 @@ def _at_radius(
     """Findings for one radius, one for each polarity."""
     grid = Grid.of(info.zyx, info.spacing, radius)
     crops = [_crop(volume, channel, grid, box) for box in _boxes(grid)]
+    low, median, high = np.percentile(np.concatenate([sharp.ravel() for sharp, _, _ in crops]), [1, 50, 99])
+    expected = 1 if (high - median) - (median - low) > TAIL * (high - low) else -1
     found = []
     for polarity in (1, -1) if wanted.polarity is None else (wanted.polarity,):
         thresholds = spread([polarity * smoothed for _, smoothed, _ in crops], wanted.n_thresholds)
         gains = [_gain(polarity * s, polarity * b, g, thresholds, criteria) for s, b, g in crops]
-        found.append(Finding(channel, polarity, radius, thresholds, float(np.mean(gains))))
+        weight = 1.0 if polarity == expected else AGAINST_TAIL
+        found.append(Finding(channel, polarity, radius, thresholds, weight * float(np.mean(gains))))
     return found
 
 
@@ -117,13 +134,17 @@ def spread(smoothed: list[Float], n: int) -> tuple[float, ...]:
 
 def quantise(smoothed: Float, thresholds: tuple[float, ...]) -> npt.NDArray[np.uint8]:
     """Number of thresholds that each voxel exceeds."""
-    return np.searchsorted(np.asarray(thresholds, np.float32), smoothed.ravel()).astype(np.uint8).reshape(smoothed.shape)
+    return (
+        np.searchsorted(np.asarray(thresholds, np.float32), smoothed.ravel()).astype(np.uint8).reshape(smoothed.shape)
+    )
 
 
 def _boxes(grid: Grid) -> list[Box]:
     """Crops in working voxels, which do not overlap."""
     spans: list[list[tuple[int, int]]] = []
-    for n, crop, parts in zip(grid.shape, CROP, CROPS, strict=True):
+    z, y, x = (min(n, c) for n, c in zip(grid.shape, CROP, strict=True))
+    wanted = core_shape((z, y, x), CROP_VOXELS // math.prod(grid.factor))
+    for n, crop, parts in zip(grid.shape, wanted, CROPS, strict=True):
         k = min(parts, max(1, n // crop))
         length = min(n, crop)
         spans.append([((2 * i + 1) * n // (2 * k) - length // 2, length) for i in range(k)])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import numpy as np
 
 from alcore.errors import PermanentError
 from alcore.pseudo import options as checks
@@ -87,7 +86,9 @@ class ThresholdLabeler:
         """See the port. Raises PermanentError for a channel that the volume does not have."""
         o = self.options
         if o.channel is not None and o.channel >= info.shape[0]:
-            raise PermanentError(f"option channel is {o.channel}, but the volume has {info.shape[0]} channel(s), from 0")
+            raise PermanentError(
+                f"option channel is {o.channel}, but the volume has {info.shape[0]} channel(s), from 0"
+            )
         criteria = Criteria(o.min_contrast, o.max_leak, o.min_size, o.max_size)
         wanted = Wanted(
             channel=o.channel,
@@ -103,7 +104,7 @@ class ThresholdLabeler:
             return PseudoLabels(0, 0.0, (), {"options": asdict(o)}, (*notes, reason))
         kept = Checkpoints(ctx.scratch / f"threshold-{_digest([self.version, asdict(o), info.to_json()])}")
         objects = find_objects(volume, info, finding, criteria, o.block_voxels, kept, ctx, (0.15, 0.75))
-        share = objects.voxels / np.prod(objects.grid.shape)
+        share = objects.voxels / math.prod(objects.grid.shape)
         fill = o.fill == "yes" or (o.fill == "auto" and share >= FILLED_FROM)
         sizes = paint(objects, fill, labels, ctx, (0.75, 1.0))
         strength = objects.selection.strength
@@ -111,9 +112,9 @@ class ThresholdLabeler:
             notes.append("nothing in the volume passed the criteria: no pseudo-labels for this volume")
         return PseudoLabels(
             n_objects=len(strength),
-            foreground_fraction=float(sizes.sum() / np.prod(info.zyx)),
+            foreground_fraction=float(sizes.sum() / math.prod(info.zyx)),
             confidence=tuple(round(float(s / (1 + s)), 4) for s in strength),
-            parameters={"options": asdict(o), "found": describe(finding, info), "fill": bool(fill)},
+            parameters={"options": asdict(o), "found": describe(finding, info), "fill": fill},
             notes=tuple(notes),
         )
 

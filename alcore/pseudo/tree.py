@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from alcore.pseudo.blocks import Zyx
 from alcore.pseudo.grid import Float, Grid
 from alcore.types import Box
 
@@ -77,9 +76,7 @@ def block_nodes(
     offsets = grid.neighbourhood
     reach = [int(k) for k in np.abs(offsets).max(0)]
     inner = tuple(slice(max(0, s.start - k), s.stop + k) for k, s in zip(reach, where, strict=True))
-    room = [
-        (k - min(k, s.start), k - min(k, n - s.stop)) for k, s, n in zip(reach, where, opened.shape, strict=True)
-    ]
+    room = [(k - min(k, s.start), k - min(k, n - s.stop)) for k, s, n in zip(reach, where, opened.shape, strict=True)]
     top = np.pad(opened[inner], room, constant_values=OUTSIDE)
     raw = np.pad(level[inner], room, constant_values=OUTSIDE).ravel()
     value = np.pad(contrast[inner], room, constant_values=0)
@@ -121,7 +118,7 @@ def block_nodes(
 
     table = {name: np.concatenate(parts) for name, parts in columns.items()}
     voxels = np.bincount(flat, minlength=offset)
-    total = np.bincount(flat, own_value, minlength=offset)
+    total = np.bincount(flat, own_value, minlength=offset).astype(np.float64)
     first = np.full(offset, np.iinfo(np.int64).max)
     order = np.arange(flat.size)[::-1]
     position = np.unravel_index(order, own.shape)

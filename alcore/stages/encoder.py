@@ -9,7 +9,7 @@ from typing import Any
 from alcore.errors import EncoderRejectedError, PermanentError, Preempted
 from alcore.stage import Context, Inputs, Params, Stage
 
-STANDARDISE_ON = 512
+STANDARDISE_ON = 256
 """Training slices that the standardisation of the embedding is measured on."""
 
 FINE_TOKENS_BELOW_PX = 128
