@@ -130,7 +130,6 @@ def _you(snapshot: Snapshot, workspace: Path) -> list[Text]:
         soon = f"{count(len(mine), 'patch', 'patches')} being prepared" if mine else "nothing to annotate"
         return [_line("for you", f"{soon}; {labels}")]
     item = next((q for q in open_ if q.state == "open"), open_[0])
-    far = f", distance {item.distance:.3f}" if item.distance is not None else ""
     return [
         _line("for you", (count(len(mine), "patch", "patches") + " to annotate", "bold"), f"; {labels}"),
         _line(

@@ -156,36 +156,27 @@ def _pictures(
 
 
 def _table(folder: Path, summary: dict[str, Any]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="scores on the test volume, which no model has seen (instances at IoU 0.5)")
-    for heading in (
-        "round",
-        "labels",
-        "share of pool",
-        "F1",
-        "accuracy",
-        "panoptic",
-        "precision",
-        "Dice",
-        "promoted",
-        "wall time",
-    ):
-        table.add_column(heading, justify="left" if heading in ("round", "promoted") else "right")
+    table = Table(title="scores on a test volume that no model has seen", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    headings = ("round", "labels", "pool", "F1", "accuracy", "panoptic", "precision", "Dice", "promoted", "time")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("round", "promoted") else "right", no_wrap=True)
 
     def row(name: str, labels: str, share: str, scores: dict[str, float], promoted: str, wall: str) -> None:
         numbers = [f"{scores[k]:.3f}" for k in ("f1", "accuracy", "panoptic", "precision", "dice")]
         table.add_row(name, labels, share, *numbers, promoted, wall)
 
-    row("pseudo-labels", "0", "0 %", summary["pseudo_label_scores"], "", "")
+    row("pseudo", "0", "0 %", summary["pseudo_label_scores"], "", "")
     if summary["pretrained_scores"]:
-        row("pre-trained", "0", "0 %", summary["pretrained_scores"], "", "")
+        row("pretrained", "0", "0 %", summary["pretrained_scores"], "", "")
     for r in summary["rounds"]:
         row(
             str(r["round"]),
             f"{r['n_labels']}",
-            f"{100 * r['fraction']:.1f} %",
+            f"{100 * r['fraction']:.0f} %",
             r["scores"],
             "yes" if r["promoted"] else "no",
             f"{int(r['wall_s']) // 60}:{int(r['wall_s']) % 60:02d}",
@@ -193,8 +184,9 @@ def _table(folder: Path, summary: dict[str, Any]) -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"{summary['elapsed_s'] / 60:.1f} minutes in all. Look at {folder}/pictures, {folder}/summary.json and"
+        "instances at IoU 0.5; pool: share of its voxels that the expert labelled; time: minutes since the start"
     )
-    console.print(
-        f"{folder}/workspace/predictions; `alscope --config {folder}/config.toml status` shows what the daemon left."
-    )
+    console.print(f"{summary['elapsed_s'] / 60:.1f} minutes in all.")
+    for what in ("pictures", "summary.json", "workspace/predictions"):
+        console.print(f"  {folder / what}", soft_wrap=True)
+    console.print(f"  alscope --config {folder / 'config.toml'} status   (what the daemon left)", soft_wrap=True)
