@@ -135,7 +135,7 @@ def _you(snapshot: Snapshot, workspace: Path) -> list[Text]:
         _line(
             "  next", (item.id, "bold cyan"), f" in {clean(item.volume)} at {place(item.start)} ({extent(item.shape)})"
         ),
-        _line("", (clean(item.reason) + far, "dim")),
+        _line("", (clean(item.reason), "dim")),
         _line("", str(short_path(workspace / "queue" / item.id))),
     ]
 

@@ -160,7 +160,7 @@ def _table(folder: Path, summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="scores on a test volume that no model has seen", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title="scores on a test volume that no model has seen", box=box.SIMPLE_HEAD, padding=0)
     headings = ("round", "labels", "pool", "F1", "accuracy", "panoptic", "precision", "Dice", "promoted", "time")
     for heading in headings:
         table.add_column(heading, justify="left" if heading in ("round", "promoted") else "right", no_wrap=True)
@@ -184,7 +184,7 @@ def _table(folder: Path, summary: dict[str, Any]) -> None:
     console = Console()
     console.print(table)
     console.print(
-        "instances at IoU 0.5; pool: share of its voxels that the expert labelled; time: minutes since the start"
+        "instances at IoU 0.5; pool: share of it labelled by the expert; time: since start"
     )
     console.print(f"{summary['elapsed_s'] / 60:.1f} minutes in all.")
     for what in ("pictures", "summary.json", "workspace/predictions"):

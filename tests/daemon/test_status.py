@@ -42,7 +42,7 @@ def test_a_healthy_system_fits_in_twelve_lines_of_eighty(scene):
         "epoch 13/30, loss 0.412, about 2 min left; 1 ready",
         "4 patches to annotate; 4 labels so far, of 32 patches",
         "s00005 in stack_00.tif at z 0 y 0 x 256 (32 x 256 x 256)",
-        "far from the rest, distance 0.460",
+        "far from the rest",
         "M_f-002  F1 0.612 Dice 0.812; pseudo-labels 0.402, 0.602; 1 held out",
         "round 2: promoted",
         "1 arriving, 0 set aside, 4 ingested",
