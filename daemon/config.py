@@ -77,7 +77,7 @@ class Encoder(Section):
     batch: int = Field(default=0, ge=0)
     max_slices: int = Field(default=0, ge=0)
     mask_ratio: float = Field(default=0.75, gt=0, lt=1)
-    base_lr: float = Field(default=1e-3, gt=0)
+    base_lr: float = Field(default=0.0, ge=0)
     weight_decay: float = Field(default=0.05, ge=0)
     min_patches: int = Field(default=4, ge=1)
     retrain_growth: float = Field(default=2.0, gt=1)

@@ -16,7 +16,8 @@ def nnunet_process(scratch: Path, device: str, threads: int, planning: bool = Fa
 
     The user's own nnU-Net variables are neither read nor kept changed. On a CPU augmentation runs in the training
     process itself (bit-identical between runs); a GPU is fed by worker processes. torch.compile stays off: compiling
-    costs more than a short fine-tuning saves. planning: nnU-Net's planner wants at least one augmentation process to be
+    costs more than a short fine-tuning saves. Denormal numbers, which slow a CPU down many times, count as zero inside;
+    nobody else's arithmetic changes. planning: nnU-Net's planner wants at least one augmentation process to be
     allowed, though it starts none.
     """
     import torch
@@ -34,11 +35,13 @@ def nnunet_process(scratch: Path, device: str, threads: int, planning: bool = Fa
     threads_before = torch.get_num_threads()
     os.environ.update(settings)
     torch.set_num_threads(max(1, threads))
+    torch.set_flush_denormal(device == "cpu")
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        torch.set_flush_denormal(False)
         torch.set_num_threads(threads_before)
         for name, value in before.items():
             if value is None:

@@ -24,8 +24,8 @@ class Design:
     """Everything about a model but its weights: how images become network input and back.
 
     plan: the name it was asked for by. configuration: nnU-Net's ("3d_fullres" or "2d"). binning: acquisition voxels
-    per network voxel (z, y, x). voxel_um: of the acquisitions it was designed
-    for, None where unknown. min_voxels: smaller components are no objects.
+    per network voxel (z, y, x). voxel_um: of the acquisitions it was designed for, None where unknown. min_voxels:
+    smaller components are no objects.
     """
 
     plan: str

@@ -16,7 +16,6 @@ def speed_up(network: torch.nn.Module, device: torch.device) -> None:
     """Let `network` run in bfloat16 on a CPU that can; input, output, weights and their gradients stay float32."""
     if device.type != "cpu":
         return  # nnU-Net has its own autocast on a GPU
-    torch.set_flush_denormal(True)
     if not cpu_has_bfloat16():
         return
     exact = network.forward

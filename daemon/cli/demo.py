@@ -183,9 +183,7 @@ def _table(folder: Path, summary: dict[str, Any]) -> None:
         )
     console = Console()
     console.print(table)
-    console.print(
-        "instances at IoU 0.5; pool: share of it labelled by the expert; time: since start"
-    )
+    console.print("instances at IoU 0.5; pool: share of it labelled by the expert; time: since start")
     console.print(f"{summary['elapsed_s'] / 60:.1f} minutes in all.")
     for what in ("pictures", "summary.json", "workspace/predictions"):
         console.print(f"  {folder / what}", soft_wrap=True)

@@ -21,6 +21,8 @@ class Expert:
     """Answers suggestions from known truth.
 
     truth: volume file name -> (Z, Y, X) instances. think_s: seconds for one patch. may_answer: is it time to work?
+    save_s: seconds over which the file grows in the inbox, plane by plane, as some tools save; None saves as fast as can
+    be, 0 moves a finished file there. forgets: probability of leaving an instance out, decided by `rng`.
     `answered` are the suggestions done; `error` says what went wrong, if anything did.
     """
 
@@ -28,8 +30,16 @@ class Expert:
     workspace: Path
     think_s: float
     may_answer: Callable[[], bool]
+    save_s: float | None = None
+    forgets: float = 0.0
+    rng: np.random.Generator | None = None
     answered: list[str] = field(default_factory=list)
     error: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a forgetful expert without a random generator."""
+        if self.forgets and self.rng is None:
+            raise ValueError("an expert who forgets instances needs a random generator (rng)")
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
@@ -51,11 +61,13 @@ class Expert:
 
     def _answer(self, folder: Path, stop: threading.Event) -> None:
         import numpy as np
-        import tifffile
 
         asked = json.loads((folder / "suggestion.json").read_text())
         box = tuple(slice(a, a + n) for a, n in zip(asked["box"]["start"], asked["box"]["shape"], strict=True))
         drawn = np.ascontiguousarray(self.truth[asked["volume_name"]][box]).astype(np.uint16)
+        if self.rng is not None and self.forgets:
+            ids = np.unique(drawn[drawn > 0])
+            drawn[np.isin(drawn, ids[self.rng.random(len(ids)) < self.forgets])] = 0
         if stop.wait(self.think_s):
             return
         inbox = self.workspace / "inbox"
@@ -63,5 +75,24 @@ class Expert:
             note = self.workspace / "commands" / f".label-{folder.name}.tmp"
             note.write_text(json.dumps({"empty": True, "user": "simulated expert"}))
             os.replace(note, self.workspace / "commands" / f"label-{folder.name}.note")
-        tifffile.imwrite(inbox / f"{folder.name}.tif", drawn, compression="zlib", photometric="minisblack")
-        self.answered.append(folder.name)
+        if self._save(drawn, inbox / f"{folder.name}.tif", stop):
+            self.answered.append(folder.name)
+
+    def _save(self, drawn: np.ndarray[Any, Any], path: Path, stop: threading.Event) -> bool:
+        """Save the mask the way this expert's tool does; False when stopped before it was whole."""
+        import tifffile
+
+        if self.save_s is None:
+            tifffile.imwrite(path, drawn, compression="zlib", photometric="minisblack")
+            return True
+        if self.save_s == 0:
+            whole = self.workspace / f".{path.name}.partial"
+            tifffile.imwrite(whole, drawn, compression="zlib", photometric="minisblack")
+            os.replace(whole, path)
+            return True
+        with tifffile.TiffWriter(path) as tif:
+            for plane in drawn:
+                tif.write(plane, compression="zlib", photometric="minisblack", metadata=None)
+                if stop.wait(self.save_s / len(drawn)):
+                    return False
+        return True

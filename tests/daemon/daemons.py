@@ -28,7 +28,8 @@ class RealDaemon:
         self.config = root / "config.toml"
         self.folder.mkdir(exist_ok=True)
         self.config.write_text(
-            config or 'workspace = "ws"\n[[watch]]\nfolder = "in"\nsettle_s = 0.5\n[run]\nmin_free_gb = 0.0\nrescan_s = 2.0\n'
+            config
+            or 'workspace = "ws"\n[[watch]]\nfolder = "in"\nsettle_s = 0.5\n[run]\nmin_free_gb = 0.0\nrescan_s = 2.0\n'
         )
         self.environment = os.environ | (environment or {})
         self.process: subprocess.Popen[bytes] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import random
@@ -88,10 +89,8 @@ def test_kill_9_at_any_moment_loses_nothing(daemon):
             workers = daemon.family()
             if workers and rng.random() < 0.4:
                 victim = rng.choice(workers)
-                try:
+                with contextlib.suppress(psutil.NoSuchProcess):
                     victim.send_signal(signal.SIGKILL)
-                except psutil.NoSuchProcess:
-                    pass
                 time.sleep(rng.uniform(0.0, 2.0))
             daemon.kill()
             check(daemon)

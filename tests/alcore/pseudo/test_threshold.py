@@ -59,10 +59,11 @@ def test_noise_is_no_object(kind: str, label: Any) -> None:
 
 
 def test_set_options_are_obeyed_and_recorded(label: Any, phantom: Any) -> None:
-    image, truth = phantom((24, 64, 64), bright=True)
-    labels, said = label(image, polarity="dark", radius_px=4)
-    assert said.parameters["options"]["polarity"] == "dark" and said.parameters["found"]["radius_px"] == 4
-    assert said.parameters["found"]["polarity"] == "dark"
+    dark, truth = phantom((24, 64, 64), bright=False)
+    labels, said = label(dark, polarity="dark", radius_px=4)
+    assert said.parameters["options"]["polarity"] == said.parameters["found"]["polarity"] == "dark"
+    assert said.parameters["found"]["radius_px"] == 4 and score(labels, truth).f1 >= 0.8
+    labels, _ = label(dark, polarity="bright", radius_px=4)
     assert not labels[truth > 0].any()
 
 
@@ -110,7 +111,7 @@ def test_memory_does_not_grow_with_the_volume(label: Any, phantom: Any) -> None:
         tracemalloc.stop()
         return most
 
-    assert peak(9) < 1.3 * peak(3)
+    assert peak(6) < 1.3 * peak(3)
 
 
 def test_organelles_of_synthetic_electron_microscopy(label: Any) -> None:

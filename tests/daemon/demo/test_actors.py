@@ -109,6 +109,54 @@ def test_the_expert_draws_the_truth_of_the_box_and_says_when_there_is_nothing(tm
     assert not (tmp_path / "commands" / "label-s00001.note").exists()
 
 
+@pytest.mark.parametrize("save_s", [None, 0.0, 0.6])
+def test_the_expert_saves_fast_at_once_or_slowly(tmp_path, save_s):
+    truth = np.zeros((4, 20, 20), np.uint16)
+    truth[:, 2:6, 2:6] = 7
+    (tmp_path / "inbox").mkdir()
+    ask(tmp_path, "s00001", Box((0, 0, 0), (4, 10, 10)))
+    expert = Expert({"a.tif": truth}, tmp_path, 0.0, lambda: True, save_s=save_s)
+    stop, sizes, path = threading.Event(), set(), tmp_path / "inbox" / "s00001.tif"
+    thread = threading.Thread(target=expert.run, args=(stop,))
+    thread.start()
+    try:
+        for _ in range(1000):
+            sizes |= {path.stat().st_size} if path.exists() else set()
+            if expert.answered:
+                break
+            stop.wait(0.01)
+    finally:
+        stop.set()
+        thread.join()
+    assert expert.answered == ["s00001"] and expert.error == ""
+    assert np.array_equal(tifffile.imread(path), truth[:, :10, :10])
+    assert [p.name for p in tmp_path.rglob("*.partial")] == []
+    if save_s == 0:
+        assert sizes == {path.stat().st_size}, "nobody sees half a file"
+    if save_s:
+        assert len(sizes) > 1, "the file grows while it is watched"
+
+
+def test_a_forgetful_expert_leaves_whole_instances_out(tmp_path):
+    truth = np.zeros((2, 40, 40), np.uint16)
+    for i in range(1, 13):
+        truth[:, 3 * i : 3 * i + 2, 5:30] = i
+    (tmp_path / "inbox").mkdir()
+    ask(tmp_path, "s00001", Box((0, 0, 0), (2, 40, 40)))
+    rng = np.random.default_rng(0)
+    expert = Expert({"a.tif": truth}, tmp_path, 0.0, lambda: True, forgets=0.5, rng=rng)
+    stop = threading.Event()
+    expert.may_answer = lambda: not (expert.answered and (stop.set() or True))
+    expert.run(stop)
+    drawn = tifffile.imread(tmp_path / "inbox" / "s00001.tif")
+    kept = set(np.unique(drawn)) - {0}
+    assert 0 < len(kept) < 12
+    assert np.array_equal(drawn, np.where(np.isin(truth, list(kept)), truth, 0))
+    assert truth.max() == 12, "the truth itself is not touched"
+    with pytest.raises(ValueError, match="needs a random generator"):
+        Expert({}, tmp_path, 0.0, lambda: True, forgets=0.5)
+
+
 def test_only_an_earlier_demo_is_cleared(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(AlscopeError, match="not an earlier demo"):
