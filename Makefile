@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONWARNINGS ?= ignore::FutureWarning
 
-.PHONY: all test lint types floors unit slow demo run bench lock clean
+.PHONY: all test lint types floors unit slow demo run bench docs-images lock clean
 
 all: $(VENV)/ready
 
@@ -49,3 +49,6 @@ lock:
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+docs-images: $(VENV)/ready
+	$(BIN)/python docs/make_images.py alscope-demo
