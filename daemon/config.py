@@ -117,8 +117,7 @@ class Training(Section):
 class Prediction(Section):
     """Segmentation of every volume with the promoted model."""
 
-    min_object_um3: float = Field(default=0.0, ge=0)
-    min_object_voxels: int = Field(default=30, ge=0)
+    min_object_voxels: int = Field(default=0, ge=0)
 
 
 class Inbox(Section):

@@ -270,7 +270,7 @@ class Planner:
                 "model": [self._artifact(model.artifact)] if model else [],
                 "label": [self._artifact(label.artifact) for label in gate],
             },
-            params={"iou": 0.5, "min_voxels": self.settings.prediction.min_object_voxels},
+            params={"iou": 0.5} | self.predict_params(),
             priority=PRIORITY["evaluate"],
             spec="",
         )
@@ -281,8 +281,7 @@ class Planner:
 
     def predict_params(self) -> dict[str, Any]:
         """How predictions become instances, as config.toml says."""
-        prediction = self.settings.prediction
-        return {"min_voxels": prediction.min_object_voxels, "min_um3": prediction.min_object_um3}
+        return {"min_voxels": self.settings.prediction.min_object_voxels or None}
 
     def predict(self, volume: VolumeRow, model: ModelRow) -> Wanted:
         """The promoted model ought to have segmented every volume."""

@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 120, 36
 
 
 def main(demo: Path, target: Path) -> int:
-    """Draw the dashboard of a demo's workspace, and copy its test picture and learning curve."""
+    """Draw the dashboard of a demo's workspace, and copy its first test picture and learning curve."""
     with open(target / "dashboard.txt", "w") as sink:
         console = Console(
             record=True, width=WIDTH, height=HEIGHT, file=sink, force_terminal=True, color_system="truecolor"
@@ -26,7 +26,7 @@ def main(demo: Path, target: Path) -> int:
     (target / "dashboard.txt").unlink()
     svg = console.export_svg(title="alscope dashboard")
     (target / "dashboard.svg").write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))  # no network
-    for name in ("test.png", "learning_curve.png"):
+    for name in ("test_01.png", "learning_curve.png"):
         shutil.copyfile(demo / "pictures" / name, target / name)
     return 0
 

@@ -27,17 +27,19 @@ def position_embedding(rows: int, columns: int, dim: int, reference: int) -> Ten
     sees the same code interpolated exactly, where a learned table would need bicubic resampling.
     """
     quarter = dim // 4
-    omega = _frequencies(quarter)
+    omega = torch.tensor(_frequencies(quarter), dtype=torch.float64)
     y = ((torch.arange(rows, dtype=torch.float64) + 0.5) * reference / rows - 0.5)[:, None] * omega
     x = ((torch.arange(columns, dtype=torch.float64) + 0.5) * reference / columns - 0.5)[:, None] * omega
     code_y = torch.cat([y.sin(), y.cos()], dim=1)[:, None, :].expand(rows, columns, -1)
     code_x = torch.cat([x.sin(), x.cos()], dim=1)[None, :, :].expand(rows, columns, -1)
-    return torch.cat([code_y, code_x], dim=2).reshape(rows * columns, dim).float()
+    code = torch.cat([code_y, code_x], dim=2).reshape(rows * columns, dim)
+    code[:, 1::2] *= -1  # keeps the mean over dims near zero: the layer norm before attention would subtract it
+    return code.float()
 
 
-def _frequencies(quarter: int) -> Tensor:
+def _frequencies(quarter: int) -> list[float]:
     """Angular frequencies of the position code, highest first, in radians per token."""
-    return WAVELENGTH_SPAN ** -(torch.arange(quarter, dtype=torch.float64) / quarter)
+    return [WAVELENGTH_SPAN ** -(k / quarter) for k in range(quarter)]
 
 
 def look_at_neighbours(attention: Attention, scale: float = 2.0) -> None:
@@ -49,7 +51,7 @@ def look_at_neighbours(attention: Attention, scale: float = 2.0) -> None:
     """
     dim = attention.qkv.in_features
     head_dim, quarter = dim // attention.num_heads, dim // 4
-    chosen = torch.linspace(0, quarter // 2, head_dim // 4).long().tolist()
+    chosen = [k * (quarter // 2) // (head_dim // 4 - 1) for k in range(head_dim // 4)]
     omega = _frequencies(quarter)
     gain = scale * (8 / head_dim) ** 0.25
     with torch.no_grad():
@@ -61,7 +63,7 @@ def look_at_neighbours(attention: Attention, scale: float = 2.0) -> None:
                 for k, f in enumerate(chosen):
                     row = head * head_dim + 4 * k + 2 * axis
                     sine, cosine = 2 * axis * quarter + f, (2 * axis + 1) * quarter + f
-                    turn = float(omega[f]) * offset
+                    turn = omega[f] * offset
                     key[row, sine] += gain
                     key[row + 1, cosine] += gain
                     query[row, sine] += gain * math.cos(turn)
@@ -113,7 +115,8 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """Token features (N, kept tokens, dim) of images (N, C, H, W). keep (N, kept) selects tokens; None keeps all, in order."""
-        x = self.embed(tokens_of(images, self.design.token_px)) + self.positions(images)
+        positions = self.positions(images)
+        x = self.embed(tokens_of(images, self.design.token_px)) + positions
         if keep is not None:
             x = x.gather(1, keep[:, :, None].expand(-1, -1, x.shape[2]))
         for block in self.blocks:

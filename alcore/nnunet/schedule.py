@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from alcore.errors import PermanentError
@@ -14,7 +14,8 @@ class Schedule:
     """A training schedule.
 
     epochs x iterations steps. lr: the peak; it is reached after `warmup` (share of all iterations) and then falls to
-    zero as (1 - t) ** 0.9. batch: None keeps the plan's. optimizer: "adamw" or "sgd" (nnU-Net's).
+    zero as (1 - t) ** 0.9. batch: None keeps the plan's. optimizer: "sgd" (nnU-Net's, slow and sure), "adamw" (learns in
+    a few hundred steps), or "auto": adamw for the tiny plan, sgd for the others.
     foreground_share: probability that a crop is centred on an object. validation_iterations per epoch only feed the
     progress report. checkpoint_s: least time between two checkpoints.
     """
@@ -24,7 +25,7 @@ class Schedule:
     lr: float = 3e-3
     warmup: float = 0.1
     batch: int | None = None
-    optimizer: str = "adamw"
+    optimizer: str = "auto"
     foreground_share: float = 0.5
     validation_iterations: int = 2
     checkpoint_s: float = 60.0
@@ -38,8 +39,8 @@ class Schedule:
         for name, share in {"warmup": self.warmup, "foreground_share": self.foreground_share}.items():
             if not 0 <= share <= 1:
                 raise PermanentError(f"schedule.{name} must be between 0 and 1, got {share!r}")
-        if self.optimizer not in ("adamw", "sgd"):
-            raise PermanentError(f"schedule.optimizer must be 'adamw' or 'sgd', got {self.optimizer!r}")
+        if self.optimizer not in ("auto", "adamw", "sgd"):
+            raise PermanentError(f"schedule.optimizer must be 'auto', 'adamw' or 'sgd', got {self.optimizer!r}")
         if self.batch is not None and self.batch < 1:
             raise PermanentError(f"schedule.batch must be at least 1, got {self.batch!r}")
 
@@ -55,6 +56,12 @@ class Schedule:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
         return asdict(self)
+
+    def resolved(self, plan: str) -> Schedule:
+        """The same schedule with the optimizer that suits the plan in place of "auto"."""
+        if self.optimizer != "auto":
+            return self
+        return replace(self, optimizer="adamw" if plan == "tiny" else "sgd")
 
     def lr_at(self, iteration: int) -> float:
         """Learning rate of iteration 0, 1, ...: linear warm-up, then polynomial decay (exponent 0.9, as nnU-Net)."""

@@ -80,6 +80,7 @@ def train(
     Raises Preempted when asked to stop, after saving.
     """
     began = time.monotonic()
+    schedule = schedule.resolved(designed.plan)
     log = ctx.scratch / model.LOG
     with nnunet_process(ctx.scratch, ctx.device, ctx.threads):
         import torch

@@ -12,7 +12,7 @@ from daemon.config import load
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
-    from daemon.demo.conductor import Trained
+    from daemon.demo.conductor import Exam, Script
     from daemon.demo.split import Piece
     from daemon.store.report import Snapshot
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 @click.option("--image", type=click.Path(path_type=Path), help="A labelled volume: TIFF, Z x Y x X.")
 @click.option("--labels", type=click.Path(path_type=Path), help="Its instance labels: TIFF of the same shape.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("alscope-demo"), show_default=True)
-@click.option("--rounds", type=click.IntRange(1, 50), help="Fine-tuning rounds. [default: 3]")
-@click.option("--every", type=click.IntRange(1, 100), help="New training labels per round. [default: 4]")
+@click.option("--rounds", type=click.IntRange(1, 50), help="Fine-tuning rounds.  [default: 3]")
+@click.option("--every", type=click.IntRange(1, 100), help="New training labels per round.  [default: 4]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the synthetic tissue.")
 def demo_command(
     image: Path | None, labels: Path | None, folder: Path, rounds: int | None, every: int | None, seed: int
 ) -> None:
     """A simulated microscope writes volumes, the real daemon does everything, a simulated expert answers from known truth.
 
-    At the end: a table of scores on a test volume that no model has seen, summary.json, and a picture of every volume.
+    At the end: a table of scores on test volumes that no model has seen, summary.json, and a picture of every volume.
 
     \b
     Examples:
@@ -41,18 +41,18 @@ def demo_command(
     from daemon.demo import conductor, split
 
     if image is not None and labels is not None:
-        pool, test = _real(image, labels)
-        script = conductor.script(pool, rounds or 4, every or 4, at_least=32, timeout_s=3600.0)
-        about = {"data": image.name, "test": list(test.image.shape)}
+        pool, tests = _real(image, labels)
+        script = conductor.script(pool, rounds or 3, every or 4, at_least=36, timeout_s=3600.0)
+        name = image.name
     else:
         click.echo("Making a synthetic tissue ...", err=True)
-        pool, test = split.synthetic(seed)
+        pool, tests = split.synthetic(seed)
         script = conductor.script(pool, rounds or 3, every or 4, at_least=24, timeout_s=1500.0)
-        about = {"data": f"synthetic, seed {seed}", "test": list(test.image.shape)}
-    _play(folder, pool, test, script, about)
+        name = f"synthetic, seed {seed}"
+    _play(folder, pool, tests, script, {"data": name, "test": [list(t.image.shape) for t in tests]})
 
 
-def _real(image: Path, labels: Path) -> tuple[list[Piece], Piece]:
+def _real(image: Path, labels: Path) -> tuple[list[Piece], list[Piece]]:
     from alcore.types import Box
     from alcore.volumes import open_volume
     from alcore.volumes.labels import read_labels
@@ -65,10 +65,10 @@ def _real(image: Path, labels: Path) -> tuple[list[Piece], Piece]:
         voxels = reader.read(Box((0, 0, 0), reader.shape[1:]))[0]
         voxel_um = reader.voxel_um
     truth, _ = read_labels(labels)
-    return split(voxels, truth, voxel_um, n_pool=6, gap_px=64)
+    return split(voxels, truth, voxel_um, gap_px=64)
 
 
-def _play(folder: Path, pool: list[Piece], test: Piece, script: Any, about: dict[str, Any]) -> None:
+def _play(folder: Path, pool: list[Piece], tests: list[Piece], script: Script, about: dict[str, Any]) -> None:
     from alcore.volumes.writers import write_image_tiff
     from daemon.dashboard import LiveView
     from daemon.demo import conductor
@@ -98,18 +98,20 @@ def _play(folder: Path, pool: list[Piece], test: Piece, script: Any, about: dict
         shot = conductor.wait_until_over(
             workspace, script, len(pool), process, view.refresh, lambda: microscope.error or expert.error
         )
-    click.echo("Scoring every model on the test volume ...", err=True)
+    click.echo("Scoring every model on the test volumes ...", err=True)
     (folder / "test").mkdir()
-    test_image = folder / "test" / test.name
-    write_image_tiff(test_image, test.image[None], test.voxel_um)
+    for piece in tests:
+        write_image_tiff(folder / "test" / piece.name, piece.image[None], piece.voxel_um)
     examiner = conductor.Examiner(folder / "test", settings)
     try:
-        pseudo, pseudo_folder, trained = examiner.examine(test_image, test.labels, conductor.model_artifacts(workspace))
+        exam = examiner.examine(
+            [(folder / "test" / piece.name, piece.labels) for piece in tests], conductor.model_artifacts(workspace)
+        )
     finally:
         examiner.close()
-    summary = conductor.summarise(shot, pseudo, trained, began, time.monotonic() - clock, about)
+    summary = conductor.summarise(shot, exam, began, time.monotonic() - clock, about)
     conductor.write_summary(folder / "summary.json", summary)
-    _pictures(folder, workspace, pool, test, shot, pseudo_folder, trained, summary)
+    _pictures(folder, workspace, pool, tests, shot, exam, summary)
     conductor.tidy(folder)
     _table(folder, summary)
 
@@ -118,10 +120,9 @@ def _pictures(
     folder: Path,
     workspace: Path,
     pool: list[Piece],
-    test: Piece,
+    tests: list[Piece],
     shot: Snapshot,
-    test_pseudo: Path,
-    trained: list[Trained],
+    exam: Exam,
     summary: dict[str, Any],
 ) -> None:
     from alcore.arrays.matching import score
@@ -150,8 +151,9 @@ def _pictures(
             read_labels(found)[0] if found.exists() else None,
         )
     promoted = next((m.version for m in shot.models if m.state == "promoted"), None)
-    last = next((t for t in trained if t.version == promoted), None)
-    picture(test, open_labels(test_pseudo / "instances.zarr")[:], read_labels(last.prediction)[0] if last else None)
+    used = next((t for t in exam.trained if t.version == promoted), None)
+    for number, piece in enumerate(tests):
+        picture(piece, exam.pseudo[number], used.instances[number] if used else None)
     figures.learning_curve(pictures / "learning_curve.png", summary)
 
 
@@ -160,7 +162,7 @@ def _table(folder: Path, summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="scores on a test volume that no model has seen", box=box.SIMPLE_HEAD, padding=0)
+    table = Table(title="scores on test volumes that no model has seen", box=box.SIMPLE_HEAD, padding=0)
     headings = ("round", "labels", "pool", "F1", "accuracy", "panoptic", "precision", "Dice", "promoted", "time")
     for heading in headings:
         table.add_column(heading, justify="left" if heading in ("round", "promoted") else "right", no_wrap=True)

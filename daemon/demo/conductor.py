@@ -30,6 +30,10 @@ from daemon.store.report import RoundView, Snapshot, snapshot
 from daemon.workspace import Workspace
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
     from daemon.config import Settings
     from daemon.demo.split import Piece
 
@@ -56,11 +60,20 @@ class Script:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model version and its scores on the test volume."""
+    """A model version, its scores pooled over the test volumes, and its instances (Z, Y, X) on each."""
 
     version: str
     scores: dict[str, float]
-    prediction: Path
+    instances: list[Array]
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What came out on the test volumes: the pseudo-labels' scores and instances, and every model's."""
+
+    pseudo_scores: dict[str, float]
+    pseudo: list[Array]
+    trained: list[Trained]
 
 
 def script(pool: Sequence[Piece], rounds: int, every: int, at_least: int, timeout_s: float) -> Script:
@@ -238,51 +251,45 @@ class Examiner:
             )
         return self._artifacts.path(key), key
 
-    def examine(
-        self, test_image: Path, truth: Any, models: list[tuple[str, Path, str]]
-    ) -> tuple[dict[str, float], Path, list[Trained]]:
-        """Scores of the pseudo-labels and of each model (version, folder, key) on the test volume, whole-volume instances.
+    def examine(self, tests: Sequence[tuple[Path, Array]], models: Sequence[tuple[str, Path, str]]) -> Exam:
+        """Scores of the pseudo-labels and of each model (version, folder, key), instances of whole volumes, pooled.
 
-        truth: (Z, Y, X) instances. Returns (pseudo-label scores, pseudo-label folder, models with scores).
+        tests: each test volume's file with its true instances (Z, Y, X).
         """
         import numpy as np
 
-        from alcore.arrays.matching import score
+        from alcore.arrays.matching import count, pool
         from alcore.volumes.labels import read_labels
         from alcore.volumes.store import open_labels
 
         planner = Planner(self._settings, "cpu", self._artifacts.path, Path())
-        source = Input(test_image, f"file:{test_image.name}")
         watch = self._settings.watch[0]
-        volume, volume_key = self.run(
-            "volume",
-            {"source": [source]},
-            {
-                "read": watch.read_options(),
-                "voxel_um": list(watch.voxel_um) if watch.voxel_um else None,
-                "patch": {"shape_px": list(self._settings.patch.shape_px)},
-                "fingerprint": None,
-                "limit_gb": self._settings.run.max_volume_gb,
-            },
-        )
-        common = {"volume": [Input(volume, volume_key)], "source": [source]}
-        pseudo, _ = self.run(
-            "pseudo",
-            common,
-            {
-                "read": watch.read_options(),
-                "backend": self._settings.pseudo.backend,
-                "options": self._settings.pseudo.options,
-            },
-        )
-        pseudo_scores = score(np.asarray(open_labels(pseudo / "instances.zarr")[:]), truth).to_json()
+        read = {"read": watch.read_options()}
+        voxel_um = list(watch.voxel_um) if watch.voxel_um else None
+        reading = {
+            "voxel_um": voxel_um,
+            "patch": {"shape_px": list(self._settings.patch.shape_px)},
+            "fingerprint": None,
+        }
+        inputs: list[dict[str, list[Input]]] = []
+        pseudo: list[Array] = []
+        for path, _ in tests:
+            source = Input(path, f"file:{path.name}")
+            limit = {"limit_gb": self._settings.run.max_volume_gb}
+            volume = Input(*self.run("volume", {"source": [source]}, read | reading | limit))
+            inputs.append({"volume": [volume], "source": [source]})
+            backend = {"backend": self._settings.pseudo.backend, "options": self._settings.pseudo.options}
+            found, _ = self.run("pseudo", inputs[-1], read | backend)
+            pseudo.append(np.asarray(open_labels(found / "instances.zarr")[:]))
+        truths = [truth for _, truth in tests]
         trained = []
-        for version, path, key in models:
-            params = planner.predict_params() | {"read": watch.read_options(), "version": version}
-            predicted, _ = self.run("predict", common | {"model": [Input(path, key)]}, params)
-            found, _ = read_labels(predicted / "instances.tif")
-            trained.append(Trained(version, score(found, truth).to_json(), predicted / "instances.tif"))
-        return pseudo_scores, pseudo, trained
+        for version, folder, key in models:
+            params = planner.predict_params() | read | {"version": version}
+            folders = [self.run("predict", i | {"model": [Input(folder, key)]}, params)[0] for i in inputs]
+            predicted = [read_labels(f / "instances.tif")[0] for f in folders]
+            scores = pool([count(p, t) for p, t in zip(predicted, truths, strict=True)])
+            trained.append(Trained(version, scores.to_json(), predicted))
+        return Exam(pool([count(p, t) for p, t in zip(pseudo, truths, strict=True)]).to_json(), pseudo, trained)
 
 
 def model_artifacts(workspace: Path) -> list[tuple[str, Path, str]]:
@@ -312,21 +319,14 @@ def pseudo_by_volume(workspace: Path) -> dict[str, Path]:
     return {r["name"]: artifacts.path(r["key"]) for r in rows}
 
 
-def summarise(
-    shot: Snapshot,
-    pseudo: dict[str, float],
-    trained: list[Trained],
-    began: float,
-    elapsed_s: float,
-    about: dict[str, Any],
-) -> dict[str, Any]:
+def summarise(shot: Snapshot, exam: Exam, began: float, elapsed_s: float, about: dict[str, Any]) -> dict[str, Any]:
     """The content of summary.json."""
-    scores = {t.version: t.scores for t in trained}
+    scores = {t.version: t.scores for t in exam.trained}
     rounds = [_round(r, scores, began) for r in shot.rounds if r.model in scores]
     return {
         "rounds": rounds,
-        "pseudo_label_scores": pseudo,
-        "pretrained_scores": next((t.scores for t in trained if t.version.startswith("M_p")), None),
+        "pseudo_label_scores": exam.pseudo_scores,
+        "pretrained_scores": next((t.scores for t in exam.trained if t.version.startswith("M_p")), None),
         "elapsed_s": round(elapsed_s, 1),
         "volumes": shot.volumes["ingested"],
         "patches": shot.patches["total"],

@@ -1,4 +1,4 @@
-"""Cuts a labelled image into volumes for the pool and one test volume that lies apart from all of them."""
+"""Cuts a labelled image into volumes for the pool and test volumes that lie apart from all of them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-TEST_SHARE = 0.3
-"""Share of the width that is held out for scoring."""
+GRID = 3
+"""The image is cut into 3 x 3 tiles; one in every row and column is held out."""
 
 
 @dataclass(frozen=True)
@@ -27,35 +27,34 @@ class Piece:
 
 
 def split(
-    image: Array, labels: Array, voxel_um: tuple[float, float, float] | None, n_pool: int, gap_px: int
-) -> tuple[list[Piece], Piece]:
-    """Pool volumes from the left part of X, the test volume from the right, `gap_px` voxels apart.
+    image: Array, labels: Array, voxel_um: tuple[float, float, float] | None, gap_px: int
+) -> tuple[list[Piece], list[Piece]]:
+    """Six pool volumes and three test volumes: a Latin square of 3 x 3 tiles in Y and X, `gap_px` voxels apart.
 
-    Instances are cut where the volumes are; no voxel is in two volumes. Raises AlscopeError when the image is too small.
+    Every part of the image has a test tile near by, so the test asks about the tissue that the pool shows and not about
+    another one; no voxel is in two volumes, and instances are cut where the tiles are. Raises AlscopeError when the image
+    is too small or the labels have another shape.
     """
     z, y, x = image.shape
     if labels.shape != image.shape:
         raise AlscopeError(f"the labels have the shape {labels.shape}, the image {image.shape}; they must be equal")
-    test_x = round(TEST_SHARE * x)
-    pool_x = x - test_x - gap_px
-    if pool_x < 32 * n_pool // 2 or test_x < 32:
-        raise AlscopeError(f"an image of {z} x {y} x {x} voxels is too small for a demo; at least 160 in X are needed")
-    columns = max(1, round((n_pool * pool_x / y) ** 0.5))
-    rows = max(1, round(n_pool / columns))
+    height, width = ((n - (GRID - 1) * gap_px) // GRID for n in (y, x))
+    if min(height, width) < 32:
+        least = GRID * 32 + (GRID - 1) * gap_px
+        raise AlscopeError(f"an image of {z} x {y} x {x} voxels is too small for a demo; {least} in Y and X are needed")
     pool: list[Piece] = []
-    for i in range(rows):
-        for j in range(columns):
-            part = (slice(None), _part(y, rows, i), _part(pool_x, columns, j))
-            pool.append(Piece(f"volume_{len(pool) + 1:02d}.tif", image[part], labels[part], voxel_um))
-    last = (slice(None), slice(None), slice(x - test_x, x))
-    return pool, Piece("test.tif", image[last], labels[last], voxel_um)
+    tests: list[Piece] = []
+    for row in range(GRID):
+        for column in range(GRID):
+            top, left = row * (height + gap_px), column * (width + gap_px)
+            part = (slice(None), slice(top, top + height), slice(left, left + width))
+            held_out = column == (2 - row) % GRID
+            into, name = (tests, "test") if held_out else (pool, "volume")
+            into.append(Piece(f"{name}_{len(into) + 1:02d}.tif", image[part], labels[part], voxel_um))
+    return pool, tests
 
 
-def _part(length: int, n: int, i: int) -> slice:
-    return slice(length * i // n, length * (i + 1) // n)
-
-
-def synthetic(seed: int) -> tuple[list[Piece], Piece]:
+def synthetic(seed: int) -> tuple[list[Piece], list[Piece]]:
     """Six pool volumes and a test volume of an EM-like tissue, each of its own, 50 x 10 x 10 nm voxels."""
     import numpy as np
 
@@ -66,6 +65,6 @@ def synthetic(seed: int) -> tuple[list[Piece], Piece]:
     for number in range(7):
         shape = (16, 192, 192) if number < 6 else (16, 256, 256)
         image, labels = em_volume(shape, voxel_um, np.random.default_rng([seed, number]))
-        name = f"volume_{number + 1:02d}.tif" if number < 6 else "test.tif"
+        name = f"volume_{number + 1:02d}.tif" if number < 6 else "test_01.tif"
         pieces.append(Piece(name, image, labels, voxel_um))
-    return pieces[:6], pieces[6]
+    return pieces[:6], pieces[6:]

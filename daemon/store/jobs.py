@@ -178,17 +178,24 @@ class Jobs:
             self._move(job_id, "cancelled", now, why, lease=None, finished_at=now)
 
     def retry(self, job_id: int, now: float) -> None:
-        """A person wants a failed or cancelled job tried again."""
+        """A failed or cancelled job is to be tried again, with all its attempts."""
         with transaction(self._db):
-            self._move(job_id, "ready", now, "retried by hand", error="", error_kind="", finished_at=None, attempts=0)
+            self._move(job_id, "ready", now, "tried again", error="", error_kind="", finished_at=None, attempts=0)
 
     def recover(self, now: float) -> int:
-        """At start, with the workspace lock held, every running row belongs to a daemon that is dead: take it back."""
+        """At start, with the workspace lock held, every running row belongs to a daemon that is dead: take it back.
+
+        Jobs that used up their attempts for passing reasons (killed workers, a device that was busy) get new ones: what
+        was in the way may have gone with the restart.
+        """
         with transaction(self._db):
             dead = self.running()
             for job in dead:
                 self._move(job.id, "waiting", now, "the daemon that ran it is gone", lease=None, not_before=now)
                 self._db.execute("UPDATE job SET attempts = MAX(0, attempts - 1) WHERE id = ?", [job.id])
+            gave_up = "SELECT id FROM job WHERE state = 'failed' AND error_kind IN ('transient', 'source_missing')"
+            for row in list(self._db.query(gave_up)):
+                self.retry(row["id"], now)
         return len(dead)
 
     def story(self, job_id: int) -> list[str]:

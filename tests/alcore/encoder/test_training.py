@@ -50,14 +50,14 @@ class StopsAfter(QuietContext):
 
 
 def test_it_learns(tmp_path: Path, textured: Callable[..., Any]) -> None:
-    """Well below 63/64, the loss of predicting each token's mean, within some hundred steps."""
-    slices = textured(256).astype(np.float16)
+    """Below 63/64, the loss of predicting each token's mean: past the plateau on which masked training starts."""
+    slices = textured(512).astype(np.float16)
     ctx = context(tmp_path)
-    _, losses = train(slices, DESIGN, replace(SCHEDULE, epochs=12, base_lr=0.064), ctx)
-    assert losses[-1] < 0.93
+    _, losses = train(slices, DESIGN, replace(SCHEDULE, epochs=8, base_lr=0.064), ctx)
+    assert losses[-1] < 0.975
     assert ctx.notes[-1][0] == 1.0
     assert f"loss {losses[-1]:.3f}" in ctx.notes[-1][1]
-    assert "epoch 12/12" in ctx.notes[-1][1]
+    assert "epoch 8/8" in ctx.notes[-1][1]
 
 
 def test_same_seed_same_weights_and_stopping_changes_nothing(tmp_path: Path, textured: Callable[..., Any]) -> None:

@@ -36,6 +36,12 @@ def test_impossible_schedules_are_named(value: dict[str, Any], key: str) -> None
         Schedule.from_json(value)
 
 
+def test_the_optimizer_suits_the_plan_unless_it_is_chosen() -> None:
+    assert Schedule().resolved("tiny").optimizer == "adamw"
+    assert Schedule().resolved("default").optimizer == "sgd"
+    assert Schedule(optimizer="adamw").resolved("default").optimizer == "adamw"
+
+
 def test_json_round_trip() -> None:
     s = Schedule(epochs=3, batch=4, optimizer="sgd")
     assert Schedule.from_json(s.to_json()) == s

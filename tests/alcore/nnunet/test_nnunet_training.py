@@ -247,3 +247,14 @@ def test_unknown_voxel_sizes_train_and_absurd_ones_are_refused(ctx: QuietContext
     training.train(designed, training.Mixture([unknown, known]), QUICK, 0, None, out, ctx, {})
     with pytest.raises(PermanentError, match="voxel size"):
         training.train(designed, training.Mixture([known, far]), QUICK, 0, None, out, ctx, {})
+
+
+def test_nnunets_own_plan_trains_with_nnunets_optimizer(ctx: QuietContext) -> None:
+    designed = training.design(PlanRequest("default"), [case(1)], ctx)
+    out = ctx.scratch.parent / "out"
+    out.mkdir()
+    once = dataclasses.replace(QUICK, epochs=1, iterations=1)
+    result = training.train(designed, training.Mixture([case(1)]), once, 0, None, out, ctx, {})
+    assert np.isfinite(result["loss"])
+    assert json.loads((out / "model.json").read_text())["schedule"]["optimizer"] == "sgd"
+    assert 0 <= dice(out, ctx, seed=2) <= 1

@@ -21,29 +21,37 @@ from daemon.errors import AlscopeError
 VOXEL = (0.04, 0.008, 0.008)
 
 
-def test_pool_and_test_share_no_voxel_and_keep_their_distance():
-    y, x = 300, 400
+def test_pool_and_tests_share_no_voxel_and_keep_their_distance():
+    y, x, gap = 300, 400, 40
     places = np.arange(2 * y * x, dtype=np.int64).reshape(2, y, x)
-    pool, test = split(places, places, VOXEL, n_pool=6, gap_px=64)
-    seen = np.concatenate([p.image.ravel() for p in pool])
+    pool, tests = split(places, places, VOXEL, gap_px=gap)
+    assert (len(pool), len(tests)) == (6, 3)
+    seen = np.concatenate([p.image.ravel() for p in (*pool, *tests)])
     assert len(np.unique(seen)) == len(seen)
-    columns = np.unique(seen % x)
-    assert (test.image % x).min() - columns.max() > 64
-    assert all(np.array_equal(p.image, p.labels) for p in (*pool, test))
-    assert len({p.name for p in (*pool, test)}) == len(pool) + 1
+    assert all(np.array_equal(p.image, p.labels) for p in (*pool, *tests))
+    assert len({p.name for p in (*pool, *tests)}) == 9
+    corners = [(int(p.image[0, 0, 0]) // x, int(p.image[0, 0, 0]) % x) for p in tests]
+    assert len({top for top, _ in corners}) == len({left for _, left in corners}) == 3  # one in every row and column
+    for test in tests:
+        for piece in pool:
+            apart = [
+                max(other.min() - mine.max(), mine.min() - other.max())
+                for mine, other in ((test.image[0] // x, piece.image[0] // x), (test.image[0] % x, piece.image[0] % x))
+            ]
+            assert max(apart) > gap
 
 
 def test_an_image_that_is_too_small_or_labels_of_another_shape_are_refused():
     with pytest.raises(AlscopeError, match="too small"):
-        split(np.zeros((4, 64, 64)), np.zeros((4, 64, 64)), None, 6, 64)
+        split(np.zeros((4, 64, 64)), np.zeros((4, 64, 64)), None, 64)
     with pytest.raises(AlscopeError, match="must be equal"):
-        split(np.zeros((4, 64, 64)), np.zeros((4, 64, 65)), None, 6, 64)
+        split(np.zeros((4, 64, 64)), np.zeros((4, 64, 65)), None, 64)
 
 
 def test_the_synthetic_tissue_is_the_same_for_the_same_seed():
     from alcore.arrays.synthetic import em_volume
 
-    pool, test = synthetic(3)
+    pool, (test,) = synthetic(3)
     again, _ = em_volume(pool[0].image.shape, pool[0].voxel_um, np.random.default_rng([3, 0]))
     assert np.array_equal(pool[0].image, again)
     assert pool[0].labels.max() > 3

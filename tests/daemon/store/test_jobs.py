@@ -61,6 +61,15 @@ def test_recovery_takes_back_running_jobs_without_spending_an_attempt(store, wan
     assert store.jobs.get(ids[0]).attempts == 0
 
 
+def test_a_restart_gives_jobs_that_failed_in_passing_new_attempts_and_others_none(store, want):
+    for n, kind in enumerate(["transient", "permanent"]):
+        job_id = store.jobs.want(want(n), 1.0)
+        store.jobs.claim(job_id, "me", 2.0)
+        store.jobs.failed(job_id, "killed", kind, 3.0)
+    store.jobs.recover(4.0)
+    assert [(store.jobs.get(i).state, store.jobs.get(i).attempts) for i in (1, 2)] == [("ready", 0), ("failed", 1)]
+
+
 @pytest.mark.parametrize(
     "sql",
     [
