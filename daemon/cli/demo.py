@@ -42,7 +42,7 @@ def demo_command(
 
     if image is not None and labels is not None:
         pool, tests = _real(image, labels)
-        script = conductor.script(pool, rounds or 3, every or 4, at_least=36, timeout_s=3600.0)
+        script = conductor.script(pool, rounds or 3, every or 4, at_least=24, timeout_s=3600.0)
         name = image.name
     else:
         click.echo("Making a synthetic tissue ...", err=True)

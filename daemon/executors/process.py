@@ -33,6 +33,7 @@ class Worker:
             "OMP_NUM_THREADS": str(threads),
             "MKL_NUM_THREADS": str(threads),
             "OPENBLAS_NUM_THREADS": str(threads),
+            "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait by spinning take the cores from everybody else
             "PYTHONUNBUFFERED": "1",
         }
         environment.pop("NOTIFY_SOCKET", None)
