@@ -12,7 +12,8 @@ from daemon.config import load
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
-    from daemon.demo.conductor import Exam, Script
+    from daemon.demo.conductor import Script
+    from daemon.demo.examiner import Exam
     from daemon.demo.split import Piece
     from daemon.store.report import Snapshot
 
@@ -72,6 +73,7 @@ def _play(folder: Path, pool: list[Piece], tests: list[Piece], script: Script, a
     from alcore.volumes.writers import write_image_tiff
     from daemon.dashboard import LiveView
     from daemon.demo import conductor
+    from daemon.demo.examiner import Examiner
     from daemon.demo.expert import Expert
     from daemon.demo.microscope import Microscope
     from daemon.store.report import snapshot
@@ -102,7 +104,7 @@ def _play(folder: Path, pool: list[Piece], tests: list[Piece], script: Script, a
     (folder / "test").mkdir()
     for piece in tests:
         write_image_tiff(folder / "test" / piece.name, piece.image[None], piece.voxel_um)
-    examiner = conductor.Examiner(folder / "test", settings)
+    examiner = Examiner(folder / "test", settings)
     try:
         exam = examiner.examine(
             [(folder / "test" / piece.name, piece.labels) for piece in tests], conductor.model_artifacts(workspace)
