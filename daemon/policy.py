@@ -39,11 +39,11 @@ ENCODER_DEFAULTS: Mapping[str, Mapping[str, float | str]] = {
         "base_lr": 0.064,
     },
     "cuda": {
-        "size": "small",
+        "size": "tiny",
         "epochs": 400,
         "warmup_epochs": 40,
         "image_px": 224,
-        "batch": 128,
+        "batch": 256,
         "max_slices": 20000,
         "base_lr": 1e-3,
     },
