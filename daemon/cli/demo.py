@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--image", type=click.Path(path_type=Path), help="A labelled volume: TIFF, Z x Y x X.")
 @click.option("--labels", type=click.Path(path_type=Path), help="Its instance labels: TIFF of the same shape.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("alscope-demo"), show_default=True)
-@click.option("--rounds", type=click.IntRange(1, 50), help="Fine-tuning rounds.  [default: 3]")
+@click.option("--rounds", type=click.IntRange(1, 50), help="Fine-tuning rounds.  [default: 2; 3 on data of your own]")
 @click.option("--every", type=click.IntRange(1, 100), help="New training labels per round.  [default: 4]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the synthetic tissue.")
 def demo_command(
@@ -48,7 +48,7 @@ def demo_command(
     else:
         click.echo("Making a synthetic tissue ...", err=True)
         pool, tests = split.synthetic(seed)
-        script = conductor.script(pool, rounds or 3, every or 4, at_least=24, timeout_s=1500.0)
+        script = conductor.script(pool, rounds or 2, every or 4, at_least=24, timeout_s=1500.0)
         name = f"synthetic, seed {seed}"
     _play(folder, pool, tests, script, {"data": name, "test": [list(t.image.shape) for t in tests]})
 
