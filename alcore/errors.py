@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 
 class AlcoreError(Exception):
-    """Base of every error raised on purpose below the daemon. `kind` goes into result files and the database."""
+    """Base of every error raised on purpose below the daemon. `kind` goes into result files and the database.
+
+    `detail` carries facts that the daemon acts on, as plain JSON types.
+    """
 
     kind = "error"
+
+    def __init__(self, message: str = "", detail: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.detail: dict[str, Any] = dict(detail or {})
 
 
 class PermanentError(AlcoreError):
@@ -25,6 +35,16 @@ class UnreadableVolumeError(PermanentError):
     """A file that is no usable volume: truncated, not an image, absurd, or ambiguous."""
 
     kind = "unreadable"
+
+
+class PartOfSetError(PermanentError):
+    """The file is one of several that make up a volume together: they have to be taken as one fileset."""
+
+    kind = "part_of_set"
+
+    def __init__(self, message: str, owner: str, members: Sequence[str]) -> None:
+        """owner: path of the file that stands for the set. members: names in its folder, the owner's included."""
+        super().__init__(message, {"owner": owner, "members": list(members)})
 
 
 class SourceChangedError(PermanentError):

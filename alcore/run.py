@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from alcore.artifact import ArtifactStore, Manifest, recipe_key
-from alcore.errors import PermanentError
+from alcore.errors import PermanentError, SourceChangedError, SourceMissingError
+from alcore.fileset import fingerprint_of
 from alcore.stage import Context, Inputs, Params, Stage
 
 STAGES = (
@@ -42,16 +45,40 @@ def key_of(name: str, inputs: Inputs, params: Params) -> str:
 
 
 def execute(name: str, inputs: Inputs, params: Params, artifacts: ArtifactStore, ctx: Context) -> Manifest:
-    """Run one stage and publish its artifact; a recipe that was run before is not run again."""
+    """Run one stage and publish its artifact; a recipe that was run before is not run again.
+
+    Acquisition files among the inputs are compared with their fingerprints before and after: what was made from a file
+    that changed meanwhile is discarded. Raises SourceChangedError or SourceMissingError, naming the file.
+    """
     what = stage(name)
+
+    def fill(out: Path) -> dict[str, Any]:
+        _same_sources(inputs)
+        result = what.run(inputs, params, out, ctx)
+        _same_sources(inputs)
+        return result
+
     return artifacts.create(
         key=key_of(name, inputs, params),
         stage=name,
         version=what.version,
         params=params,
         inputs=inputs,
-        fill=lambda out: what.run(inputs, params, out, ctx),
+        fill=fill,
     )
+
+
+def _same_sources(inputs: Inputs) -> None:
+    """Raise unless every acquisition file is still the one that its key was computed from."""
+    for item in (i for items in inputs.values() for i in items if i.content):
+        now = fingerprint_of(os.fsencode(item.path), item.members)
+        if now is None:
+            raise SourceMissingError(f"{item.path}: is not there now", {"path": str(item.path)})
+        if now.content != item.content:
+            raise SourceChangedError(
+                f"{item.path}: changed since it was read; the result is discarded and it arrives again",
+                {"path": str(item.path)},
+            )
 
 
 @dataclass
@@ -62,6 +89,7 @@ class QuietContext:
     cache: Path
     device: str = "cpu"
     threads: int = 1
+    ram_bytes: int = 4 << 30
     notes: list[tuple[float, str]] = field(default_factory=list)
 
     def progress(self, fraction: float, note: str = "") -> None:

@@ -13,19 +13,31 @@ class Input:
     """One input of a job: where it is now, and the key that identifies its content wherever it lies.
 
     `key` is an artifact key, or "sha256:<hex>" for a file that is not an artifact. Only keys enter a recipe.
+    content: `Fingerprint.content` of an acquisition as it was when its key was computed, or "" (artifacts never change).
+    members: the names of its files when it is a set (see `alcore.fileset`).
     """
 
     path: Path
     key: str
+    content: str = ""
+    members: tuple[str, ...] | None = None
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, Any]:
         """Plain JSON types (paths that are not UTF-8 survive through surrogate escapes)."""
-        return {"path": str(self.path), "key": self.key}
+        value: dict[str, Any] = {"path": str(self.path), "key": self.key}
+        if self.content:
+            value["content"] = self.content
+        if self.members is not None:
+            value["members"] = list(self.members)
+        return value
 
     @classmethod
-    def from_json(cls, value: Mapping[str, str]) -> Input:
+    def from_json(cls, value: Mapping[str, Any]) -> Input:
         """Inverse of `to_json`."""
-        return cls(Path(value["path"]), value["key"])
+        members = value.get("members")
+        return cls(
+            Path(value["path"]), value["key"], value.get("content", ""), None if members is None else tuple(members)
+        )
 
 
 Inputs = Mapping[str, list[Input]]
@@ -49,6 +61,8 @@ class Context(Protocol):
     """Either "cpu" or "cuda"."""
     threads: int
     """CPU threads this stage may use."""
+    ram_bytes: int
+    """Memory this stage may use for its blocks, whatever the size of a volume."""
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Report progress in 0..1 with a few words for people; also the heartbeat."""
@@ -68,6 +82,7 @@ class Stage:
     long: belongs into the lane of long jobs, beside which small ones go on. isolated: its process is not used again
     afterwards (it leaks); otherwise a warm worker may serve many jobs.
     preemptible: stops at a checkpoint when asked, and continues from `Context.scratch`.
+    hostile: opens a stranger's file for the first time, and runs under a hard limit of memory.
     max_attempts counts transient failures; permanent ones are never retried. hang_s: no progress for so long is a hang.
     """
 
@@ -77,5 +92,6 @@ class Stage:
     long: bool = False
     isolated: bool = False
     preemptible: bool = False
+    hostile: bool = False
     max_attempts: int = 3
     hang_s: float = 1800.0

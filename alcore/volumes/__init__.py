@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from alcore.volumes.formats import format_of
-from alcore.volumes.port import ReadOptions, VolumeReader
+from alcore.volumes.port import Part, ReadOptions, VolumeReader
 
-__all__ = ["ReadOptions", "VolumeReader", "open_volume"]
+__all__ = ["Part", "ReadOptions", "VolumeReader", "open_volume", "parts"]
+
+
+def parts(path: Path, read: Mapping[str, Any] | None = None) -> list[Part]:
+    """Every Volume in an acquisition: open one with `open_volume(path, {**read, **part.select})`. Raises as `open_volume`."""
+    options = ReadOptions.from_json(read)
+    return format_of(path).parts(path, options)
 
 
 def open_volume(path: Path, read: Mapping[str, Any] | None = None) -> VolumeReader:
-    """Open an acquisition file for reading boxes; `read` are the options of `ReadOptions`.
+    """Open one Volume of an acquisition for reading boxes; `read` are the options of `ReadOptions`.
 
     Raises UnreadableVolumeError for a file that is no usable volume, SourceMissingError for one that is not there,
     PermanentError for options that do not exist. Proves nothing about completeness: see `check.strict`.

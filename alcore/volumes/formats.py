@@ -1,4 +1,4 @@
-"""The registry of volume formats: a file is recognised by its first bytes, never by its name alone."""
+"""The registry of volume formats: a file is recognised by its content, never by its name alone."""
 
 from __future__ import annotations
 
@@ -10,23 +10,31 @@ from alcore.errors import UnreadableVolumeError
 from alcore.volumes import tiff_planes
 from alcore.volumes.faults import readable
 from alcore.volumes.port import Format
-from alcore.volumes.tiff import TiffReader
+from alcore.volumes.tiff import TiffReader, tiff_parts
 from alcore.volumes.tiff_check import tiff_problems
 
-FORMATS = (Format("TIFF", (".tif", ".tiff", ".btf", ".tf8"), tiff_planes.signature, TiffReader, tiff_problems),)
-"""Every format, most specific first. A new one passes tests/alcore/volumes/reader_contract.py."""
+FORMATS = (
+    Format("TIFF", (".tif", ".tiff", ".btf", ".tf8"), tiff_planes.signature, tiff_parts, TiffReader, tiff_problems),
+)
+"""Every format, most specific first. A new one passes tests/alcore/volumes/test_reader_contract.py."""
+HEAD_BYTES = 64
 
 
 def format_of(path: Path) -> Format:
-    """The format of a file by its content. Raises UnreadableVolumeError naming what could be read instead."""
+    """The format of a file or folder by its content. Raises UnreadableVolumeError naming what could be read instead."""
+    head = b""
     with readable(path):
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UnreadableVolumeError(f"{path}: a folder or special file, not a volume file")
-    with readable(path), open(path, "rb") as f:
-        head = f.read(16)
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise UnreadableVolumeError(f"{path}: a special file, not a volume")
+        if stat.S_ISREG(mode):
+            with open(path, "rb") as f:
+                head = f.read(HEAD_BYTES)
     for candidate in FORMATS:
-        if candidate.sniff(head):
+        if candidate.sniff(path, head):
             return candidate
-    what = "an empty file" if not head else f"not a known volume format (it begins with {head[:4]!r})"
     known = ", ".join(s for f in FORMATS for s in f.suffixes)
+    if stat.S_ISDIR(mode):
+        raise UnreadableVolumeError(f"{path}: a folder that is neither an OME-Zarr nor a stack of slices")
+    what = "an empty file" if not head else f"not a known volume format (it begins with {head[:4]!r})"
     raise UnreadableVolumeError(f"{path}: {what}; known: {known}")
