@@ -9,7 +9,15 @@ from typing import Any
 from alcore.volumes.formats import format_of
 from alcore.volumes.port import Part, ReadOptions, VolumeReader
 
-__all__ = ["Part", "ReadOptions", "VolumeReader", "open_volume", "parts"]
+__all__ = ["Part", "ReadOptions", "VolumeReader", "members", "open_volume", "parts"]
+
+
+def members(path: Path) -> tuple[str, ...] | None:
+    """Names of the files that make up the acquisition together with `path`, itself included; None when it is all there is.
+
+    Raises PartOfSetError when another file stands for them, UnreadableVolumeError as `open_volume`.
+    """
+    return format_of(path).members(path)
 
 
 def parts(path: Path, read: Mapping[str, Any] | None = None) -> list[Part]:

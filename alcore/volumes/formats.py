@@ -12,9 +12,12 @@ from alcore.volumes.faults import readable
 from alcore.volumes.port import Format
 from alcore.volumes.tiff import TiffReader, tiff_parts
 from alcore.volumes.tiff_check import tiff_problems
+from alcore.volumes.tiff_set import set_of
 
 FORMATS = (
-    Format("TIFF", (".tif", ".tiff", ".btf", ".tf8"), tiff_planes.signature, tiff_parts, TiffReader, tiff_problems),
+    Format(
+        "TIFF", (".tif", ".tiff", ".btf", ".tf8"), tiff_planes.signature, tiff_parts, TiffReader, tiff_problems, set_of
+    ),
 )
 """Every format, most specific first. A new one passes tests/alcore/volumes/test_reader_contract.py."""
 HEAD_BYTES = 64

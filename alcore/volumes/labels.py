@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from alcore.errors import UnreadableVolumeError
 from alcore.volumes.formats import format_of
-from alcore.volumes.tiff_check import tiff_problems
+from alcore.volumes.tiff_check import label_problem
 from alcore.volumes.tiff_planes import TiffPlanes
 from alcore.volumes.writers import METADATA_KEY, Scalar
 
@@ -26,13 +26,13 @@ def read_labels(path: Path, limit_bytes: int = LIMIT_BYTES) -> tuple[npt.NDArray
     Tools name the slice dimension differently, so one dimension besides Y and X is taken as Z whatever it is called.
     Raises UnreadableVolumeError for an incomplete or absurd file, colour, 1-bit masks and more dimensions.
     """
-    format_of(path)  # every format is a TIFF so far; other files are refused by name
-    problems = tiff_problems(path, limit_bytes)
-    if problems:
-        raise UnreadableVolumeError(f"{path}: {problems[0]}")
+    if format_of(path).name != "TIFF":
+        raise UnreadableVolumeError(f"{path}: a label is a TIFF; export it as one")
+    if problem := label_problem(path, limit_bytes):
+        raise UnreadableVolumeError(f"{path}: {problem}")
     planes = TiffPlanes(path)
     try:
-        if "S" in planes.axes or planes.photometric not in ("MINISBLACK", "MINISWHITE", "PALETTE"):
+        if planes.samples > 1 or planes.photometric not in ("MINISBLACK", "MINISWHITE", "PALETTE"):
             raise UnreadableVolumeError(f"{path}: a colour image; a label has one number per voxel (Fiji: 16-bit grey)")
         if planes.dtype.kind not in "iuf":
             raise UnreadableVolumeError(f"{path}: {planes.dtype} values; a label has whole numbers, one per object")

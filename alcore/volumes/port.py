@@ -253,7 +253,8 @@ class Format:
 
     sniff is given the path and the first 64 bytes (b"" for a folder). check returns the problems found, without decoding
     voxels; limit_bytes caps the decoded size of everything in the file. Both raise UnreadableVolumeError or
-    SourceMissingError where that says more.
+    SourceMissingError where that says more. members names the files of the set that the path stands for, None for a single
+    file or folder; it raises PartOfSetError when another file stands for the set.
     """
 
     name: str
@@ -262,3 +263,4 @@ class Format:
     parts: Callable[[Path, ReadOptions], list[Part]]
     open: Callable[[Path, ReadOptions], VolumeReader]
     check: Callable[[Path, ReadOptions, int], list[str]]
+    members: Callable[[Path], tuple[str, ...] | None] = lambda _: None

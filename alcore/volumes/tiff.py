@@ -1,4 +1,4 @@
-"""TIFF as a Volume: plain stacks, ImageJ, OME (one file), BigTIFF; any compression tifffile knows."""
+"""TIFF as Volumes: plain stacks, ImageJ, OME in one file or several, BigTIFF; any compression tifffile knows."""
 
 from __future__ import annotations
 
@@ -7,18 +7,48 @@ from pathlib import Path
 import numpy as np
 
 from alcore.errors import UnreadableVolumeError
-from alcore.types import Box
-from alcore.volumes import tiff_axes, tiff_calibration
-from alcore.volumes.port import REAL_DTYPES, Array, ReadOptions, VolumeReader
+from alcore.types import Box, VoxelSize
+from alcore.volumes import tiff_calibration
+from alcore.volumes.colour import RGB_NAMES, luminance
+from alcore.volumes.port import (
+    REAL_DTYPES,
+    Array,
+    Part,
+    ReadOptions,
+    Scene,
+    VolumeReader,
+    chosen_channels,
+    chosen_of,
+    enumerate_parts,
+)
+from alcore.volumes.tiff_axes import PlaneOrder, plane_order
 from alcore.volumes.tiff_planes import TiffPlanes
+from alcore.volumes.tiff_set import TiffSet, document_of, set_of
+
+JPEG = (6, 7)
+GREY = ("MINISBLACK", "MINISWHITE", "PALETTE")
 
 
-class TiffReader(VolumeReader):
-    """Reads boxes of a TIFF: uncompressed rows directly, compressed strips and tiles through a small cache."""
+class TiffImage:
+    """One image (scene) of a file or set: its time points, channels by name, slices, and how to read a plane.
 
-    def __init__(self, path: Path, options: ReadOptions) -> None:
+    colour: "" for grey values, else the rule for its samples ("luminance" or "channels").
+    """
+
+    def __init__(self, path: Path, scene: int, options: ReadOptions) -> None:
         self.path = path
-        self._planes = TiffPlanes(path)
+        self._order: PlaneOrder | None = None
+        self._set: TiffSet | None = None
+        names = set_of(path)
+        if names is not None:
+            document = document_of(path)
+            assert document is not None
+            self.n_scenes = len(document.images)
+            self._set = TiffSet(path, document.images[scene])
+            self._planes: TiffSet | TiffPlanes = self._set
+        else:
+            self._planes = planes = TiffPlanes(path, scene)
+            self.n_scenes = planes.n_scenes
         try:
             self._interpret(options)
         except BaseException:
@@ -27,48 +57,157 @@ class TiffReader(VolumeReader):
 
     def _interpret(self, options: ReadOptions) -> None:
         planes = self._planes
-        order = tiff_axes.plane_order(self.path, planes.axes, planes.shape, options)
-        notes = [*order.notes, *_pixel_notes(planes)]
-        self._order = order
-        self._channels = tiff_axes.chosen_channels(self.path, order.n_channels, options)
-        self.shape = (len(self._channels), order.n_slices, planes.height, planes.width)
-        self.dtype = planes.dtype
-        self.voxel_um = None
-        if planes.ome_pixels is not None:
-            self.voxel_um = tiff_calibration.from_ome(planes.ome_pixels, order.n_slices)
-        elif planes.imagej is not None:
-            self.voxel_um, more = tiff_calibration.from_imagej(planes.imagej, planes.resolution_xy, order.n_slices)
+        self.dtype = np.dtype(np.float32) if planes.dtype == np.float16 else planes.dtype
+        self.height, self.width, self.nbytes = planes.height, planes.width, planes.nbytes
+        self.colour, notes = _pixels(self.path, planes, options)
+        self.voxel_um: VoxelSize | None = None
+        if isinstance(planes, TiffSet):
+            ome = planes.ome
+            self.n_times, self.n_slices, names = ome.n_times, ome.n_slices, ome.channels
+            self.name = ome.name
+        else:
+            ome = planes.ome
+            self._order = order = plane_order(self.path, planes.axes, planes.shape, options)
+            self.n_times, self.n_slices = order.n_times, order.n_slices
+            told = ome.channels if ome else _imagej_channels(planes, order)
+            names = told if len(told) == order.n_channels else ("",) * order.n_channels
+            self.name = ome.name if ome else ""
+        if ome is not None:
+            self.voxel_um = tiff_calibration.from_ome(ome.pixels, self.n_slices)
+        elif isinstance(planes, TiffPlanes) and planes.imagej is not None:
+            self.voxel_um, more = tiff_calibration.from_imagej(planes.imagej, planes.resolution_xy, self.n_slices)
             notes += more
-        self.notes = tuple(notes)
+        self.samples = planes.samples if self.colour == "channels" else 1
+        if self.samples > 1 and len(names) > 1:
+            raise UnreadableVolumeError(
+                f"{self.path}: {len(names)} channels of {planes.samples} samples each are not understood"
+            )
+        if self.samples > 1:
+            colours = planes.photometric not in GREY
+            self.samples = 3 if colours else planes.samples
+            names = RGB_NAMES if colours else ("",) * planes.samples
+        self.channels, self.notes = tuple(names), notes
+
+    def read(self, time: int, channel: int, z: int, rows: slice, columns: slice, out: Array) -> None:
+        """Part of one plane into `out` (rows, columns) of `dtype`."""
+        if self.samples > 1:
+            self._sample(time, 0, z, rows, columns, out, channel)
+        elif self.colour:
+            rgb = np.empty((3, *out.shape), self.dtype)
+            for sample in range(3):
+                self._sample(time, channel, z, rows, columns, rgb[sample], sample)
+            out[...] = luminance(rgb)
+        else:
+            self._sample(time, channel, z, rows, columns, out, 0)
+
+    def _sample(self, time: int, channel: int, z: int, rows: slice, columns: slice, out: Array, sample: int) -> None:
+        if isinstance(self._planes, TiffSet):
+            self._planes.read((channel, z, time), rows, columns, out, sample)
+        else:
+            assert self._order is not None
+            self._planes.read(self._order.plane(time, channel, z), rows, columns, out, sample)
+
+    def check(self) -> None:
+        """Raise unless every file of a set has what is asked of it; a single file has proved it by opening."""
+        if self._set is not None:
+            self._set.check()
+
+    def close(self) -> None:
+        """Release the files. Closing twice is harmless."""
+        self._planes.close()
+
+
+class TiffReader(VolumeReader):
+    """Reads boxes of a TIFF: uncompressed rows directly, compressed strips and tiles through a small cache."""
+
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        self.path = path
+        self._image = image = TiffImage(path, options.scene or 0, options)
+        try:
+            chosen_of(path, "scene", options.scene, image.n_scenes)
+            self._time = chosen_of(path, "time", options.time, image.n_times)
+            self._channels = chosen_channels(path, image.channels, options)
+        except BaseException:
+            self.close()
+            raise
+        self.shape = (len(self._channels), image.n_slices, image.height, image.width)
+        self.dtype = image.dtype
+        self.voxel_um = image.voxel_um
+        self.notes = tuple(image.notes)
 
     def _read(self, box: Box) -> Array:
         (z0, y0, x0), (z1, y1, x1) = box.start, box.stop
         out = np.empty((len(self._channels), *box.shape), self.dtype)
         for z in range(z0, z1):
             for index, channel in enumerate(self._channels):
-                plane = channel * self._order.c_stride + z * self._order.z_stride
-                self._planes.read(plane, slice(y0, y1), slice(x0, x1), out[index, z - z0])
+                self._image.read(self._time, channel, z, slice(y0, y1), slice(x0, x1), out[index, z - z0])
         return out
 
     def close(self) -> None:
-        self._planes.close()
+        self._image.close()
 
 
-def _pixel_notes(planes: TiffPlanes) -> list[str]:
-    """Refuse pixels that are no intensities; note those that are unusual."""
-    if planes.dtype.name not in REAL_DTYPES:
+def tiff_images(path: Path, options: ReadOptions) -> list[TiffImage]:
+    """Every image of a file or set, open."""
+    images = [TiffImage(path, 0, options)]
+    try:
+        for scene in range(1, images[0].n_scenes):
+            images.append(TiffImage(path, scene, options))
+    except BaseException:
+        for image in images:
+            image.close()
+        raise
+    return images
+
+
+def tiff_parts(path: Path, options: ReadOptions) -> list[Part]:
+    """Every scene, time point and channel. Raises PartOfSetError, UnreadableVolumeError with the question to answer."""
+    images = tiff_images(path, options)
+    try:
+        return enumerate_parts(path, [Scene(i.name, i.n_times, i.channels) for i in images], options)
+    finally:
+        for image in images:
+            image.close()
+
+
+def _pixels(path: Path, planes: TiffPlanes | TiffSet, options: ReadOptions) -> tuple[str, tuple[str, ...]]:
+    """(rule for colour samples, notes); refuses pixels that are no intensities."""
+    if planes.dtype.name not in (*REAL_DTYPES, "float16"):
         kind = "1-bit masks" if planes.dtype == np.bool_ else f"{planes.dtype} values"
+        raise UnreadableVolumeError(f"{path}: {kind} are not supported; save it as one of {', '.join(REAL_DTYPES)}")
+    imagej = isinstance(planes, TiffPlanes) and planes.is_imagej
+    if planes.photometric == "PALETTE" and not imagej:
         raise UnreadableVolumeError(
-            f"{planes.path}: {kind} are not supported; save it as one of {', '.join(REAL_DTYPES)}"
+            f"{path}: a palette image, its pixels are colour numbers, no intensities; save it as grey values"
         )
-    if planes.photometric == "PALETTE" and not planes.is_imagej:
+    if planes.photometric in GREY:
+        white = planes.photometric == "MINISWHITE"
+        notes = ("stored with 0 as white: the values are used as they are stored, so bright and dark are swapped",)
+        return ("channels" if planes.samples > 1 else ""), (notes if white else ())
+    if planes.samples < 3 or not (
+        planes.photometric == "RGB" or (planes.photometric == "YCBCR" and planes.compression in JPEG)
+    ):
         raise UnreadableVolumeError(
-            f"{planes.path}: a palette image, its pixels are colour numbers, no intensities; save it as grey values"
+            f"{path}: pixels of kind {planes.photometric} are no intensities; save it as grey values"
         )
-    if planes.photometric == "MINISWHITE":
-        return ["stored with 0 as white: the values are used as they are stored, so bright and dark are swapped"]
-    if planes.photometric not in ("MINISBLACK", "PALETTE"):
+    if options.rgb == "refuse":
         raise UnreadableVolumeError(
-            f"{planes.path}: pixels of kind {planes.photometric} are no intensities; save it as grey values"
+            f'{path}: a colour image, and rgb = "refuse" for its watched folder; save it as grey values, '
+            'or set rgb = "luminance" or "channels"'
         )
-    return []
+    notes = ("a colour image: its luminance (Rec. 709) is used",) if options.rgb == "luminance" else ()
+    if planes.samples > 3:
+        notes += (f"{planes.samples - 3} more samples per pixel (transparency?) are left out",)
+    return options.rgb, notes
+
+
+def _imagej_channels(planes: TiffPlanes, order: PlaneOrder) -> tuple[str, ...]:
+    """Channel names from ImageJ's slice labels, where every plane of a channel has one and the same."""
+    labels = (planes.imagej or {}).get("Labels")
+    if not isinstance(labels, list) or len(labels) != planes.n_planes or order.n_channels == 1:
+        return ()
+    names = []
+    for channel in range(order.n_channels):
+        told = {str(labels[order.plane(t, channel, z)]) for t in range(order.n_times) for z in range(order.n_slices)}
+        names.append(told.pop() if len(told) == 1 else "")
+    return tuple(names) if all(names) and len(set(names)) == len(names) else ()

@@ -1,4 +1,4 @@
-"""Random access to the planes of the one image in a TIFF, with bounded memory whatever its size and compression."""
+"""Random access to the planes of an image in a TIFF, with bounded memory whatever its size and compression."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import math
 import os
 import struct
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -18,6 +18,7 @@ import tifffile
 from alcore.errors import SourceChangedError, UnreadableVolumeError
 from alcore.volumes.faults import readable
 from alcore.volumes.port import Array
+from alcore.volumes.tiff_ome import OmeImage, is_companion, parse
 
 CACHE_BYTES = 128 << 20
 """Decoded strips and tiles kept; always at least the last one."""
@@ -48,15 +49,20 @@ class _Complaints(logging.Handler):
 
 
 class TiffPlanes:
-    """The planes (Y, X) of a TIFF's image in file order.
+    """The planes (Y, X) of one image in a TIFF, in file order.
 
-    axes, shape: tifffile's letters and sizes, length-1 dimensions left out, Y and X kept. dtype: native byte order.
-    Raises UnreadableVolumeError for a file with no image, several images, missing planes or parts in other files.
+    axes, shape: tifffile's letters and sizes, length-1 dimensions left out, Y and X kept; samples of colour pixels are no
+    dimension here: `samples` counts them. dtype: native byte order. scene: which image, of `n_scenes`.
+    pages: numbers of the directories that hold the planes, for files whose order is told elsewhere (axes is then "IYX").
+    Raises UnreadableVolumeError for a file with no image, missing planes or parts in other files.
     Planes are read with pread rather than mapped: a file that is cut while it is read would kill a mapping process.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, scene: int = 0, pages: Sequence[int] | None = None, cache_bytes: int = CACHE_BYTES
+    ) -> None:
         self.path = path
+        self._cache_limit = cache_bytes
         self._cache: OrderedDict[tuple[int, int], Array] = OrderedDict()
         self._cached_bytes = 0
         with contextlib.ExitStack() as undo, readable(path):
@@ -64,47 +70,62 @@ class TiffPlanes:
             self.file_bytes = os.fstat(self._file.fileno()).st_size
             with _Complaints() as complaints:
                 self._tif = undo.enter_context(tifffile.TiffFile(self._file, _multifile=False))
-                self._ome = _ome_image(path, self._tif)
-                self._series = _only_series(path, self._tif)
-                self._measure()
+                self.ome: OmeImage | None = None
+                if pages is None:
+                    found = _series(path, self._tif)
+                    self.n_scenes = len(found)
+                    self._series = found[scene]
+                    if self._tif.is_ome:
+                        self.ome = _own_image(path, self._tif.ome_metadata or "", scene, len(found))
+                    self._measure(self._series.keyframe, str(self._series.axes), tuple(self._series.shape))
+                    self._locate(self._series)
+                else:
+                    self.n_scenes = 1
+                    chosen = [self._tif.pages[number].aspage() for number in pages]
+                    key = chosen[0]
+                    self._measure(key, "IYX", (len(chosen), int(key.imagelength), int(key.imagewidth)))
+                    self._offset, self._pages = None, chosen
             if complaints:
                 raise UnreadableVolumeError(f"{path}: incomplete or damaged TIFF ({complaints[0][:300]})")
             self._close = undo.pop_all()
 
-    def _measure(self) -> None:
-        series, page = self._series, self._series.keyframe
-        self.axes, self.shape = str(series.axes), tuple(int(n) for n in series.shape)
-        if page.dtype is None or 0 in self.shape:
+    def _measure(self, page: Any, axes: str, shape: tuple[int, ...]) -> None:
+        """Shape and layout, from the first page."""
+        if page.dtype is None or 0 in shape:
             raise UnreadableVolumeError(
                 f"{self.path}: {page.bitspersample}-bit samples of format {page.sampleformat} are not supported"
                 if page.dtype is None
-                else f"{self.path}: an image of shape {self.shape} is empty"
+                else f"{self.path}: an image of shape {shape} is empty"
             )
+        self._keyframe = page
         self.dtype = np.dtype(page.dtype).newbyteorder("=")
         self.photometric = getattr(page.photometric, "name", str(page.photometric))
+        self.compression = int(page.compression)
         self.height, self.width = int(page.imagelength), int(page.imagewidth)
-        self.n_planes = math.prod(self.shape) // (self.height * self.width)
-        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
-        self._offset: int | None = series.dataoffset
-        self._pages = [] if self._offset is not None else list(series.pages)
-        if "S" not in self.axes and self.shape[-2:] != (self.height, self.width):
+        self.samples = int(page.samplesperpixel)
+        self._planar = self.samples > 1 and int(page.planarconfig) == 2
+        self.axes = axes.replace("S", "")
+        self.shape = tuple(int(n) for letter, n in zip(axes, shape, strict=True) if letter != "S")
+        if self.shape[-2:] != (self.height, self.width):
             raise UnreadableVolumeError(
                 f"{self.path}: pages of {self.height} x {self.width} do not hold planes of shape {self.shape[-2:]}"
             )
-        if "S" in self.axes:
-            return  # the layout of samples is nobody's business: such images are refused by their axes
-        self._check_planes()
+        self.n_planes = math.prod(self.shape) // (self.height * self.width)
+        self.nbytes = math.prod(self.shape) * self.samples * self.dtype.itemsize
         self.tile = (
             (int(page.tilelength), int(page.tilewidth))
             if page.is_tiled
             else (min(int(page.rowsperstrip), self.height), self.width)
         )
-        decoded = math.prod(self.tile) * self.dtype.itemsize
+        decoded = math.prod(self.tile) * self.dtype.itemsize * (1 if self._planar else self.samples)
         if decoded > SEGMENT_LIMIT_BYTES and not page.is_final:
             raise UnreadableVolumeError(f"{self.path}: one strip or tile would decode to {decoded / 2**30:.1f} GB")
 
-    def _check_planes(self) -> None:
-        declared = _imagej_planes(self._tif) or (self._ome.n_planes if self._ome else None)
+    def _locate(self, series: Any) -> None:
+        """Where the planes are; raises unless every one that is promised is there."""
+        self._offset: int | None = series.dataoffset
+        self._pages = [] if self._offset is not None else list(series.pages)
+        declared = self.ome.n_planes if self.ome else _imagej_planes(self._tif)
         if declared is not None and declared != self.n_planes:
             raise UnreadableVolumeError(
                 f"{self.path}: its metadata promise {declared} planes, {self.n_planes} are there; "
@@ -134,60 +155,67 @@ class TiffPlanes:
         return bool(self._tif.is_imagej)
 
     @property
-    def ome_pixels(self) -> dict[str, str] | None:
-        """Attributes of OME's Pixels element; None for other files."""
-        return self._ome.attributes if self._ome else None
-
-    @property
     def ome_xml(self) -> str | None:
         """The whole OME-XML; None for other files."""
-        return self._tif.ome_metadata if self._ome else None
+        return self._tif.ome_metadata if self._tif.is_ome else None
 
     @property
     def resolution_xy(self) -> tuple[float | None, float | None]:
         """Pixels per unit (x, y) from the resolution tags."""
         values = []
         for name in ("XResolution", "YResolution"):
-            tag = self._series.keyframe.tags.get(name)
+            tag = self._keyframe.tags.get(name)
             try:
                 values.append(tag.value[0] / tag.value[1] if tag is not None else None)
             except (TypeError, IndexError, ZeroDivisionError):
                 values.append(None)
         return values[0], values[1]
 
-    def read(self, plane: int, rows: slice, columns: slice, out: Array) -> None:
-        """Decode part of one plane into `out` (rows, columns). Raises UnreadableVolumeError or SourceChangedError."""
+    def read(self, plane: int, rows: slice, columns: slice, out: Array, sample: int = 0) -> None:
+        """Decode one sample of part of one plane into `out` (rows, columns).
+
+        Raises UnreadableVolumeError or SourceChangedError.
+        """
         with readable(self.path):
             offset = self._raw_offset(plane)
             if offset is None:
-                self._read_segments(plane, rows, columns, out)
+                self._read_segments(plane, rows, columns, out, sample)
             else:
-                self._read_raw(offset, rows, columns, out)
+                self._read_raw(offset, rows, columns, out, sample)
 
     def _raw_offset(self, plane: int) -> int | None:
         """Where the plane lies uncompressed and in one piece, if it does."""
         if self._offset is not None:
-            return self._offset + plane * self.height * self.width * self.dtype.itemsize
+            return self._offset + plane * self.height * self.width * self.samples * self.dtype.itemsize
         page = self._pages[plane]
         return int(page.dataoffsets[0]) if page.is_final else None
 
-    def _read_raw(self, offset: int, rows: slice, columns: slice, out: Array) -> None:
+    def _read_raw(self, offset: int, rows: slice, columns: slice, out: Array, sample: int) -> None:
         stored = self.dtype.newbyteorder(self._tif.byteorder)
-        line = self.width * stored.itemsize
-        if line - (columns.stop - columns.start) * stored.itemsize <= ROW_GAP_BYTES:
+        beside = 1 if self._planar else self.samples  # samples of one pixel that lie side by side
+        if self._planar:
+            offset += sample * self.height * self.width * stored.itemsize
+            sample = 0
+        line = self.width * beside * stored.itemsize
+        first, length = (
+            columns.start * beside * stored.itemsize,
+            (columns.stop - columns.start) * beside * stored.itemsize,
+        )
+        if line - length <= ROW_GAP_BYTES:
             data = self._pread(offset + rows.start * line, (rows.stop - rows.start) * line)
-            out[...] = np.frombuffer(data, stored).reshape(-1, self.width)[:, columns]
+            out[...] = np.frombuffer(data, stored).reshape(-1, self.width, beside)[:, columns, sample]
             return
-        first, length = columns.start * stored.itemsize, (columns.stop - columns.start) * stored.itemsize
         for index, row in enumerate(range(rows.start, rows.stop)):
-            out[index] = np.frombuffer(self._pread(offset + row * line + first, length), stored)
+            data = self._pread(offset + row * line + first, length)
+            out[index] = np.frombuffer(data, stored).reshape(-1, beside)[:, sample]
 
-    def _read_segments(self, plane: int, rows: slice, columns: slice, out: Array) -> None:
+    def _read_segments(self, plane: int, rows: slice, columns: slice, out: Array, sample: int) -> None:
         height, width = self.tile
         across = -(-self.width // width)
+        skipped = sample * across * -(-self.height // height) if self._planar else 0
         for i in range(rows.start // height, -(-rows.stop // height)):
             for j in range(columns.start // width, -(-columns.stop // width)):
-                segment = self._segment(plane, i * across + j)
+                segment = self._segment(plane, i * across + j, skipped)[..., 0 if self._planar else sample]
                 top, left = i * height, j * width
                 y0, y1 = max(rows.start, top), min(rows.stop, top + segment.shape[0])
                 x0, x1 = max(columns.start, left), min(columns.stop, left + segment.shape[1])
@@ -195,27 +223,31 @@ class TiffPlanes:
                     y0 - top : y1 - top, x0 - left : x1 - left
                 ]
 
-    def _segment(self, plane: int, index: int) -> Array:
-        """One decoded strip or tile (rows, columns), cached."""
-        key = (plane, index)
+    def _segment(self, plane: int, index: int, skipped: int) -> Array:
+        """One decoded strip or tile (rows, columns, samples), cached. skipped: parts of other samples before its own."""
+        key = (plane, index + skipped)
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
         page = self._pages[plane]
-        if index >= len(page.dataoffsets) or not page.dataoffsets[index] or not page.databytecounts[index]:
-            raise UnreadableVolumeError(f"{self.path}: part {index} of plane {plane} was never written")
-        data = self._pread(int(page.dataoffsets[index]), int(page.databytecounts[index]))
-        decoded, where, shape = self._series.keyframe.decode(data, index, jpegtables=page.jpegtables)
+        part = index + skipped
+        if part >= len(page.dataoffsets) or not page.dataoffsets[part] or not page.databytecounts[part]:
+            raise UnreadableVolumeError(f"{self.path}: part {part} of plane {plane} was never written")
+        data = self._pread(int(page.dataoffsets[part]), int(page.databytecounts[part]))
+        decoded, where, shape = self._keyframe.decode(data, part, jpegtables=page.jpegtables)
         top, left = (index // -(-self.width // self.tile[1])) * self.tile[0], where[3]
         wanted = (min(self.tile[0], self.height - top), min(self.tile[1], self.width - left))
-        if decoded is None or where[2] != top or shape[0] != 1 or shape[3] != 1:
-            raise UnreadableVolumeError(f"{self.path}: part {index} of plane {plane} is not laid out as a plane")
-        segment: Array = decoded[0, :, :, 0]
+        beside = 1 if self._planar else self.samples
+        if decoded is None or where[2] != top or shape[0] != 1 or shape[3] != beside:
+            raise UnreadableVolumeError(f"{self.path}: part {part} of plane {plane} is not laid out as a plane")
+        segment: Array = decoded[0]
         if segment.shape[0] < wanted[0] or segment.shape[1] < wanted[1]:
-            raise UnreadableVolumeError(f"{self.path}: part {index} of plane {plane} decodes to {segment.shape} only")
+            raise UnreadableVolumeError(
+                f"{self.path}: part {part} of plane {plane} decodes to {segment.shape[:2]} only"
+            )
         self._cache[key] = segment
         self._cached_bytes += segment.nbytes
-        while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
+        while self._cached_bytes > self._cache_limit and len(self._cache) > 1:
             self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
         return segment
 
@@ -237,17 +269,17 @@ class TiffPlanes:
         self._close.close()
 
 
-def _only_series(path: Path, tif: tifffile.TiffFile) -> Any:
-    """The one image of the file, thumbnails and pyramid levels aside."""
+def _series(path: Path, tif: tifffile.TiffFile) -> list[Any]:
+    """The images of the file, thumbnails and pyramid levels aside."""
     found = [s for s in tif.series if not s.keyframe.is_reduced] or list(tif.series)
     if not found:
         raise UnreadableVolumeError(f"{path}: no image in the file")
-    if len(found) > 1:
+    if len(found) > 1 and not tif.is_ome:
         shapes = ", ".join(str(tuple(s.shape)) for s in found[:4])
         raise UnreadableVolumeError(
             f"{path}: {len(found)} images of different kinds ({shapes}) in one file; save the wanted one on its own"
         )
-    return found[0]
+    return found
 
 
 def _imagej_planes(tif: tifffile.TiffFile) -> int | None:
@@ -260,42 +292,23 @@ def _imagej_planes(tif: tifffile.TiffFile) -> int | None:
     return max(math.prod(stated[:3]), stated[-1]) if len(stated) == 4 else None
 
 
-class _OmeImage:
-    """What OME-XML says about the only image of a file."""
-
-    def __init__(self, pixels: ElementTree.Element) -> None:
-        self.attributes = dict(pixels.attrib)
-        self.n_planes = math.prod(int(pixels.attrib[f"Size{axis}"]) for axis in "CZT")
-
-
-def _ome_image(path: Path, tif: tifffile.TiffFile) -> _OmeImage | None:
-    """Parse the OME-XML, refusing what a single-file reader would get wrong."""
-    if not tif.is_ome:
-        return None
-    root = ElementTree.fromstring(tif.ome_metadata or "")
-    images = [p for p in root.iter() if p.tag.endswith("}Pixels") or p.tag == "Pixels"]
-    files = {u.text: u.get("FileName") for u in root.iter() if u.tag.endswith("}UUID")}
-    own = root.get("UUID")
-    foreign = {u: name for u, name in files.items() if u != own and not (own is None and name == path.name)}
-    if not images:
+def _own_image(path: Path, xml: str, scene: int, n_scenes: int) -> OmeImage:
+    """What OME-XML says about one image, which has to be in this file."""
+    document = parse(path, xml)
+    if document.files:
+        named = ", ".join(name for name in document.files if name != path.name)
+        raise UnreadableVolumeError(f"{path}: one part of an OME-TIFF that needs other files too ({named[:200]})")
+    if len(document.images) != n_scenes:
         raise UnreadableVolumeError(
-            f"{path}: one part of an OME-TIFF whose description is in another file; save it as one"
+            f"{path}: its OME-XML describes {len(document.images)} images, {n_scenes} are there; is it damaged?"
         )
-    if foreign:
-        named = ", ".join(str(name) for name in list(foreign.values())[:3])
-        raise UnreadableVolumeError(
-            f"{path}: one part of an OME-TIFF that needs other files too ({named}); save it as one"
-        )
-    if len(images) > 1:
-        raise UnreadableVolumeError(
-            f"{path}: {len(images)} images (scenes) in one file; save each as a file of its own"
-        )
-    return _OmeImage(images[0])
+    return document.images[scene]
 
 
-def signature(head: bytes) -> bool:
-    """True when the first bytes are those of a TIFF or BigTIFF of either byte order."""
-    return len(head) >= 4 and any(
+def signature(path: Path, head: bytes) -> bool:
+    """True when the first bytes are those of a TIFF or BigTIFF of either byte order, or of OME-XML that speaks of TIFFs."""
+    tiff = len(head) >= 4 and any(
         head[:2] == mark and struct.unpack(order + "H", head[2:4])[0] in (42, 43)
         for mark, order in ((b"II", "<"), (b"MM", ">"))
     )
+    return tiff or is_companion(path, head)
