@@ -61,7 +61,7 @@ class StatsStream:
         self._lowest = int(np.iinfo(self.dtype).min) if self.dtype.kind in "iu" else 0
         self._histogram: npt.NDArray[np.int64] | None = None
         if self.dtype.kind == "b" or (self.dtype.kind in "iu" and self.dtype.itemsize <= 2):
-            self._histogram = np.zeros(1 << (8 * self.dtype.itemsize), np.int64)
+            self._histogram = np.zeros(2 if self.dtype.kind == "b" else 1 << (8 * self.dtype.itemsize), np.int64)
         self._mean, self._m2 = 0.0, 0.0
         self._minimum, self._maximum = np.inf, -np.inf
         self._sample = np.empty(0, np.float64)
@@ -73,14 +73,12 @@ class StatsStream:
         if values.dtype != self.dtype:
             raise ValueError(f"block has dtype {values.dtype}, expected {self.dtype}")
         flat = values.reshape(-1)
+        if self._histogram is not None:
+            self._histogram += _counts(np.ascontiguousarray(flat))
+            self.n += flat.size
+            return
         for start in range(0, flat.size, CHUNK):
-            chunk = flat[start : start + CHUNK]
-            if self._histogram is not None:
-                index = chunk.astype(np.int64) - self._lowest
-                self._histogram += np.bincount(index, minlength=self._histogram.size)
-                self.n += chunk.size
-            else:
-                self._add_wide(chunk.astype(np.float64))
+            self._add_wide(flat[start : start + CHUNK].astype(np.float64))
 
     def _add_wide(self, x: npt.NDArray[np.float64]) -> None:
         finite = np.isfinite(x)
@@ -112,6 +110,12 @@ class StatsStream:
             self._sample, self._priority = self._sample[order], self._priority[order]
             self._cutoff = float(self._priority.max())
 
+    def share_of(self, value: float) -> float | None:
+        """Share of the voxels with exactly this value; None where no full histogram is kept."""
+        if self._histogram is None or self.n == 0:
+            return None
+        return int(self._histogram[int(value) - self._lowest]) / self.n
+
     def result(self) -> IntensityStats:
         """Statistics of everything added. Percentiles interpolate linearly between voxels, like `numpy.percentile`.
 
@@ -137,6 +141,25 @@ class StatsStream:
             percentile_00_5=_percentile(values, counts, 0.005),
             percentile_99_5=_percentile(values, counts, 0.995),
         )
+
+
+def _counts(flat: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    """How often every value of a dtype of at most 16 bits occurs, from the lowest value up.
+
+    Counting is as slow for bytes as for words, so bytes are counted in pairs: value a beside value b.
+    """
+    signed = flat.dtype.kind == "i"
+    if flat.dtype.itemsize == 2:
+        words = np.bincount(flat.view(np.uint16), minlength=1 << 16).astype(np.int64)
+        return np.roll(words, 1 << 15) if signed else words
+    even = flat.size // 2 * 2
+    pairs = np.bincount(flat[:even].view(np.uint16), minlength=1 << 16).reshape(256, 256)
+    counts = np.asarray(pairs.sum(axis=0) + pairs.sum(axis=1), np.int64)
+    if even < flat.size:
+        counts[int(flat[even:].view(np.uint8)[0])] += 1
+    if flat.dtype.kind == "b":
+        return counts[:2]
+    return np.roll(counts, 128) if signed else counts
 
 
 def _percentile(values: list[int], counts: list[int], fraction: float) -> float:

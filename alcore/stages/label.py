@@ -169,4 +169,4 @@ def _some(ids: npt.NDArray[np.generic]) -> str:
     return ", ".join(str(i) for i in ids[:5]) + (", ..." if ids.size > 5 else "")
 
 
-STAGE = Stage("label", 1, run)
+STAGE = Stage("label", 1, run, hostile=True)

@@ -15,6 +15,6 @@ def luminance(rgb: Array) -> Array:
     """(3, ...) of any real dtype -> (...) of the same dtype, rounded to whole numbers where the dtype has only those."""
     grey = sum(np.float64(weight) * sample for weight, sample in zip(WEIGHTS, rgb, strict=True))
     if rgb.dtype.kind in "iu":
-        info = np.iinfo(rgb.dtype)
+        info = np.iinfo(rgb.dtype.name)
         grey = np.clip(np.rint(grey), info.min, info.max)
     return np.asarray(grey, rgb.dtype)

@@ -32,7 +32,7 @@ def read_labels(path: Path, limit_bytes: int = LIMIT_BYTES) -> tuple[npt.NDArray
         raise UnreadableVolumeError(f"{path}: {problem}")
     planes = TiffPlanes(path)
     try:
-        if planes.samples > 1 or planes.photometric not in ("MINISBLACK", "MINISWHITE", "PALETTE"):
+        if planes.samples - planes.n_alpha > 1 or planes.photometric not in ("MINISBLACK", "MINISWHITE", "PALETTE"):
             raise UnreadableVolumeError(f"{path}: a colour image; a label has one number per voxel (Fiji: 16-bit grey)")
         if planes.dtype.kind not in "iuf":
             raise UnreadableVolumeError(f"{path}: {planes.dtype} values; a label has whole numbers, one per object")

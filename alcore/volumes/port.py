@@ -127,7 +127,7 @@ def enumerate_parts(path: Path, scenes: Sequence[Scene], options: ReadOptions) -
 
     Raises UnreadableVolumeError for channels that a scene does not have, and for absurd numbers.
     """
-    parts = []
+    parts: list[Part] = []
     for number, scene in enumerate(scenes):
         chosen = chosen_channels(path, scene.channels, options)
         split: Sequence[int | None] = (None,) if options.together or len(chosen) == 1 else chosen
@@ -135,7 +135,8 @@ def enumerate_parts(path: Path, scenes: Sequence[Scene], options: ReadOptions) -
             raise UnreadableVolumeError(f"{path}: claims to hold more than {MOST_PARTS} volumes")
         for time in range(scene.times):
             for channel in split:
-                select, words = {}, []
+                select: dict[str, int] = {}
+                words: list[str] = []
                 if len(scenes) > 1:
                     select["scene"] = number
                     words.append(f"scene {number + 1}" + (f" ({scene.name})" if scene.name else ""))
@@ -208,6 +209,8 @@ class VolumeReader(ABC):
     dtype: np.dtype[Any]
     voxel_um: VoxelSize | None
     notes: tuple[str, ...] = ()
+    chunk_slices: int = 1
+    """Slices that are stored, and decoded, together."""
 
     def read(self, box: Box) -> Array:
         """(C, Z, Y, X) of one box, a fresh array of `dtype` in native byte order; NaN and infinities become 0.

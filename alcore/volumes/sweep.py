@@ -1,106 +1,98 @@
-"""One sweep over an acquisition file: its hash and its intensity statistics from the same bytes, in flat memory."""
+"""One sweep over a volume: intensity statistics, a first look at its quality, and a small picture, in flat memory."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from alcore.arrays.normalise import StatsStream
-from alcore.errors import SourceChangedError, SourceMissingError, UnreadableVolumeError
+from alcore.errors import UnreadableVolumeError
 from alcore.types import Box, IntensityStats
 from alcore.volumes.port import Array, VolumeReader
+from alcore.volumes.quality import QualityStream
 
 BLOCK_BYTES = 32 << 20
-"""Decoded voxels held at a time."""
-READ_BYTES = 4 << 20
+"""Decoded voxels held at a time, at most."""
+PICTURE_PX = 1024
+"""The middle slice is kept thinned to about so many pixels."""
 LEAST_PX = 8
 """A slice that is shorter or narrower is no image to segment."""
 ABSURD = 1e30
 """Larger magnitudes are no intensities, and float32 arithmetic on them overflows."""
 
-Fingerprint = Mapping[str, int]
-
-
-def fingerprint(path: Path) -> dict[str, int]:
-    """What changes when a file is replaced or written to: dev, ino, size and mtime_ns. Raises SourceMissingError."""
-    try:
-        found = os.stat(path)
-    except OSError as e:
-        raise SourceMissingError(f"{path}: cannot be reached now ({e.strerror})") from e
-    return {"dev": found.st_dev, "ino": found.st_ino, "size": found.st_size, "mtime_ns": found.st_mtime_ns}
-
-
-def same_file(path: Path, expected: Fingerprint) -> None:
-    """Raise SourceChangedError when `path` is no longer the file with this fingerprint."""
-    now = fingerprint(path)
-    changed = [key for key in now if now[key] != expected[key]]
-    if changed:
-        raise SourceChangedError(
-            f"{path}: changed since it was found complete ({', '.join(changed)}); it arrives again"
-        )
-
 
 @dataclass(frozen=True)
 class Swept:
-    """What one sweep found. middle: (C, Y, X) of the middle slice. notes: what a person should know."""
+    """What one sweep found. middle: (Y, X) of the first channel's middle slice, thinned. notes: what a person should know.
+    quality: see `alcore.volumes.quality`."""
 
-    sha256: str
     stats: tuple[IntensityStats, ...]
     middle: Array
     notes: tuple[str, ...]
+    quality: dict[str, Any]
 
 
 def sweep(
-    path: Path, reader: VolumeReader, rng: np.random.Generator, progress: Callable[[float], None] = lambda _: None
+    path: Path,
+    reader: VolumeReader,
+    rng: np.random.Generator,
+    progress: Callable[[float], None] = lambda _: None,
+    block_bytes: int = BLOCK_BYTES,
 ) -> Swept:
-    """Hash the file and measure every voxel, block by block in file order.
+    """Measure every voxel, block by block in file order; `progress` is told the share (0..1) that has been read.
 
-    The hash is kept level with the decoded slices, so that each byte comes from the disk once and from the page cache
-    the second time. NaN and infinities are left out of the statistics, and a note counts them. Raises
-    UnreadableVolumeError when nothing varies, nothing is finite, values are absurd or slices are tiny.
+    NaN and infinities are left out of the statistics, and a note counts them. Raises UnreadableVolumeError when nothing
+    varies, nothing is finite, values are absurd or slices are tiny.
     """
     if min(reader.shape[2:]) < LEAST_PX:
         raise UnreadableVolumeError(f"{path}: slices of {reader.shape[2]} x {reader.shape[3]} pixels are no image")
     streams = [StatsStream(reader.dtype, rng) for _ in range(reader.shape[0])]
-    digest, hashed = hashlib.sha256(), 0
-    n_slices, middle = reader.shape[1], None
+    n_slices, height, width = reader.shape[1:]
+    looks = QualityStream(n_slices)
+    step = max(1, max(height, width) // PICTURE_PX)
+    middle = np.zeros((-(-height // step), -(-width // step)), reader.dtype)
     last_used = -1
-    with open(path, "rb") as f:
-        size = os.fstat(f.fileno()).st_size
-        for box, done in _blocks(reader):
-            hashed = _hash_until(path, f.fileno(), digest, hashed, int(size * done))
-            block = reader.read_as_stored(box)
-            with np.errstate(over="ignore", invalid="ignore"):  # absurd values are judged at the end
-                for stream, channel in zip(streams, block, strict=True):
-                    stream.add(channel)
-            for z in range(box.shape[0]):
-                if box.start[0] + z > last_used and block[:, z].any():
-                    last_used = box.start[0] + z
-            if box.start[0] <= n_slices // 2 < box.stop[0]:
-                if middle is None:
-                    middle = np.zeros((reader.shape[0], *reader.shape[2:]), reader.dtype)
-                rows = slice(box.start[1], box.stop[1])
-                middle[:, rows] = np.nan_to_num(block[:, n_slices // 2 - box.start[0]], posinf=0.0, neginf=0.0)
-            progress(done)
-        hashed = _hash_until(path, f.fileno(), digest, hashed, size)
-    assert middle is not None  # the blocks cover the volume
+    for box, done in blocks(reader, min(BLOCK_BYTES, block_bytes)):
+        block = reader.read_as_stored(box)
+        with np.errstate(over="ignore", invalid="ignore"):  # absurd values are judged at the end
+            for stream, channel in zip(streams, block, strict=True):
+                stream.add(channel)
+            looks.add(block, box.start)
+        for z in range(box.shape[0] - 1, -1, -1):
+            if box.start[0] + z <= last_used:
+                break
+            if block[:, z].any():
+                last_used = box.start[0] + z
+        if box.start[0] <= n_slices // 2 < box.stop[0]:
+            first = -box.start[1] % step
+            thinned = block[0, n_slices // 2 - box.start[0], first::step, ::step]
+            at = (box.start[1] + first) // step
+            middle[at : at + thinned.shape[0]] = np.nan_to_num(thinned, posinf=0.0, neginf=0.0)
+        progress(done)
     stats, notes = _judged(path, reader, streams)
     if last_used + 1 < n_slices:
         notes.append(f"the last {n_slices - 1 - last_used} of {n_slices} slices are all zero: was the file complete?")
-    return Swept(digest.hexdigest(), stats, middle, tuple(notes))
+    quality = looks.result(
+        stats,
+        [_saturated(stream, s) for stream, s in zip(streams, stats, strict=True)],
+        lambda a, b: _equal(reader, a, b, min(BLOCK_BYTES, block_bytes)),
+    )
+    return Swept(stats, middle, tuple(notes), quality)
 
 
-def _blocks(reader: VolumeReader) -> Iterator[tuple[Box, float]]:
-    """Boxes of at most BLOCK_BYTES in file order, with the share of the volume that is done after each."""
+def blocks(reader: VolumeReader, block_bytes: int) -> Iterator[tuple[Box, float]]:
+    """Boxes of at most `block_bytes` in file order, with the share of the volume that is done after each."""
     c, n_slices, height, width = reader.shape
     line = c * width * reader.dtype.itemsize
-    rows = max(1, min(height, BLOCK_BYTES // line))
-    slices = max(1, BLOCK_BYTES // (line * height)) if rows == height else 1
+    rows = max(1, min(height, block_bytes // line))
+    slices = max(1, block_bytes // (line * height)) if rows == height else 1
+    deep = reader.chunk_slices
+    if slices > deep > 1:
+        slices = slices // deep * deep  # whole layers of chunks: each is decoded once
     for z in range(0, n_slices, slices):
         depth = min(slices, n_slices - z)
         for y in range(0, height, rows):
@@ -109,15 +101,22 @@ def _blocks(reader: VolumeReader) -> Iterator[tuple[Box, float]]:
             yield Box((z, y, 0), (depth, length, width)), done
 
 
-def _hash_until(path: Path, fd: int, digest: hashlib._Hash, position: int, stop: int) -> int:
-    """Hash the bytes from `position` to `stop`; returns the new position."""
-    while position < stop:
-        part = os.pread(fd, min(READ_BYTES, stop - position), position)
-        if not part:
-            raise SourceChangedError(f"{path}: became shorter while it was hashed")
-        digest.update(part)
-        position += len(part)
-    return position
+def _saturated(stream: StatsStream, stats: IntensityStats) -> float | None:
+    """Share of voxels at the highest value, where that is the end of a range (of the dtype, or of 10, 12 or 14 bits)."""
+    ends = {2.0**bits - 1 for bits in (7, 8, 10, 12, 14, 15, 16)}
+    return stream.share_of(stats.maximum) if stats.maximum in ends else 0.0 if stream.share_of(0) is not None else None
+
+
+def _equal(reader: VolumeReader, a: int, b: int, block_bytes: int) -> bool:
+    """Are two slices identical?"""
+    height, width = reader.shape[2:]
+    rows = max(1, min(height, block_bytes // (reader.shape[0] * width * reader.dtype.itemsize)))
+    for y in range(0, height, rows):
+        shape = (1, min(rows, height - y), width)
+        one, other = (reader.read_as_stored(Box((z, y, 0), shape)) for z in (a, b))
+        if not np.array_equal(one, other, equal_nan=reader.dtype.kind == "f"):
+            return False
+    return True
 
 
 def _judged(

@@ -22,6 +22,7 @@ from alcore.volumes.port import (
     enumerate_parts,
 )
 from alcore.volumes.tiff_axes import PlaneOrder, plane_order
+from alcore.volumes.tiff_ome import OmeImage
 from alcore.volumes.tiff_planes import TiffPlanes
 from alcore.volumes.tiff_set import TiffSet, document_of, set_of
 
@@ -62,9 +63,9 @@ class TiffImage:
         self.colour, notes = _pixels(self.path, planes, options)
         self.voxel_um: VoxelSize | None = None
         if isinstance(planes, TiffSet):
-            ome = planes.ome
-            self.n_times, self.n_slices, names = ome.n_times, ome.n_slices, ome.channels
-            self.name = ome.name
+            ome: OmeImage | None = planes.ome
+            self.n_times, self.n_slices, names = planes.ome.n_times, planes.ome.n_slices, planes.ome.channels
+            self.name = planes.ome.name
         else:
             ome = planes.ome
             self._order = order = plane_order(self.path, planes.axes, planes.shape, options)
@@ -77,15 +78,15 @@ class TiffImage:
         elif isinstance(planes, TiffPlanes) and planes.imagej is not None:
             self.voxel_um, more = tiff_calibration.from_imagej(planes.imagej, planes.resolution_xy, self.n_slices)
             notes += more
-        self.samples = planes.samples if self.colour == "channels" else 1
+        self.samples = planes.samples - planes.n_alpha if self.colour == "channels" else 1
         if self.samples > 1 and len(names) > 1:
             raise UnreadableVolumeError(
                 f"{self.path}: {len(names)} channels of {planes.samples} samples each are not understood"
             )
         if self.samples > 1:
             colours = planes.photometric not in GREY
-            self.samples = 3 if colours else planes.samples
-            names = RGB_NAMES if colours else ("",) * planes.samples
+            self.samples = 3 if colours else planes.samples - planes.n_alpha
+            names = RGB_NAMES if colours else ("",) * self.samples
         self.channels, self.notes = tuple(names), notes
 
     def read(self, time: int, channel: int, z: int, rows: slice, columns: slice, out: Array) -> None:
@@ -182,8 +183,11 @@ def _pixels(path: Path, planes: TiffPlanes | TiffSet, options: ReadOptions) -> t
         )
     if planes.photometric in GREY:
         white = planes.photometric == "MINISWHITE"
-        notes = ("stored with 0 as white: the values are used as they are stored, so bright and dark are swapped",)
-        return ("channels" if planes.samples > 1 else ""), (notes if white else ())
+        swapped: tuple[str, ...] = (
+            "stored with 0 as white: the values are used as they are stored, so bright and dark are swapped",
+        )
+        several = planes.samples - planes.n_alpha > 1
+        return ("channels" if several else ""), (swapped if white else ()) + _alpha(planes.n_alpha)
     if planes.samples < 3 or not (
         planes.photometric == "RGB" or (planes.photometric == "YCBCR" and planes.compression in JPEG)
     ):
@@ -195,10 +199,12 @@ def _pixels(path: Path, planes: TiffPlanes | TiffSet, options: ReadOptions) -> t
             f'{path}: a colour image, and rgb = "refuse" for its watched folder; save it as grey values, '
             'or set rgb = "luminance" or "channels"'
         )
-    notes = ("a colour image: its luminance (Rec. 709) is used",) if options.rgb == "luminance" else ()
-    if planes.samples > 3:
-        notes += (f"{planes.samples - 3} more samples per pixel (transparency?) are left out",)
-    return options.rgb, notes
+    notes: tuple[str, ...] = ("a colour image: its luminance (Rec. 709) is used",) if options.rgb == "luminance" else ()
+    return options.rgb, notes + _alpha(planes.samples - 3)
+
+
+def _alpha(n: int) -> tuple[str, ...]:
+    return (f"{n} more samples per pixel (transparency) are left out",) if n else ()
 
 
 def _imagej_channels(planes: TiffPlanes, order: PlaneOrder) -> tuple[str, ...]:

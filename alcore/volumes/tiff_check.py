@@ -25,7 +25,7 @@ def tiff_problems(path: Path, options: ReadOptions, limit_bytes: int) -> list[st
 
     limit_bytes: largest decoded size that is believed. Raises PartOfSetError for a file for which another one stands.
     """
-    names = (path.name,)
+    names: tuple[str, ...] = (path.name,)
     with readable(path), open(path, "rb") as f:
         companion = is_companion(path, f.read(64))
     if not companion:

@@ -147,7 +147,7 @@ def _image(path: Path, element: ElementTree.Element, own: str | None, files: dic
 
 def _places(order: str, sizes: Mapping[str, int], first: Mapping[str, int]) -> Iterator[tuple[int, int, int]]:
     """(channel, slice, time) from `first` on, in DimensionOrder (its first letter varies fastest)."""
-    a, b, c = order
+    a, b, c = order[0], order[1], order[2]
     start = first[a] + sizes[a] * (first[b] + sizes[b] * first[c])
     for index in range(start, sizes[a] * sizes[b] * sizes[c]):
         place = {a: index % sizes[a], b: index // sizes[a] % sizes[b], c: index // (sizes[a] * sizes[b])}

@@ -26,6 +26,8 @@ SEGMENT_LIMIT_BYTES = 2 << 30
 """No strip or tile of an acquisition decodes to more than this; one that does would be held in memory whole."""
 
 
+ALPHA = (1, 2)
+"""Values of ExtraSamples that mean transparency."""
 ROW_GAP_BYTES = 32 << 10
 """Up to so many unwanted bytes per row, whole rows in one call are faster than a call per row."""
 
@@ -65,6 +67,8 @@ class TiffPlanes:
         self._cache_limit = cache_bytes
         self._cache: OrderedDict[tuple[int, int], Array] = OrderedDict()
         self._cached_bytes = 0
+        self._offset: int | None = None
+        self._pages: list[Any] = []
         with contextlib.ExitStack() as undo, readable(path):
             self._file = undo.enter_context(open(path, "rb"))
             self.file_bytes = os.fstat(self._file.fileno()).st_size
@@ -84,7 +88,7 @@ class TiffPlanes:
                     chosen = [self._tif.pages[number].aspage() for number in pages]
                     key = chosen[0]
                     self._measure(key, "IYX", (len(chosen), int(key.imagelength), int(key.imagewidth)))
-                    self._offset, self._pages = None, chosen
+                    self._pages = chosen
             if complaints:
                 raise UnreadableVolumeError(f"{path}: incomplete or damaged TIFF ({complaints[0][:300]})")
             self._close = undo.pop_all()
@@ -103,6 +107,7 @@ class TiffPlanes:
         self.compression = int(page.compression)
         self.height, self.width = int(page.imagelength), int(page.imagewidth)
         self.samples = int(page.samplesperpixel)
+        self.n_alpha = sum(int(extra) in ALPHA for extra in page.extrasamples or ())
         self._planar = self.samples > 1 and int(page.planarconfig) == 2
         self.axes = axes.replace("S", "")
         self.shape = tuple(int(n) for letter, n in zip(axes, shape, strict=True) if letter != "S")
@@ -123,7 +128,7 @@ class TiffPlanes:
 
     def _locate(self, series: Any) -> None:
         """Where the planes are; raises unless every one that is promised is there."""
-        self._offset: int | None = series.dataoffset
+        self._offset = None if series.dataoffset is None else int(series.dataoffset)
         self._pages = [] if self._offset is not None else list(series.pages)
         declared = self.ome.n_planes if self.ome else _imagej_planes(self._tif)
         if declared is not None and declared != self.n_planes:

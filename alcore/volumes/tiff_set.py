@@ -69,6 +69,7 @@ class TiffSet:
         self._number = {name: {d: i for i, d in enumerate(found)} for name, found in self._pages.items()}
         first = self._file(next(iter(self._pages)))
         self.height, self.width, self.dtype, self.samples = first.height, first.width, first.dtype, first.samples
+        self.n_alpha = first.n_alpha
         self.photometric, self.compression = first.photometric, first.compression
         self.nbytes = image.n_planes * self.height * self.width * self.samples * self.dtype.itemsize
 
