@@ -29,7 +29,9 @@ class Watch(Section):
     settle_s: float = Field(default=10.0, ge=0)
     voxel_um: tuple[float, float, float] | None = None
     axes: str | None = None
-    channels: tuple[int, ...] | None = None
+    channels: tuple[int | str, ...] | None = None
+    channels_together: bool = False
+    rgb: Literal["luminance", "channels", "refuse"] = "luminance"
 
     @field_validator("voxel_um")
     @classmethod
@@ -45,6 +47,10 @@ class Watch(Section):
             options["axes"] = self.axes
         if self.channels is not None:
             options["channels"] = list(self.channels)
+        if self.channels_together:
+            options["together"] = True
+        if self.rgb != "luminance":
+            options["rgb"] = self.rgb
         return options
 
 
@@ -135,6 +141,7 @@ class Run(Section):
     threads: int = Field(default=0, ge=0)
     nice: int = Field(default=10, ge=0, le=19)
     rescan_s: float = Field(default=30.0, gt=0)
+    ram_gb: float = Field(default=4.0, ge=0.5)
     min_free_gb: float = Field(default=2.0, ge=0)
     max_volume_gb: float = Field(default=500.0, gt=0)
     seed: int = Field(default=0, ge=0)

@@ -65,6 +65,9 @@ class Engine:
         self.workspace.artifacts.clean_staging()
         if recovered:
             self.store.state.event("daemon", f"{recovered} interrupted jobs taken up again", self.clock())
+        for source in self.store.volumes.set_aside_sources():
+            if self.store.jobs.by_key(self.planning.key(self.planning.planner.volume(source))) is None:
+                self.store.volumes.look_again(source.id)  # config.toml answers differently now
 
     # events
 
@@ -222,6 +225,7 @@ class Engine:
                 params=claimed.params,
                 device=self.device,
                 threads=self.threads if long else 1,
+                ram_bytes=int(self.settings.run.ram_gb * 2**30),
                 long=long,
                 isolated=what.isolated,
                 hang_s=what.hang_s,
@@ -238,7 +242,7 @@ class Engine:
             volume = self.store.volumes.get(job.volume_id)
             if volume is None:
                 return None
-            inputs["source"] = [Input(path_of(volume.path), f"sha256:{volume.sha256}")]
+            inputs["source"] = [Input(path_of(volume.path), f"sha256:{volume.sha256}", volume.content)]
         return inputs
 
     def _make_room(self, job: JobRow) -> None:
@@ -261,12 +265,27 @@ class Engine:
             self._done(job, now)
         elif event.outcome == "preempted":
             self.store.jobs.postponed(job.id, now, "made room for more urgent work", "preempted", now, False)
+        elif event.kind == "source_changed" and job.stage != "volume":
+            self._source_changed(job, event, now)
         elif event.kind == "disk_full":
             self.store.jobs.postponed(job.id, now + 60, f"disk full: {event.error}", event.kind, now, False)
         elif event.kind in ("transient", "source_missing") and job.attempts < stage(job.stage).max_attempts:
             self.store.jobs.postponed(job.id, now + backoff_s(job.attempts), event.error, event.kind, now, True)
         else:
             self._failed(job, event.error, event.kind, now)
+
+    def _source_changed(self, job: JobRow, event: Finished, now: float) -> None:
+        """An acquisition changed while it was read: it arrives again. The job waits for it, or is planned anew without it."""
+        path = os.fsencode(str(event.detail.get("path", "")))
+        source = self.store.volumes.at(path)
+        if source is not None and self.store.volumes.arrive_again(source) is not None:
+            self._forget(path)
+        if job.volume_id is not None:
+            self.store.jobs.postponed(job.id, now + 5, event.error, "source_missing", now, False)
+        elif job.stage == "label":
+            self._failed(job, event.error, event.kind, now)
+        else:
+            self.store.jobs.cancel(job.id, event.error, now)
 
     def _done(self, job: JobRow, now: float, note: str = "") -> None:
         """The artifact is published; the job and everything that follows from it become true together."""

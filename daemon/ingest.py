@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daemon.settle import Fingerprint, Settling, is_temporary, is_wanted, settle
+from alcore import fileset
+from alcore.fileset import Fingerprint, is_temporary
+from daemon.settle import Settling, is_wanted, settle
 
 log = logging.getLogger("alscope.ingest")
 
@@ -218,9 +220,7 @@ def fingerprint_of(path: bytes) -> Fingerprint | None:
         found = os.lstat(path)
     except OSError:
         return None
-    if not stat.S_ISREG(found.st_mode):
-        return None
-    return Fingerprint(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return fileset.fingerprint_of(path) if stat.S_ISREG(found.st_mode) else None
 
 
 def open_for_writing(path: bytes) -> bool | None:

@@ -42,11 +42,12 @@ class Planner:
     # building blocks
 
     def _artifact(self, key: str) -> Input:
-        return Input(self.artifact_path(key), key)
+        artifact, _, folder = key.partition("/")
+        return Input(self.artifact_path(artifact) / folder, key)
 
     @staticmethod
     def _source(volume: VolumeRow) -> Input:
-        return Input(Path(os.fsdecode(volume.path)), f"sha256:{volume.sha256}")
+        return Input(Path(os.fsdecode(volume.path)), f"sha256:{volume.sha256}", volume.content)
 
     def spec(self, name: str, *parts: Any) -> str:
         """Short name of what a stage would do, apart from the volume it does it to."""

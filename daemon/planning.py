@@ -122,6 +122,7 @@ class Planning:
         tried = self.store.jobs.by_subject("pretrain", "pretrain")
         if any(job.state not in ("failed", "cancelled") for job in tried):
             return
+        tried = [job for job in tried if job.state == "failed"]
         volumes = self._pseudo_labelled()
         patches = [p for v, _ in volumes for p in self.store.volumes.patches(v.id)]
         busy = self.store.volumes.n_arriving() + self.store.jobs.active("volume") + self.store.jobs.active("pseudo")
@@ -136,7 +137,7 @@ class Planning:
         if not self.settings.training.pretrain:
             return True
         states = [job.state for job in self.store.jobs.by_subject("pretrain", "pretrain")]
-        return "done" in states or (bool(states) and all(s in ("failed", "cancelled") for s in states))
+        return "done" in states or (bool(states) and states[-1] == "failed")
 
     def _round(self, now: float) -> Iterator[Wanted]:
         round_ = self.store.learning.active_round()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from alcore.arrays.drift import drift
 from alcore.arrays.splits import assign_role
 from daemon.config import Settings
 from daemon.planner import PSEUDO_LABELS
@@ -41,12 +42,28 @@ class Results:
 
     def _volume_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         source_id, fingerprint = self._source_of(job)
-        if self.store.volumes.ingest(source_id, fingerprint, job.key, result, job.params["read"], now) is not None:
-            info = result["info"]
-            name = job.inputs["source"][0].path.name
-            size = " x ".join(str(n) for n in info["shape"][1:])
-            text = f"{printable(name)}: {size} voxels, {len(result['patches'])} patches"
+        fresh = self.store.volumes.ingest(source_id, fingerprint, job.key, result, now)
+        warnings = [w for volume_id in fresh for w in self._warnings(volume_id)]
+        if fresh:
+            volumes = result["volumes"]
+            name = printable(job.inputs["source"][0].path.name)
+            size = " x ".join(str(n) for n in volumes[0]["info"]["shape"][1:])
+            several = f"{len(volumes)} volumes, the first of " if len(volumes) > 1 else ""
+            text = f"{name}: {several}{size} voxels, {sum(len(v['patches']) for v in volumes)} patches"
             self.store.state.event("volume", text, now)
+            for warning in warnings[:5]:
+                self.store.state.event("quality", f"{name}: {warning}", now)
+
+    def _warnings(self, volume_id: int) -> list[str]:
+        """What a first look at a new volume found, and how it differs from those before it. Never blocks."""
+        quality = self.store.volumes.quality(volume_id)
+        if not quality:
+            return []
+        more = drift(quality, self.store.volumes.earlier_quality(volume_id))
+        quality["warnings"] = [*quality["warnings"], *more]
+        self.store.volumes.set_quality(volume_id, quality)
+        found: list[str] = quality["warnings"]
+        return found
 
     def _volume_failed(self, job: JobRow, error: str, kind: str, now: float) -> None:
         source_id, fingerprint = self._source_of(job)

@@ -3,28 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-TEMPORARY = (".*", "*~", "*.tmp", "*.part", "*.partial", "*.crdownload", "Thumbs.db", "~$*")
-RSYNC_TEMPORARY = re.compile(r"^\..+\.[A-Za-z0-9]{6}$")
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """What `stat` says of a file; any change of its bytes changes at least one of these."""
-
-    dev: int
-    ino: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-    def to_text(self) -> str:
-        """Canonical JSON."""
-        return json.dumps(self.__dict__, sort_keys=True)
+from alcore.fileset import Fingerprint, is_temporary
 
 
 @dataclass(frozen=True)
@@ -60,11 +42,6 @@ def settle(
         word = "growing" if before is not None and now_is.size > before.fingerprint.size else "quiet"
         return Answer(state, False, f"{word}, {now_is.size / 1e6:.1f} MB, quiet for {quiet:.0f} of {settle_s:.0f} s")
     return Answer(state, True, "")
-
-
-def is_temporary(name: str) -> bool:
-    """Names under which writers and copiers keep unfinished files."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in TEMPORARY) or bool(RSYNC_TEMPORARY.match(name))
 
 
 def is_wanted(name: str, include: Sequence[str], exclude: Sequence[str]) -> bool:

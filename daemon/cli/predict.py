@@ -33,6 +33,7 @@ class TerminalContext:
     cache: Path
     device: str
     threads: int
+    ram_bytes: int
     told_at: float = field(default=float("-inf"))
 
     def progress(self, fraction: float, note: str = "") -> None:
@@ -144,7 +145,13 @@ def _segment(session: Session, source: Path, target: Path, version: str, model_k
     with _own_folder(target) as folder:
         made = ArtifactStore(folder / "artifacts")
         ours = session.workspace.artifacts
-        context = TerminalContext(folder / "scratch", folder / "cache", device(settings.run), threads(settings.run))
+        context = TerminalContext(
+            folder / "scratch",
+            folder / "cache",
+            device(settings.run),
+            threads(settings.run),
+            int(settings.run.ram_gb * 2**30),
+        )
         planner = Planner(
             settings,
             context.device,
@@ -154,8 +161,14 @@ def _segment(session: Session, source: Path, target: Path, version: str, model_k
         try:
             read = planner.volume(file)
             found = execute("volume", read.inputs, read.params, made, context)
-            info = found.result["info"]
-            volume = VolumeRow(0, source.name, info["sha256"], found.key, bytes(source), read.params["read"], 0)
+            held = found.result["volumes"]
+            if len(held) > 1:
+                raise UnusableFileError(
+                    f"{source}: holds {len(held)} volumes ({held[0]['part']}, ...); save the wanted one on its own, or "
+                    "drop the file into a watched folder: each of its volumes is segmented there"
+                )
+            info = held[0]["info"]
+            volume = VolumeRow(0, source.name, info["sha256"], found.key, bytes(source), held[0]["read"], 0)
             wanted = planner.predict(volume, model)
             done = execute("predict", wanted.inputs, wanted.params, made, context)
         except AlcoreError as e:

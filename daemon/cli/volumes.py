@@ -48,10 +48,11 @@ def volumes_command(session: Session, state: str | None, as_json: bool) -> None:
     for s in found:
         shown = "gone" if s.gone and s.state == "ingested" else s.state
         path = prediction(s)
-        remarks = s.reason or (f"{s.predicted_by}: {path}" if path else "; ".join(s.notes))
+        told = "; ".join((*s.warnings, *s.notes))
+        remarks = s.reason if not s.shape and s.reason else f"{s.predicted_by}: {path}" if path else told
         rows.append(
             [
-                s.name,
+                f"{s.name} ({s.part})" if s.part else s.name,
                 Text.assemble(glyph(shown), shown.replace("_", " ")),
                 size(s.size_bytes),
                 extent(s.shape) if s.shape else "",

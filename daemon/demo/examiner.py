@@ -72,6 +72,7 @@ class Examiner:
             params,
             device(self._settings.run),
             self._threads,
+            int(self._settings.run.ram_gb * 2**30),
             True,
             False,
             stage(name).hang_s,

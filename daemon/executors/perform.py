@@ -12,7 +12,8 @@ from pathlib import Path
 
 from alcore.artifact import ArtifactStore
 from alcore.errors import AlcoreError, Preempted
-from alcore.run import execute
+from alcore.run import execute, stage
+from daemon.executors.memory import memory_limit
 from daemon.executors.port import Finished, Order, Places, Progress
 
 REPORT_EVERY_S = 0.5
@@ -29,6 +30,7 @@ class OrderContext:
     stopped: Callable[[], bool]
     device: str
     threads: int
+    ram_bytes: int
     last_told: float = 0.0
 
     def progress(self, fraction: float, note: str = "") -> None:
@@ -50,19 +52,27 @@ def perform(order: Order, places: Places, tell: Callable[[Progress], None], stop
     try:
         scratch.mkdir(parents=True, exist_ok=True)
         (folder / "order.json").write_text(json.dumps(json.loads(order.to_line()), indent=1))
-        context = OrderContext(order, scratch, places.cache, tell, stopped, order.device, order.threads)
-        execute(order.stage, order.inputs, order.params, ArtifactStore(places.artifacts), context)
+        context = OrderContext(
+            order, scratch, places.cache, tell, stopped, order.device, order.threads, order.ram_bytes
+        )
+        limit = order.ram_bytes if stage(order.stage).hostile else None
+        with memory_limit(limit):
+            execute(order.stage, order.inputs, order.params, ArtifactStore(places.artifacts), context)
     except Preempted:
         return Finished(order.job_id, order.fence, "preempted")
     except AlcoreError as e:
         traceback.print_exc()
-        return Finished(order.job_id, order.fence, "failed", one_line(e), e.kind)
+        return Finished(order.job_id, order.fence, "failed", one_line(e), e.kind, e.detail)
     except OSError as e:
         traceback.print_exc()
         kind = "disk_full" if e.errno in (errno.ENOSPC, errno.EDQUOT) else "transient"
         return Finished(order.job_id, order.fence, "failed", one_line(e), kind)
     except MemoryError as e:
         traceback.print_exc()
+        if stage(order.stage).hostile:
+            name = next(iter(order.inputs.values()))[0].path.name
+            why = f"{name}: needs more memory to open than run.ram_gb = {order.ram_bytes / 2**30:g}; is it damaged, or a bomb?"
+            return Finished(order.job_id, order.fence, "failed", one_line(ValueError(why)), "unreadable")
         return Finished(order.job_id, order.fence, "failed", f"out of memory: {one_line(e)}", "transient")
     except Exception as e:  # a defect of ours or of a library: permanent, visible, with its traceback in the log
         traceback.print_exc()

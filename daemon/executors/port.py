@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import queue
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,6 +38,7 @@ class Order:
     params: Mapping[str, Any]
     device: str
     threads: int
+    ram_bytes: int
     long: bool
     isolated: bool
     hang_s: float
@@ -66,13 +67,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Finished:
-    """A job left its worker. outcome: done, failed, preempted, or lost (the worker died or was killed)."""
+    """A job left its worker. detail: what the error says for the daemon to act on. outcome: done, failed, preempted, or lost (the worker died or was killed)."""
 
     job_id: int
     fence: int
     outcome: str
     error: str = ""
     kind: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 Reports = queue.SimpleQueue[Any]

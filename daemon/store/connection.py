@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 DATABASE = "alscope.db"
+FULL_NAME = "v.name || iif(v.part = '', '', ' (' || v.part || ')')"
+"""SQL for the name of a row `v` of volume for people; `volumes.full_name` says the same."""
 NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "lustre", "beegfs"}
 
 

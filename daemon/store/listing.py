@@ -8,12 +8,14 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+from daemon.store.connection import FULL_NAME
 from daemon.store.subjects import subject_names
 
 
 @dataclass(frozen=True)
 class SourceView:
-    """A file of a watched folder. shape: (Z, Y, X) voxels; voxel_um: (z, y, x) um; prediction: stem of its segmentation."""
+    """A volume in an acquisition of a watched folder, or an acquisition that is none yet. part: which of several volumes in it.
+    warnings: what a first look found. shape: (Z, Y, X) voxels; voxel_um: (z, y, x) um; prediction: stem of its segmentation."""
 
     id: int
     name: str
@@ -28,6 +30,9 @@ class SourceView:
     n_patches: int
     sha256: str | None
     notes: tuple[str, ...]
+    part: str
+    voxel_source: str | None
+    warnings: tuple[str, ...]
     prediction: str | None
     predicted_by: str | None
     changed_at: float
@@ -100,10 +105,11 @@ class SuggestionView:
 def sources(db: sqlite3.Connection) -> list[SourceView]:
     """Every file that was ever seen in a watched folder, oldest first."""
     rows = db.execute(
-        "SELECT s.*, v.info, v.notes, v.export_name, v.sha256, p.model,"
+        "SELECT s.*, v.info, v.notes, v.export_name, v.sha256, v.part, v.quality, p.model,"
         " (SELECT COUNT(*) FROM patch WHERE patch.volume_id = v.id) AS n_patches"
-        " FROM source s LEFT JOIN volume v ON v.id = s.volume_id"
-        " LEFT JOIN prediction p ON p.volume_id = v.id AND p.published = 1 ORDER BY s.id"
+        " FROM source s LEFT JOIN source_volume l ON l.source_id = s.id AND l.current = 1"
+        " LEFT JOIN volume v ON v.id = l.volume_id"
+        " LEFT JOIN prediction p ON p.volume_id = v.id AND p.published = 1 ORDER BY s.id, v.id"
     )
     return [_source(r) for r in rows]
 
@@ -126,6 +132,9 @@ def _source(r: sqlite3.Row) -> SourceView:
         n_patches=r["n_patches"] if info else 0,
         sha256=r["sha256"] if info else None,
         notes=tuple(json.loads(r["notes"])) if info else (),
+        part=r["part"] if info else "",
+        voxel_source=info.get("voxel_source") if info else None,
+        warnings=tuple(json.loads(r["quality"]).get("warnings", [])) if info else (),
         prediction=r["export_name"] if r["model"] and info else None,
         predicted_by=r["model"] if info else None,
         changed_at=r["changed_at"],
@@ -177,7 +186,7 @@ def _job(r: sqlite3.Row, name: str) -> JobView:
 def received(db: sqlite3.Connection) -> list[ReceivedView]:
     """Every label file that came in, newest first."""
     rows = db.execute(
-        "SELECT r.*, v.name AS volume, l.n_objects, l.role, l.warnings, l.superseded_by, l.id AS label_id"
+        f"SELECT r.*, {FULL_NAME} AS volume, l.n_objects, l.role, l.warnings, l.superseded_by, l.id AS label_id"
         " FROM received r JOIN suggestion s ON s.id = r.suggestion_id JOIN patch p ON p.id = s.patch_id"
         " JOIN volume v ON v.id = p.volume_id LEFT JOIN label l ON l.received_id = r.id ORDER BY r.id DESC"
     )
@@ -207,7 +216,7 @@ def newest_received(db: sqlite3.Connection) -> int:
 def suggestion(db: sqlite3.Connection, suggestion_id: str) -> SuggestionView | None:
     """One suggestion in any state, or None."""
     r = db.execute(
-        "SELECT s.*, v.name AS volume, p.z, p.y, p.x, p.dz, p.dy, p.dx FROM suggestion s"
+        f"SELECT s.*, {FULL_NAME} AS volume, p.z, p.y, p.x, p.dz, p.dy, p.dx FROM suggestion s"
         " JOIN patch p ON p.id = s.patch_id JOIN volume v ON v.id = p.volume_id WHERE s.id = ?",
         [suggestion_id],
     ).fetchone()

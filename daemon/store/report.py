@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from daemon.store.connection import DATABASE, open_reader
+from daemon.store.connection import DATABASE, FULL_NAME, open_reader
 from daemon.workspace import read_holder
 
 STALE_S = 60.0
@@ -223,7 +223,7 @@ def _volumes(db: sqlite3.Connection) -> dict[str, int]:
 
 def _queue(db: sqlite3.Connection) -> tuple[QueueItem, ...]:
     rows = db.execute(
-        "SELECT s.*, v.name AS volume, p.z, p.y, p.x, p.dz, p.dy, p.dx FROM suggestion s"
+        f"SELECT s.*, {FULL_NAME} AS volume, p.z, p.y, p.x, p.dz, p.dy, p.dx FROM suggestion s"
         " JOIN patch p ON p.id = s.patch_id JOIN volume v ON v.id = p.volume_id"
         " WHERE s.state IN ('open', 'claimed', 'submitted', 'rejected') ORDER BY s.rank"
     )
@@ -311,6 +311,16 @@ def _problems(db: sqlite3.Connection, daemon: DaemonView, now: float) -> tuple[P
         "SELECT name, reason, changed_at FROM source WHERE state = 'set_aside' AND gone = 0 ORDER BY id"
     ):
         found.append(Problem("set aside", r["name"], r["reason"], r["changed_at"]))
+    for r in db.execute(
+        "SELECT name, reason, changed_at FROM source WHERE state = 'ingested' AND reason <> '' AND gone = 0 ORDER BY id"
+    ):
+        found.append(Problem("part of a file set aside", r["name"], r["reason"], r["changed_at"]))
+    for r in db.execute(
+        "SELECT v.name, v.part, v.quality, v.created_at FROM volume v WHERE json_array_length(v.quality, '$.warnings') > 0"
+        " ORDER BY v.id DESC LIMIT 20"
+    ):
+        text = "; ".join(json.loads(r["quality"])["warnings"])
+        found.append(Problem("quality", r["name"] + (f" ({r['part']})" if r["part"] else ""), text, r["created_at"]))
     return tuple(found)
 
 

@@ -24,7 +24,11 @@ class SourceRow:
 
 @dataclass(frozen=True)
 class VolumeRow:
-    """A volume and one place where its bytes can be read now."""
+    """A volume and one place where its bytes can be read now.
+
+    artifact: key of its own artifact, with the folder in it where that holds several volumes ("volume-.../0003").
+    content: `Fingerprint.content` of the acquisition when it was read. source_sha256: hash of the acquisition.
+    """
 
     id: int
     name: str
@@ -33,6 +37,7 @@ class VolumeRow:
     path: bytes
     read: Mapping[str, Any]
     n_patches: int
+    content: str = ""
 
 
 @dataclass(frozen=True)

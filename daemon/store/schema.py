@@ -133,6 +133,21 @@ CREATE TABLE command (
 ) STRICT;
 """
 
+PARTS = """
+ALTER TABLE volume ADD COLUMN folder TEXT NOT NULL DEFAULT '';
+ALTER TABLE volume ADD COLUMN part TEXT NOT NULL DEFAULT '';
+ALTER TABLE volume ADD COLUMN quality TEXT NOT NULL DEFAULT '{}';
+CREATE TABLE source_volume (
+  source_id INTEGER NOT NULL REFERENCES source(id), volume_id INTEGER NOT NULL REFERENCES volume(id),
+  current INTEGER NOT NULL DEFAULT 1 CHECK (current IN (0, 1)), since REAL NOT NULL, until REAL,
+  PRIMARY KEY (source_id, volume_id), CHECK ((current = 0) = (until IS NOT NULL))
+) STRICT;
+CREATE INDEX source_volume_volume ON source_volume(volume_id);
+INSERT INTO source_volume (source_id, volume_id, since) SELECT id, volume_id, changed_at FROM source
+  WHERE volume_id IS NOT NULL;
+"""
+"""A source may hold several volumes, and may have held others before: those links are kept and not current any more."""
+
 
 def migrations() -> Migrations:
     """Every migration in order; each is applied once, together with the record of it."""
@@ -140,9 +155,17 @@ def migrations() -> Migrations:
 
     @found(name="0001_first")
     def first(db: Database) -> None:
-        # executescript would commit the migration's transaction, so the statements go one by one
-        for statement in FIRST.split(";\n"):
-            if statement.strip():
-                db.execute(statement)
+        _run(db, FIRST)
+
+    @found(name="0002_parts")
+    def parts(db: Database) -> None:
+        _run(db, PARTS)
 
     return found
+
+
+def _run(db: Database, script: str) -> None:
+    """One statement after the other: executescript would commit the migration's transaction."""
+    for statement in script.split(";\n"):
+        if statement.strip():
+            db.execute(statement)

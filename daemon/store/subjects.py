@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from daemon.store.connection import FULL_NAME
 from daemon.store.report import Problem, Snapshot
 
 _SEPARATOR = " of "
@@ -29,7 +30,7 @@ def _name(db: sqlite3.Connection, subject: str) -> str:
         return rest
     queries = {
         "source": "SELECT name FROM source WHERE id = ?",
-        "volume": "SELECT name FROM volume WHERE id = ?",
+        "volume": f"SELECT {FULL_NAME} FROM volume v WHERE id = ?",
         "received": "SELECT suggestion_id FROM received WHERE id = ?",
     }
     if kind not in queries or not number.isdecimal():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alcore.types import Box
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 READABLE = """
-SELECT v.id, v.name, v.sha256, v.artifact, v.read, s.path,
+SELECT v.id, v.name, v.part, v.sha256, v.artifact, v.folder, v.read, s.path, s.fingerprint,
   (SELECT COUNT(*) FROM patch p WHERE p.volume_id = v.id) AS n_patches
 FROM volume v JOIN source s ON s.id =
-  (SELECT MIN(id) FROM source WHERE volume_id = v.id AND state = 'ingested' AND gone = 0)
+  (SELECT MIN(x.id) FROM source_volume l JOIN source x ON x.id = l.source_id
+   WHERE l.volume_id = v.id AND l.current = 1 AND x.state = 'ingested' AND x.gone = 0)
 """
 """Volumes whose bytes can be read now, each with one path."""
 
@@ -28,13 +29,24 @@ def volume_row(r: Mapping[str, Any]) -> VolumeRow:
     """Parse a row of `READABLE`."""
     return VolumeRow(
         id=r["id"],
-        name=r["name"],
+        name=full_name(r["name"], r["part"]),
         sha256=r["sha256"],
-        artifact=r["artifact"],
+        artifact=artifact_of(r["artifact"], r["folder"]),
         path=bytes(r["path"]),
         read=json.loads(r["read"]),
         n_patches=r["n_patches"],
+        content=json.loads(r["fingerprint"]).get("content", "") if r["fingerprint"] else "",
     )
+
+
+def artifact_of(key: str, folder: str) -> str:
+    """Name of a volume's own artifact: that of its source, with its folder in it where the source holds several volumes."""
+    return f"{key}/{folder}" if folder else key
+
+
+def full_name(name: str, part: str) -> str:
+    """A volume's name for people."""
+    return f"{name} ({part})" if part else name
 
 
 def display_name(path: bytes) -> str:
@@ -114,52 +126,106 @@ class Volumes:
     # volumes and their patches
 
     def ingest(
-        self,
-        source_id: int,
-        fingerprint: str,
-        artifact: str,
-        result: Mapping[str, Any],
-        read: Mapping[str, Any],
-        now: float,
-    ) -> int | None:
-        """A source became a volume: a new one with its patches, or a known one under another name.
+        self, source_id: int, fingerprint: str, artifact: str, result: Mapping[str, Any], now: float
+    ) -> list[int]:
+        """A source became volumes: new ones with their patches, or known ones under another name.
 
-        Returns the id of a new volume, or None. A source that changed meanwhile keeps its newer state.
+        What the source held before, and does not now, stays in history. Returns the ids of the new volumes. A source that
+        changed meanwhile keeps its newer state.
         """
-        info = result["info"]
         with transaction(self._db):
             found = next(self._db.query("SELECT name, fingerprint FROM source WHERE id = ?", [source_id]))
-            known = next(
-                (r["id"] for r in self._db.query("SELECT id FROM volume WHERE sha256 = ?", [info["sha256"]])), None
-            )
-            volume_id = known
-            if volume_id is None:
-                volume_id = self._new_volume(found["name"], artifact, result, read, now)
-            self._db.execute(
-                "UPDATE source SET state = 'ingested', reason = '', volume_id = ? WHERE id = ? AND fingerprint = ?",
-                [volume_id, source_id, fingerprint],
-            )
-        return volume_id if known is None else None
+            fresh, held = [], []
+            for volume in result["volumes"]:
+                sha256 = volume["info"]["sha256"]
+                known = next(
+                    (r["id"] for r in self._db.query("SELECT id FROM volume WHERE sha256 = ?", [sha256])), None
+                )
+                if known is None:
+                    known = self._new_volume(found["name"], artifact, volume, now)
+                    fresh.append(known)
+                held.append(known)
+            if found["fingerprint"] == fingerprint:
+                self._hold(source_id, held, now)
+                reason = "; ".join(f"{part}: {why}" for part, why in result["refused"][:3])
+                self._db.execute(
+                    "UPDATE source SET state = 'ingested', reason = ?, volume_id = ? WHERE id = ?",
+                    [reason, held[0], source_id],
+                )
+        return fresh
 
-    def _new_volume(
-        self, name: str, artifact: str, result: Mapping[str, Any], read: Mapping[str, Any], now: float
-    ) -> int:
-        info = result["info"]
+    def _hold(self, source_id: int, held: Sequence[int], now: float) -> None:
+        """These are the volumes of a source now."""
+        marks = ", ".join("?" * len(held))
+        self._db.execute(
+            "UPDATE source_volume SET current = 0, until = ? WHERE source_id = ? AND current = 1"
+            f" AND volume_id NOT IN ({marks})",
+            [now, source_id, *held],
+        )
+        for volume_id in held:
+            self._db.execute(
+                "INSERT INTO source_volume (source_id, volume_id, since) VALUES (?, ?, ?)"
+                " ON CONFLICT (source_id, volume_id) DO UPDATE SET current = 1, until = NULL",
+                [source_id, volume_id, now],
+            )
+
+    def earlier_quality(self, volume_id: int, most: int = 20) -> list[dict[str, Any]]:
+        """Quality records of the volumes before this one with the same dtype and number of channels, newest first."""
+        sql = (
+            "SELECT b.quality FROM volume v JOIN volume b ON b.id < v.id AND b.part = v.part"
+            " AND json_extract(b.info, '$.dtype') = json_extract(v.info, '$.dtype')"
+            " AND json_extract(b.info, '$.shape[0]') = json_extract(v.info, '$.shape[0]')"
+            " WHERE v.id = ? AND b.quality <> '{}' ORDER BY b.id DESC LIMIT ?"
+        )
+        return [json.loads(r["quality"]) for r in self._db.query(sql, [volume_id, most])]
+
+    def set_quality(self, volume_id: int, quality: Mapping[str, Any]) -> None:
+        """What a first look at the volume, and at those before it, found."""
+        with transaction(self._db):
+            self._db.execute("UPDATE volume SET quality = ? WHERE id = ?", [json.dumps(dict(quality)), volume_id])
+
+    def quality(self, volume_id: int) -> dict[str, Any]:
+        """The record of `set_quality`."""
+        row = next(self._db.query("SELECT quality FROM volume WHERE id = ?", [volume_id]))
+        found: dict[str, Any] = json.loads(row["quality"])
+        return found
+
+    def set_aside_sources(self) -> list[SourceRow]:
+        """Files that could not be used, and are there."""
+        sql = "SELECT id, path, watch, fingerprint FROM source WHERE state = 'set_aside' AND gone = 0 ORDER BY id"
+        return [SourceRow(r["id"], bytes(r["path"]), r["watch"], r["fingerprint"]) for r in self._db.query(sql)]
+
+    def look_again(self, source_id: int) -> None:
+        """A file that was set aside may be usable under the present configuration."""
+        with transaction(self._db):
+            self._db.execute(
+                "UPDATE source SET state = 'settled', reason = '' WHERE id = ? AND state = 'set_aside'", [source_id]
+            )
+
+    def at(self, path: bytes) -> int | None:
+        """Id of the source at a path, or None."""
+        return next((r["id"] for r in self._db.query("SELECT id FROM source WHERE path = ?", [path])), None)
+
+    def _new_volume(self, name: str, artifact: str, volume: Mapping[str, Any], now: float) -> int:
+        info = volume["info"]
         volume_id = insert(
             self._db,
             "volume",
             {
                 "sha256": info["sha256"],
                 "name": name,
-                "export_name": self._export_name(name, info["sha256"]),
+                "part": volume["part"],
+                "folder": volume["folder"],
+                "export_name": self._export_name(full_name(name, volume["part"]), info["sha256"]),
                 "artifact": artifact,
                 "info": json.dumps(info),
-                "read": json.dumps(dict(read)),
-                "notes": json.dumps(list(result.get("notes", []))),
+                "read": json.dumps(dict(volume["read"])),
+                "notes": json.dumps(list(volume.get("notes", []))),
+                "quality": json.dumps(dict(volume.get("quality", {}))),
                 "created_at": now,
             },
         )
-        boxes = [Box.from_json(b) for b in result["patches"]]
+        boxes = [Box.from_json(b) for b in volume["patches"]]
         self._db.conn.executemany(
             "INSERT INTO patch (volume_id, row, z, y, x, dz, dy, dx) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [(volume_id, row, *box.start, *box.shape) for row, box in enumerate(boxes)],
@@ -168,7 +234,7 @@ class Volumes:
 
     def _export_name(self, name: str, sha256: str) -> str:
         """A file name without suffix that is safe everywhere and belongs to this volume alone."""
-        stem = re.sub(r"\.(ome\.)?tiff?$", "", name, flags=re.IGNORECASE)
+        stem = re.sub(r"\.(ome\.)?(tiff?|btf|tf8)(?=$| \()", "", name, flags=re.IGNORECASE)
         safe = re.sub(r"[^\w.+=@ -]", "_", stem).strip(" .")[:100] or "volume"
         taken = any(self._db.query("SELECT 1 FROM volume WHERE export_name = ? COLLATE NOCASE", [safe]))
         return f"{safe}-{sha256[:8]}" if taken else safe
@@ -195,7 +261,8 @@ class Volumes:
 
     def name(self, volume_id: int) -> str:
         """The volume's name for people."""
-        return str(next(self._db.query("SELECT name FROM volume WHERE id = ?", [volume_id]))["name"])
+        row = next(self._db.query("SELECT name, part FROM volume WHERE id = ?", [volume_id]))
+        return full_name(row["name"], row["part"])
 
     def n_patches(self) -> int:
         """Patches in the pool."""
@@ -218,7 +285,8 @@ class Volumes:
 
     def artifact(self, volume_id: int) -> str:
         """Key of the volume's own artifact."""
-        return str(next(self._db.query("SELECT artifact FROM volume WHERE id = ?", [volume_id]))["artifact"])
+        row = next(self._db.query("SELECT artifact, folder FROM volume WHERE id = ?", [volume_id]))
+        return artifact_of(row["artifact"], row["folder"])
 
 
 def patch_row(r: Mapping[str, Any]) -> PatchRow:

@@ -69,10 +69,11 @@ class Scene:
         number = len(self.volumes) + 1
         info = {"shape": [1, 64, 512, 512], "dtype": "uint8", "voxel_um": voxel_um, "voxel_source": "file", "stats": []}
         patches = [{"start": [z, y, x], "shape": [32, 256, 256]} for z in (0, 32) for y in (0, 256) for x in (0, 256)]
-        result = {"info": info | {"sha256": f"{number:064x}"}, "patches": patches, "notes": []}
+        volume = {"info": info | {"sha256": f"{number:064x}"}, "patches": patches, "notes": []}
+        volume |= {"read": {}, "part": "", "folder": "", "quality": {}}
         key = self.artifact(f"volume-{number:040d}")
-        made = self.store.volumes.ingest(source, fingerprint, key, result, {}, self.now - 90)
-        assert made is not None
+        result = {"volumes": [volume], "refused": []}
+        (made,) = self.store.volumes.ingest(source, fingerprint, key, result, self.now - 90)
         self.volumes.append(made)
         return made
 

@@ -63,18 +63,25 @@ class ScriptedExecutor:
         pass
 
 
+def volume_result(sha256: str) -> dict[str, Any]:
+    """What the stage volume says of a file with one volume of four patches."""
+    volume = {
+        "info": {"sha256": sha256, "shape": [1, 8, 64, 64], "dtype": "uint8"},
+        "read": {},
+        "part": "",
+        "folder": "",
+        "patches": BOXES,
+        "notes": [],
+        "quality": {},
+    }
+    return {"sha256": sha256, "volumes": [volume], "refused": []}
+
+
 def results(order: Order) -> dict[str, Any]:
     """A plausible result for every stage."""
     scores = {"f1": 0.5 + 0.01 * order.params.get("seed", 0), "dice": 0.5}
     table: dict[str, Callable[[], dict[str, Any]]] = {
-        "volume": lambda: {
-            "info": {
-                "sha256": hashlib.sha256(order.inputs["source"][0].path.read_bytes()).hexdigest(),
-                "shape": [1, 8, 64, 64],
-            },
-            "patches": BOXES,
-            "notes": [],
-        },
+        "volume": lambda: volume_result(hashlib.sha256(order.inputs["source"][0].path.read_bytes()).hexdigest()),
         "pseudo": lambda: {"n_objects": 3, "foreground_fraction": 0.1, "backend": "threshold"},
         "encoder": lambda: {"dim": 8, "self_retrieval": 1.0},
         "embedding": lambda: {"n": 4, "dim": 8},

@@ -63,6 +63,7 @@ def order(executor, path: Path, job_id: int = 1, hang_s: float = 60.0) -> Order:
         PARAMS,
         "cpu",
         1,
+        4 << 30,
         executor.long,
         executor.long,
         hang_s,

@@ -23,7 +23,7 @@ from daemon.executors.process import Lane, ProcessExecutor
 root = Path(sys.argv[1])
 executor = ProcessExecutor(Places(root / "a", root / "c", root / "j"), queue.SimpleQueue(), [Lane(False, 1)], 0)
 inputs = {"source": [Input(root / "missing.tif", "file:x")]}
-executor.start(Order(1, 1, key_of("volume", inputs, {}), "volume", inputs, {}, "cpu", 1, False, False, 60.0))
+executor.start(Order(1, 1, key_of("volume", inputs, {}), "volume", inputs, {}, "cpu", 1, 4 << 30, False, False, 60.0))
 time.sleep(60)
 """
 
