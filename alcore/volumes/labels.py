@@ -14,6 +14,7 @@ from alcore.errors import UnreadableVolumeError
 from alcore.volumes.formats import format_of
 from alcore.volumes.tiff_check import label_problem
 from alcore.volumes.tiff_planes import TiffPlanes
+from alcore.volumes.tiff_set import document_of, ome_xml_of, open_planes
 from alcore.volumes.writers import METADATA_KEY, Scalar
 
 LIMIT_BYTES = 4 << 30
@@ -30,7 +31,7 @@ def read_labels(path: Path, limit_bytes: int = LIMIT_BYTES) -> tuple[npt.NDArray
         raise UnreadableVolumeError(f"{path}: a label is a TIFF; export it as one")
     if problem := label_problem(path, limit_bytes):
         raise UnreadableVolumeError(f"{path}: {problem}")
-    planes = TiffPlanes(path)
+    planes = open_planes(path)
     try:
         if planes.samples - planes.n_alpha > 1 or planes.photometric not in ("MINISBLACK", "MINISWHITE", "PALETTE"):
             raise UnreadableVolumeError(f"{path}: a colour image; a label has one number per voxel (Fiji: 16-bit grey)")
@@ -54,11 +55,14 @@ def read_labels_metadata(path: Path) -> dict[str, Scalar]:
 
     Raises UnreadableVolumeError when `path` is no complete TIFF.
     """
-    planes = TiffPlanes(path)
-    try:
-        text = _ome_value(planes.ome_xml) if planes.ome_xml else str((planes.imagej or {}).get("Info", ""))
-    finally:
-        planes.close()
+    if document_of(path) is not None:
+        text = _ome_value(ome_xml_of(path) or "")
+    else:
+        planes = TiffPlanes(path)
+        try:
+            text = str((planes.imagej or {}).get("Info", ""))
+        finally:
+            planes.close()
     try:
         value = json.loads(text.removeprefix(f"{METADATA_KEY} ").strip())
     except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from alcore.types import Box, VoxelSize
 from alcore.volumes import tiff_calibration
 from alcore.volumes.colour import RGB_NAMES, luminance
 from alcore.volumes.port import (
+    MOST_PARTS,
     REAL_DTYPES,
     Array,
     Part,
@@ -22,9 +24,8 @@ from alcore.volumes.port import (
     enumerate_parts,
 )
 from alcore.volumes.tiff_axes import PlaneOrder, plane_order
-from alcore.volumes.tiff_ome import OmeImage
 from alcore.volumes.tiff_planes import TiffPlanes
-from alcore.volumes.tiff_set import TiffSet, document_of, set_of
+from alcore.volumes.tiff_set import TiffSet, open_planes
 
 JPEG = (6, 7)
 GREY = ("MINISBLACK", "MINISWHITE", "PALETTE")
@@ -38,18 +39,8 @@ class TiffImage:
 
     def __init__(self, path: Path, scene: int, options: ReadOptions) -> None:
         self.path = path
-        self._order: PlaneOrder | None = None
-        self._set: TiffSet | None = None
-        names = set_of(path)
-        if names is not None:
-            document = document_of(path)
-            assert document is not None
-            self.n_scenes = len(document.images)
-            self._set = TiffSet(path, document.images[scene])
-            self._planes: TiffSet | TiffPlanes = self._set
-        else:
-            self._planes = planes = TiffPlanes(path, scene)
-            self.n_scenes = planes.n_scenes
+        self._planes = open_planes(path, scene)
+        self.n_scenes = self._planes.n_scenes
         try:
             self._interpret(options)
         except BaseException:
@@ -61,23 +52,18 @@ class TiffImage:
         self.dtype = np.dtype(np.float32) if planes.dtype == np.float16 else planes.dtype
         self.height, self.width, self.nbytes = planes.height, planes.width, planes.nbytes
         self.colour, notes = _pixels(self.path, planes, options)
+        self._order = order = plane_order(self.path, planes.axes, planes.shape, options)
+        self.n_times, self.n_slices = order.n_times, order.n_slices
         self.voxel_um: VoxelSize | None = None
         if isinstance(planes, TiffSet):
-            ome: OmeImage | None = planes.ome
-            self.n_times, self.n_slices, names = planes.ome.n_times, planes.ome.n_slices, planes.ome.channels
-            self.name = planes.ome.name
+            self.name, told = planes.ome.name, planes.ome.channels
+            self.voxel_um = tiff_calibration.from_ome(planes.ome.pixels, self.n_slices)
         else:
-            ome = planes.ome
-            self._order = order = plane_order(self.path, planes.axes, planes.shape, options)
-            self.n_times, self.n_slices = order.n_times, order.n_slices
-            told = ome.channels if ome else _imagej_channels(planes, order)
-            names = told if len(told) == order.n_channels else ("",) * order.n_channels
-            self.name = ome.name if ome else ""
-        if ome is not None:
-            self.voxel_um = tiff_calibration.from_ome(ome.pixels, self.n_slices)
-        elif isinstance(planes, TiffPlanes) and planes.imagej is not None:
-            self.voxel_um, more = tiff_calibration.from_imagej(planes.imagej, planes.resolution_xy, self.n_slices)
-            notes += more
+            self.name, told = planes.name, _imagej_channels(planes, order)
+            if planes.imagej is not None:
+                self.voxel_um, more = tiff_calibration.from_imagej(planes.imagej, planes.resolution_xy, self.n_slices)
+                notes += more
+        names = told if len(told) == order.n_channels else ("",) * order.n_channels
         self.samples = planes.samples - planes.n_alpha if self.colour == "channels" else 1
         if self.samples > 1 and len(names) > 1:
             raise UnreadableVolumeError(
@@ -102,16 +88,12 @@ class TiffImage:
             self._sample(time, channel, z, rows, columns, out, 0)
 
     def _sample(self, time: int, channel: int, z: int, rows: slice, columns: slice, out: Array, sample: int) -> None:
-        if isinstance(self._planes, TiffSet):
-            self._planes.read((channel, z, time), rows, columns, out, sample)
-        else:
-            assert self._order is not None
-            self._planes.read(self._order.plane(time, channel, z), rows, columns, out, sample)
+        self._planes.read(self._order.plane(time, channel, z), rows, columns, out, sample)
 
     def check(self) -> None:
         """Raise unless every file of a set has what is asked of it; a single file has proved it by opening."""
-        if self._set is not None:
-            self._set.check()
+        if isinstance(self._planes, TiffSet):
+            self._planes.check()
 
     def close(self) -> None:
         """Release the files. Closing twice is harmless."""
@@ -148,27 +130,25 @@ class TiffReader(VolumeReader):
         self._image.close()
 
 
-def tiff_images(path: Path, options: ReadOptions) -> list[TiffImage]:
-    """Every image of a file or set, open."""
-    images = [TiffImage(path, 0, options)]
-    try:
-        for scene in range(1, images[0].n_scenes):
-            images.append(TiffImage(path, scene, options))
-    except BaseException:
-        for image in images:
+def tiff_images(path: Path, options: ReadOptions) -> Iterator[TiffImage]:
+    """Every image of a file or set, each open until the next is asked for."""
+    scene, n_scenes = 0, 1
+    while scene < n_scenes:
+        image = TiffImage(path, scene, options)
+        try:
+            n_scenes = image.n_scenes
+            if n_scenes > MOST_PARTS:
+                raise UnreadableVolumeError(f"{path}: claims to hold more than {MOST_PARTS} volumes")
+            yield image
+        finally:
             image.close()
-        raise
-    return images
+        scene += 1
 
 
 def tiff_parts(path: Path, options: ReadOptions) -> list[Part]:
     """Every scene, time point and channel. Raises PartOfSetError, UnreadableVolumeError with the question to answer."""
-    images = tiff_images(path, options)
-    try:
-        return enumerate_parts(path, [Scene(i.name, i.n_times, i.channels) for i in images], options)
-    finally:
-        for image in images:
-            image.close()
+    scenes = [Scene(image.name, image.n_times, image.channels) for image in tiff_images(path, options)]
+    return enumerate_parts(path, scenes, options)
 
 
 def _pixels(path: Path, planes: TiffPlanes | TiffSet, options: ReadOptions) -> tuple[str, tuple[str, ...]]:

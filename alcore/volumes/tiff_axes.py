@@ -32,7 +32,7 @@ def plane_order(path: Path, axes: str, shape: tuple[int, ...], options: ReadOpti
     """
     if not axes.endswith("YX"):
         raise UnreadableVolumeError(f"{path}: dimensions {axes} do not end in rows and columns (YX)")
-    axes = _named(path, axes, shape, options.axes)
+    axes, shape = _named(path, axes, shape, options.axes)
     sizes = dict(zip(axes, shape, strict=True))
     strides, step = dict.fromkeys("TCZ", 0), 1
     for letter, size in reversed(list(zip(axes[:-2], shape[:-2], strict=True))):
@@ -41,21 +41,26 @@ def plane_order(path: Path, axes: str, shape: tuple[int, ...], options: ReadOpti
     return PlaneOrder(sizes.get("T", 1), sizes.get("C", 1), sizes.get("Z", 1), strides["T"], strides["C"], strides["Z"])
 
 
-def _named(path: Path, axes: str, shape: tuple[int, ...], wanted: str | None) -> str:
-    """Axes in the letters C, T, Z, Y, X only; those that a person gave win over the file's."""
+def _named(path: Path, axes: str, shape: tuple[int, ...], wanted: str | None) -> tuple[str, tuple[int, ...]]:
+    """(axes in the letters C, T, Z, Y, X only, their sizes); those that a person gave win over the file's."""
+    if wanted is not None and len(wanted) == len(axes) and set(axes) - set("CTZYX"):
+        return wanted, shape
+    long = [i for i, size in enumerate(shape) if size > 1 or i >= len(shape) - 2]
+    axes, shape = "".join(axes[i] for i in long), tuple(shape[i] for i in long)  # nobody names dimensions of one
     if wanted is not None and len(wanted) == len(axes):
-        return wanted
-    unknown = [letter for letter in axes if letter not in "CTZYX"]
-    if not unknown:
-        return axes  # a person's word about stacks does not concern a file of other dimensions that names them
+        return wanted, shape
+    if not set(axes) - set("CTZYX") and len(set(axes)) == len(axes):
+        return axes, shape  # a person's word about stacks does not concern a file of other dimensions that names them
     if wanted is not None:
         raise UnreadableVolumeError(
             f'{path}: axes = "{wanted}" of its watched folder names {len(wanted)} dimensions, the file has {len(axes)}: {shape}'
         )
     if len(axes) == 3:
-        question = f'are its {shape[0]} pages slices, time points or channels? Set axes = "ZYX", "TYX" or "CYX"'
+        question = f'{shape[0]} pages without names: are they slices, time points or channels? Set axes = "ZYX", "TYX" or "CYX"'
+    elif len(axes) <= 5:
+        question = f'what are its dimensions {shape}? Set axes, such as "{"TZCYX"[-len(axes) :]}",'
     else:
-        question = (
-            f'what are its dimensions {shape}? Set axes, such as "{"TZCYX"[-len(axes) :] if len(axes) < 6 else "ZYX"}"'
+        raise UnreadableVolumeError(
+            f"{path}: {len(axes)} dimensions {axes} {shape} are more than a volume has; save it as OME-TIFF"
         )
     raise UnreadableVolumeError(f"{path}: {question} for its watched folder in config.toml")

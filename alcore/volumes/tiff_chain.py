@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
+
+from alcore.errors import UnreadableVolumeError
+from alcore.volumes.faults import readable
 
 MAX_DIRECTORIES = 200_000
 """More pages than any acquisition has; a chain that is longer is not walked to its end."""
 MAX_ENTRIES = 4096
 """More tags than any directory has."""
+MAX_PARTS = 1 << 22
+"""More strips or tiles than any page has."""
+MAX_TEXT_BYTES = 64 << 20
+"""No description of an acquisition is longer. It is not read here, but everybody else reads it whole."""
 
 _CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277
+_TEXT = 270
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 259, 262, 277
+_ROWS, _PLANAR, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT = 278, 284, 317, 322, 323
 _STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES = 273, 279, 324, 325
-_SUBFILE_TYPE, _SAMPLE_FORMAT = 254, 339
-_WANTED = {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _SUBFILE_TYPE, _SAMPLE_FORMAT}
-_WANTED |= {_STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES}
+_SUBFILE_TYPE, _SAMPLE_FORMAT, _FILL_ORDER = 254, 339, 266
+_GEOMETRY = (_HEIGHT, _WIDTH, _BITS, _SAMPLES, _SAMPLE_FORMAT)
+_LAYOUT = (_COMPRESSION, _PHOTOMETRIC, _PLANAR, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _FILL_ORDER)
+_DEFAULTS = dict.fromkeys((_SAMPLES, _SAMPLE_FORMAT, _COMPRESSION, _BITS, _PLANAR, _PREDICTOR, _FILL_ORDER), (1,))
+_WANTED = {*_GEOMETRY, *_LAYOUT, _ROWS, _SUBFILE_TYPE, _STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES}
+
+Kind = tuple[tuple[int, ...], ...]
 
 
 class BrokenChainError(ValueError):
@@ -28,22 +42,34 @@ class BrokenChainError(ValueError):
 
 @dataclass(frozen=True)
 class Directory:
-    """One page as its directory describes it. kind: what has to be equal on all pages of a stack."""
+    """One page as its directory describes it. offset: where the directory is."""
 
     index: int
+    offset: int
     tags: dict[int, tuple[int, ...]] = field(repr=False)
 
     @property
-    def kind(self) -> tuple[tuple[int, ...], ...]:
-        """Height, width, bits, samples, format and compression."""
-        wanted = (_HEIGHT, _WIDTH, _BITS, _SAMPLES, _SAMPLE_FORMAT, _COMPRESSION)
-        defaults: dict[int, tuple[int, ...]] = {_SAMPLES: (1,), _SAMPLE_FORMAT: (1,), _COMPRESSION: (1,), _BITS: (1,)}
-        return tuple(self.tags.get(tag, defaults.get(tag, ())) for tag in wanted)
+    def geometry(self) -> Kind:
+        """What an image is: height, width, bits, samples and their format."""
+        return tuple(self._value(tag) for tag in _GEOMETRY)
+
+    @property
+    def layout(self) -> Kind:
+        """How it is stored: compression, colour, order of samples, strips or tiles."""
+        rows = min(
+            self._value(_ROWS) or (1 << 32,), self._value(_HEIGHT)
+        )  # a strip may be as tall as the page, or taller
+        return (*(self._value(tag) for tag in _LAYOUT), () if _TILE_WIDTH in self.tags else rows)
+
+    def _value(self, tag: int) -> tuple[int, ...]:
+        found = self.tags.get(tag, _DEFAULTS.get(tag, ()))
+        # bits and format are given once per sample; some writers give one value for all
+        return found[:1] if tag in (_BITS, _SAMPLE_FORMAT) and len(set(found)) == 1 else found
 
     @property
     def is_reduced(self) -> bool:
         """True for a thumbnail or pyramid level."""
-        return bool(self.tags.get(_SUBFILE_TYPE, (0,))[0] & 1)
+        return bool(self.tags.get(_SUBFILE_TYPE, (0,))[:1] not in ((0,), ()) and self.tags[_SUBFILE_TYPE][0] & 1)
 
     @property
     def segments(self) -> list[tuple[int, int]]:
@@ -53,6 +79,46 @@ class Directory:
         if len(offsets) != len(counts):
             raise BrokenChainError(f"page {self.index} has {len(offsets)} parts but {len(counts)} lengths")
         return list(zip(offsets, counts, strict=True))
+
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes that its pixels need at least when they are stored without compression; 0 when that cannot be said."""
+        height, width, bits, samples, _ = self.geometry
+        subsampled = self._value(_PHOTOMETRIC) == (6,)
+        if self._value(_COMPRESSION) != (1,) or subsampled or any(len(v) != 1 for v in (height, width, bits, samples)):
+            return 0
+        return height[0] * width[0] * samples[0] * bits[0] // 8 if bits[0] % 8 == 0 else 0
+
+
+class Page(NamedTuple):
+    """What has to be known of a page to read it: where its directory is, and which pages are like it."""
+
+    offset: int
+    geometry: Kind
+    layout: Kind
+    is_reduced: bool
+
+
+def pages_of(path: Path) -> tuple[Page, ...]:
+    """All pages of the main chain, remembered for as long as the file stays the same.
+
+    Raises UnreadableVolumeError or SourceMissingError.
+    """
+    with readable(path):
+        found = os.stat(path)
+        try:
+            return _pages(path, (found.st_ino, found.st_size, found.st_mtime_ns))
+        except BrokenChainError as e:
+            raise UnreadableVolumeError(f"{path}: {e}") from e
+
+
+@functools.lru_cache(maxsize=40)
+def _pages(path: Path, _identity: tuple[int, int, int]) -> tuple[Page, ...]:
+    alike: dict[Kind, Kind] = {}  # one object for equal ones: there may be many thousand pages
+    return tuple(
+        Page(d.offset, alike.setdefault(d.geometry, d.geometry), alike.setdefault(d.layout, d.layout), d.is_reduced)
+        for d in walk(path)
+    )
 
 
 def walk(path: Path) -> Iterator[Directory]:
@@ -74,8 +140,9 @@ def walk(path: Path) -> Iterator[Directory]:
                 raise BrokenChainError(
                     f"page {index} would begin at byte {offset}, beyond the end of the file ({size})"
                 )
-            tags, offset = _directory(f, offset, size, order, big, index)
-            yield Directory(index, tags)
+            tags, following = _directory(f, offset, size, order, big, index)
+            yield Directory(index, offset, tags)
+            offset = following
         if not seen:
             raise BrokenChainError("the header points to no page: nothing was written after it")
 
@@ -115,6 +182,8 @@ def _directory(
         tag, kind = struct.unpack_from(order + "HH", block, start)
         if tag in _WANTED and kind in _CODES:
             tags[tag] = _values(f, block[start + 4 : start + width], kind, size, order, big, index)
+        elif tag == _TEXT and struct.unpack_from(order + ("Q" if big else "I"), block, start + 4)[0] > MAX_TEXT_BYTES:
+            raise BrokenChainError(f"page {index} has a description of more than {MAX_TEXT_BYTES >> 20} MB")
     return tags, struct.unpack(order + ("Q" if big else "I"), following)[0]
 
 
@@ -122,6 +191,8 @@ def _values(f: BinaryIO, rest: bytes, kind: int, size: int, order: str, big: boo
     """The numbers of one tag, stored in place when they fit."""
     code = _CODES[kind]
     (count,) = struct.unpack_from(order + ("Q" if big else "I"), rest)
+    if count > MAX_PARTS:
+        raise BrokenChainError(f"page {index} has a tag of {count} numbers, beyond reason")
     room = rest[8 if big else 4 :]
     length = count * struct.calcsize(order + code)
     if length > len(room):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from alcore.errors import UnreadableVolumeError
+from alcore.errors import PartOfSetError, UnreadableVolumeError
 from alcore.volumes import tiff_chain
 from alcore.volumes.faults import readable
 from alcore.volumes.port import ReadOptions
 from alcore.volumes.tiff import tiff_images
-from alcore.volumes.tiff_ome import is_companion
-from alcore.volumes.tiff_planes import TiffPlanes
-from alcore.volumes.tiff_set import document_of, missing_of, set_of
+from alcore.volumes.tiff_ome import OmeDocument, is_companion
+from alcore.volumes.tiff_set import document_of, missing_of, open_planes, set_of
 
 BOMB_RATIO = 1000
 """No compressor makes real images that small; deflate ends at 1032, for one constant value."""
@@ -25,56 +24,72 @@ def tiff_problems(path: Path, options: ReadOptions, limit_bytes: int) -> list[st
 
     limit_bytes: largest decoded size that is believed. Raises PartOfSetError for a file for which another one stands.
     """
-    names: tuple[str, ...] = (path.name,)
-    with readable(path), open(path, "rb") as f:
-        companion = is_companion(path, f.read(64))
-    if not companion:
-        problem, unlike = _chain(path)
-        if problem:
-            return [problem]
     try:
-        if not companion and unlike and document_of(path) is None:  # OME names its images and counts their planes
-            return [unlike]
-        found = set_of(path)
-        if found is not None:
-            names = found
-            if missing := missing_of(path, names):
-                return [f"missing {len(missing)} of {len(names)} files: {', '.join(missing[:5])}"]
-            for name in names:
-                member = path.with_name(name)
-                if member != path and (problem := _chain(member)[0]):
-                    return [f"{name}: {problem}"]
-        images = tiff_images(path, options)
+        problem = _set_problem(path) or _content_problem(path, options, limit_bytes)
     except UnreadableVolumeError as e:
-        return [str(e).removeprefix(f"{path}: ")]
-    stored = sum(path.with_name(name).stat().st_size for name in names)
-    try:
-        for image in images:
-            image.check()
-        first, nbytes = images[0], sum(image.nbytes for image in images)
-        shape = (first.n_times, len(first.channels), first.n_slices, first.height, first.width)
-        problem = _size_problem(shape, str(first.dtype), nbytes, stored, limit_bytes)
-        return [problem] if problem else []
-    except UnreadableVolumeError as e:
-        return [str(e).removeprefix(f"{path}: ")]
-    finally:
-        for image in images:
-            image.close()
+        problem = str(e).removeprefix(f"{path}: ")
+    return [problem] if problem else []
 
 
 def label_problem(path: Path, limit_bytes: int) -> str:
     """What is wrong with a TIFF of one image, whatever its dimensions are called; "" when nothing is."""
-    problem = " ".join(_chain(path)).strip()
-    if problem:
-        return problem
     try:
-        planes = TiffPlanes(path)
-    except UnreadableVolumeError as e:
+        if problem := _set_problem(path):
+            return problem
+        if set_of(path) is not None:
+            return "one of several files that belong together; a label is one file"
+        planes = open_planes(path)
+        try:
+            if planes.n_scenes > 1:
+                return f"{planes.n_scenes} images in one file; a label is one mask (Z, Y, X)"
+            return _size_problem(planes.shape, str(planes.dtype), planes.nbytes, os.stat(path).st_size, limit_bytes)
+        finally:
+            planes.close()
+    except (UnreadableVolumeError, PartOfSetError) as e:
         return str(e).removeprefix(f"{path}: ")
-    try:
-        return _size_problem(planes.shape, str(planes.dtype), planes.nbytes, planes.file_bytes, limit_bytes)
-    finally:
-        planes.close()
+
+
+def _set_problem(path: Path) -> str:
+    """What is wrong with the files as files: those that are missing, cut off, unwritten, or not accounted for."""
+    with readable(path), open(path, "rb") as f:
+        companion = is_companion(path, f.read(64))
+    if not companion and (problem := _chain(path)):
+        return problem
+    names = set_of(path)
+    if names is not None:
+        if missing := missing_of(path, names):
+            more = ", ..." if len(missing) > 5 else ""
+            return f"missing {len(missing)} of {len(names)} files: {', '.join(missing[:5])}{more}"
+        for name in names:
+            if name != path.name and (problem := _chain(path.with_name(name))):
+                return f"{name}: {problem}"
+    document = document_of(path)
+    return "" if document is None else _left_out(path, document)
+
+
+def _left_out(path: Path, document: OmeDocument) -> str:
+    """Pages that look like planes of an image, but that the OME-XML does not speak of."""
+    for number, name in enumerate(document.files):
+        pages = tiff_chain.pages_of(path.with_name(name))
+        named = {d for image in document.images for d in image.directories[image.files == number].tolist()}
+        alike = {pages[d].geometry for d in named if d < len(pages)}
+        more = sum(d not in named and page.geometry in alike and not page.is_reduced for d, page in enumerate(pages))
+        if more:
+            return f"{name}: {more} of its {len(pages)} pages are planes that its OME-XML does not speak of; is it damaged?"
+    return ""
+
+
+def _content_problem(path: Path, options: ReadOptions, limit_bytes: int) -> str:
+    """What is wrong with the images in the files."""
+    stored = sum(path.with_name(name).stat().st_size for name in set_of(path) or (path.name,))
+    nbytes = 0
+    for image in tiff_images(path, options):
+        nbytes += image.nbytes
+        shape = (image.n_times, len(image.channels), image.n_slices, image.height, image.width)
+        if problem := _size_problem(shape, str(image.dtype), nbytes, stored, limit_bytes):
+            return problem
+        image.check()
+    return ""
 
 
 def _size_problem(shape: tuple[int, ...], dtype: str, nbytes: int, stored: int, limit_bytes: int) -> str:
@@ -87,28 +102,22 @@ def _size_problem(shape: tuple[int, ...], dtype: str, nbytes: int, stored: int, 
     return ""
 
 
-def _chain(path: Path) -> tuple[str, str]:
-    """(pages that are cut off, reserved but unwritten or outside the file; pages that are unlike each other), in words."""
-    kinds: dict[tuple[tuple[int, ...], ...], int] = {}
+def _chain(path: Path) -> str:
+    """Pages that are cut off, reserved but unwritten, or outside the file, in words; "" when there are none."""
     with readable(path):
         size = os.stat(path).st_size
         try:
             for page in tiff_chain.walk(path):
                 segments = page.segments
                 if not segments:
-                    return f"page {page.index} has no image data", ""
+                    return f"page {page.index} has no image data"
                 bad = next(((o, n) for o, n in segments if not o or not n or o + n > size), None)
                 if bad is not None:
                     where = f"{bad[1]} bytes at byte {bad[0]}" if all(bad) else "never written"
-                    return f"page {page.index}: image data {where}, the file ends at {size}", ""
-                if not page.is_reduced:
-                    kinds.setdefault(page.kind, page.index)
+                    return f"page {page.index}: image data {where}, the file ends at {size}"
+                held = sum(n for _, n in segments)
+                if held < page.raw_bytes:
+                    return f"page {page.index}: {held} of {page.raw_bytes} bytes of image data were written"
         except tiff_chain.BrokenChainError as e:
-            return str(e), ""
-    if len(kinds) > 1:
-        first, other = sorted(kinds.values())[:2]
-        return (
-            "",
-            f"pages {first} and {other} differ in size, bits or compression: several images, or an unfinished one",
-        )
-    return "", ""
+            return str(e)
+    return ""

@@ -18,13 +18,13 @@ import tifffile
 from alcore.errors import SourceChangedError, UnreadableVolumeError
 from alcore.volumes.faults import readable
 from alcore.volumes.port import Array
-from alcore.volumes.tiff_ome import OmeImage, is_companion, parse
+from alcore.volumes.tiff_ome import is_companion
+from alcore.volumes.tiff_series import Stack, stacks_of
 
 CACHE_BYTES = 128 << 20
 """Decoded strips and tiles kept; always at least the last one."""
 SEGMENT_LIMIT_BYTES = 2 << 30
 """No strip or tile of an acquisition decodes to more than this; one that does would be held in memory whole."""
-
 
 ALPHA = (1, 2)
 """Values of ExtraSamples that mean transparency."""
@@ -53,44 +53,42 @@ class _Complaints(logging.Handler):
 class TiffPlanes:
     """The planes (Y, X) of one image in a TIFF, in file order.
 
-    axes, shape: tifffile's letters and sizes, length-1 dimensions left out, Y and X kept; samples of colour pixels are no
-    dimension here: `samples` counts them. dtype: native byte order. scene: which image, of `n_scenes`.
-    pages: numbers of the directories that hold the planes, for files whose order is told elsewhere (axes is then "IYX").
-    Raises UnreadableVolumeError for a file with no image, missing planes or parts in other files.
+    axes, shape: tifffile's letters and sizes, Y and X last; samples of colour pixels are no dimension here: `samples` counts
+    them. dtype: native byte order. scene: which image, of `n_scenes`, called `name`. directories: offsets of those that hold the planes,
+    for files whose order is told elsewhere (axes is then "IYX").
+    Raises UnreadableVolumeError for a file with no image or missing planes.
     Planes are read with pread rather than mapped: a file that is cut while it is read would kill a mapping process.
     """
 
     def __init__(
-        self, path: Path, scene: int = 0, pages: Sequence[int] | None = None, cache_bytes: int = CACHE_BYTES
+        self, path: Path, scene: int = 0, directories: Sequence[int] | None = None, cache_bytes: int | None = None
     ) -> None:
         self.path = path
-        self._cache_limit = cache_bytes
+        self._cache_limit = CACHE_BYTES if cache_bytes is None else cache_bytes
         self._cache: OrderedDict[tuple[int, int], Array] = OrderedDict()
         self._cached_bytes = 0
-        self._offset: int | None = None
-        self._pages: list[Any] = []
+        self._frame: tuple[int, Any] = (-1, None)
         with contextlib.ExitStack() as undo, readable(path):
             self._file = undo.enter_context(open(path, "rb"))
             self.file_bytes = os.fstat(self._file.fileno()).st_size
             with _Complaints() as complaints:
                 self._tif = undo.enter_context(tifffile.TiffFile(self._file, _multifile=False))
-                self.ome: OmeImage | None = None
-                if pages is None:
-                    found = _series(path, self._tif)
-                    self.n_scenes = len(found)
-                    self._series = found[scene]
-                    if self._tif.is_ome:
-                        self.ome = _own_image(path, self._tif.ome_metadata or "", scene, len(found))
-                    self._measure(self._series.keyframe, str(self._series.axes), tuple(self._series.shape))
-                    self._locate(self._series)
+                if directories is None:
+                    stacks = stacks_of(path, self._tif)
+                    self.n_scenes = len(stacks)
+                    stack = stacks[min(scene, len(stacks) - 1)]
                 else:
                     self.n_scenes = 1
-                    chosen = [self._tif.pages[number].aspage() for number in pages]
-                    key = chosen[0]
-                    self._measure(key, "IYX", (len(chosen), int(key.imagelength), int(key.imagewidth)))
-                    self._pages = chosen
+                    self._tif.filehandle.seek(directories[0])
+                    key = tifffile.TiffPage(self._tif, index=0)
+                    shape = (len(directories), int(key.imagelength), int(key.imagewidth))
+                    stack = Stack("IYX", shape, key, directories)
+                self._start, self._pages, self.name = stack.start, stack.pages, stack.name
+                self._measure(stack.keyframe, stack.axes, stack.shape)
             if complaints:
                 raise UnreadableVolumeError(f"{path}: incomplete or damaged TIFF ({complaints[0][:300]})")
+            if self._start is not None and (missing := self._start + self.nbytes - self.file_bytes) > 0:
+                raise UnreadableVolumeError(f"{self.path}: {missing} bytes of image data are missing at the end")
             self._close = undo.pop_all()
 
     def _measure(self, page: Any, axes: str, shape: tuple[int, ...]) -> None:
@@ -126,27 +124,6 @@ class TiffPlanes:
         if decoded > SEGMENT_LIMIT_BYTES and not page.is_final:
             raise UnreadableVolumeError(f"{self.path}: one strip or tile would decode to {decoded / 2**30:.1f} GB")
 
-    def _locate(self, series: Any) -> None:
-        """Where the planes are; raises unless every one that is promised is there."""
-        self._offset = None if series.dataoffset is None else int(series.dataoffset)
-        self._pages = [] if self._offset is not None else list(series.pages)
-        declared = self.ome.n_planes if self.ome else _imagej_planes(self._tif)
-        if declared is not None and declared != self.n_planes:
-            raise UnreadableVolumeError(
-                f"{self.path}: its metadata promise {declared} planes, {self.n_planes} are there; "
-                "was the file still being written?"
-            )
-        if self._offset is not None:
-            missing = self._offset + self.nbytes - self.file_bytes
-            if missing > 0:
-                raise UnreadableVolumeError(f"{self.path}: {missing} bytes of image data are missing at the end")
-            return
-        if len(self._pages) != self.n_planes or any(page is None for page in self._pages):
-            present = sum(page is not None for page in self._pages)
-            raise UnreadableVolumeError(f"{self.path}: {present} planes are there, {self.n_planes} are declared")
-        if any(page.parent is not self._tif for page in self._pages):
-            raise UnreadableVolumeError(f"{self.path}: its planes are spread over several files; save it as one")
-
     @property
     def imagej(self) -> dict[str, Any] | None:
         """ImageJ's metadata, or what tifffile wrote in the same words; None for other files."""
@@ -158,11 +135,6 @@ class TiffPlanes:
     def is_imagej(self) -> bool:
         """True when ImageJ's own description is there."""
         return bool(self._tif.is_imagej)
-
-    @property
-    def ome_xml(self) -> str | None:
-        """The whole OME-XML; None for other files."""
-        return self._tif.ome_metadata if self._tif.is_ome else None
 
     @property
     def resolution_xy(self) -> tuple[float | None, float | None]:
@@ -188,12 +160,27 @@ class TiffPlanes:
             else:
                 self._read_raw(offset, rows, columns, out, sample)
 
+    def _page(self, plane: int) -> Any:
+        """tifffile's page or frame of one plane."""
+        page = self._pages[plane]
+        if not isinstance(page, int):
+            return page
+        if page == self._keyframe.offset:
+            return self._keyframe
+        if self._frame[0] != page:
+            self._frame = (page, tifffile.TiffFrame(self._tif, plane, offset=page, keyframe=self._keyframe))
+        return self._frame[1]
+
     def _raw_offset(self, plane: int) -> int | None:
         """Where the plane lies uncompressed and in one piece, if it does."""
-        if self._offset is not None:
-            return self._offset + plane * self.height * self.width * self.samples * self.dtype.itemsize
-        page = self._pages[plane]
-        return int(page.dataoffsets[0]) if page.is_final else None
+        if self._start is not None:
+            return self._start + plane * self.height * self.width * self.samples * self.dtype.itemsize
+        page = self._page(plane)
+        if not page.is_final:
+            return None
+        offsets, counts = page.dataoffsets, page.databytecounts
+        pieces = zip(offsets, counts, offsets[1:], strict=False)
+        return int(offsets[0]) if all(offset + n == after for offset, n, after in pieces) else None
 
     def _read_raw(self, offset: int, rows: slice, columns: slice, out: Array, sample: int) -> None:
         stored = self.dtype.newbyteorder(self._tif.byteorder)
@@ -230,12 +217,12 @@ class TiffPlanes:
 
     def _segment(self, plane: int, index: int, skipped: int) -> Array:
         """One decoded strip or tile (rows, columns, samples), cached. skipped: parts of other samples before its own."""
-        key = (plane, index + skipped)
+        part = index + skipped
+        key = (plane, part)
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        page = self._pages[plane]
-        part = index + skipped
+        page = self._page(plane)
         if part >= len(page.dataoffsets) or not page.dataoffsets[part] or not page.databytecounts[part]:
             raise UnreadableVolumeError(f"{self.path}: part {part} of plane {plane} was never written")
         data = self._pread(int(page.dataoffsets[part]), int(page.databytecounts[part]))
@@ -272,42 +259,6 @@ class TiffPlanes:
         """Release the file. Closing twice is harmless."""
         self._cache.clear()
         self._close.close()
-
-
-def _series(path: Path, tif: tifffile.TiffFile) -> list[Any]:
-    """The images of the file, thumbnails and pyramid levels aside."""
-    found = [s for s in tif.series if not s.keyframe.is_reduced] or list(tif.series)
-    if not found:
-        raise UnreadableVolumeError(f"{path}: no image in the file")
-    if len(found) > 1 and not tif.is_ome:
-        shapes = ", ".join(str(tuple(s.shape)) for s in found[:4])
-        raise UnreadableVolumeError(
-            f"{path}: {len(found)} images of different kinds ({shapes}) in one file; save the wanted one on its own"
-        )
-    return found
-
-
-def _imagej_planes(tif: tifffile.TiffFile) -> int | None:
-    """How many planes ImageJ's description promises."""
-    if not tif.is_imagej:
-        return None
-    metadata = tif.imagej_metadata or {}
-    counts = [metadata.get(key, 1) for key in ("channels", "slices", "frames")]
-    stated = [n for n in (*counts, metadata.get("images", 1)) if isinstance(n, int)]
-    return max(math.prod(stated[:3]), stated[-1]) if len(stated) == 4 else None
-
-
-def _own_image(path: Path, xml: str, scene: int, n_scenes: int) -> OmeImage:
-    """What OME-XML says about one image, which has to be in this file."""
-    document = parse(path, xml)
-    if document.files:
-        named = ", ".join(name for name in document.files if name != path.name)
-        raise UnreadableVolumeError(f"{path}: one part of an OME-TIFF that needs other files too ({named[:200]})")
-    if len(document.images) != n_scenes:
-        raise UnreadableVolumeError(
-            f"{path}: its OME-XML describes {len(document.images)} images, {n_scenes} are there; is it damaged?"
-        )
-    return document.images[scene]
 
 
 def signature(path: Path, head: bytes) -> bool:
