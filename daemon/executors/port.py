@@ -67,7 +67,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Finished:
-    """A job left its worker. detail: what the error says for the daemon to act on. outcome: done, failed, preempted, or lost (the worker died or was killed)."""
+    """A job left its worker. outcome: done, failed, preempted, or lost (the worker died or was killed).
+
+    detail: what the error says for the daemon to act on.
+    """
 
     job_id: int
     fence: int

@@ -107,7 +107,7 @@ def sources(db: sqlite3.Connection) -> list[SourceView]:
     rows = db.execute(
         "SELECT s.*, v.info, v.notes, v.export_name, v.sha256, v.part, v.quality, p.model,"
         " (SELECT COUNT(*) FROM patch WHERE patch.volume_id = v.id) AS n_patches"
-        " FROM source s LEFT JOIN source_volume l ON l.source_id = s.id AND l.current = 1"
+        " FROM source s LEFT JOIN source_part l ON l.source_id = s.id AND l.current = 1"
         " LEFT JOIN volume v ON v.id = l.volume_id"
         " LEFT JOIN prediction p ON p.volume_id = v.id AND p.published = 1 ORDER BY s.id, v.id"
     )

@@ -137,13 +137,13 @@ PARTS = """
 ALTER TABLE volume ADD COLUMN folder TEXT NOT NULL DEFAULT '';
 ALTER TABLE volume ADD COLUMN part TEXT NOT NULL DEFAULT '';
 ALTER TABLE volume ADD COLUMN quality TEXT NOT NULL DEFAULT '{}';
-CREATE TABLE source_volume (
+CREATE TABLE source_part (
   source_id INTEGER NOT NULL REFERENCES source(id), volume_id INTEGER NOT NULL REFERENCES volume(id),
   current INTEGER NOT NULL DEFAULT 1 CHECK (current IN (0, 1)), since REAL NOT NULL, until REAL,
   PRIMARY KEY (source_id, volume_id), CHECK ((current = 0) = (until IS NOT NULL))
 ) STRICT;
-CREATE INDEX source_volume_volume ON source_volume(volume_id);
-INSERT INTO source_volume (source_id, volume_id, since) SELECT id, volume_id, changed_at FROM source
+CREATE INDEX source_part_volume ON source_part(volume_id);
+INSERT INTO source_part (source_id, volume_id, since) SELECT id, volume_id, changed_at FROM source
   WHERE volume_id IS NOT NULL;
 """
 """A source may hold several volumes, and may have held others before: those links are kept and not current any more."""

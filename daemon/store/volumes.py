@@ -19,7 +19,7 @@ READABLE = """
 SELECT v.id, v.name, v.part, v.sha256, v.artifact, v.folder, v.read, s.path, s.fingerprint,
   (SELECT COUNT(*) FROM patch p WHERE p.volume_id = v.id) AS n_patches
 FROM volume v JOIN source s ON s.id =
-  (SELECT MIN(x.id) FROM source_volume l JOIN source x ON x.id = l.source_id
+  (SELECT MIN(x.id) FROM source_part l JOIN source x ON x.id = l.source_id
    WHERE l.volume_id = v.id AND l.current = 1 AND x.state = 'ingested' AND x.gone = 0)
 """
 """Volumes whose bytes can be read now, each with one path."""
@@ -158,13 +158,13 @@ class Volumes:
         """These are the volumes of a source now."""
         marks = ", ".join("?" * len(held))
         self._db.execute(
-            "UPDATE source_volume SET current = 0, until = ? WHERE source_id = ? AND current = 1"
+            "UPDATE source_part SET current = 0, until = ? WHERE source_id = ? AND current = 1"
             f" AND volume_id NOT IN ({marks})",
             [now, source_id, *held],
         )
         for volume_id in held:
             self._db.execute(
-                "INSERT INTO source_volume (source_id, volume_id, since) VALUES (?, ?, ?)"
+                "INSERT INTO source_part (source_id, volume_id, since) VALUES (?, ?, ?)"
                 " ON CONFLICT (source_id, volume_id) DO UPDATE SET current = 1, until = NULL",
                 [source_id, volume_id, now],
             )

@@ -45,12 +45,17 @@ def test_bad_files_and_labels_are_said_and_the_rest_goes_on(tmp_path):
     with real_daemon(tmp_path, CONFIG) as daemon:
         image, labels = em_volume((8, 96, 96), (0.05, 0.01, 0.01), np.random.default_rng(1))
         good = daemon.folder / "good [red].tif"
-        tifffile.imwrite(good, image, photometric="minisblack")
+        tifffile.imwrite(good, image, photometric="minisblack", metadata={"axes": "ZYX"})
         whole = good.read_bytes()
         (daemon.folder / "half.tif").write_bytes(whole[: len(whole) // 2])
         (daemon.folder / "garbage.tif").write_bytes(b"no TIFF at all" * 100)
         (daemon.folder / "empty.tif").write_bytes(b"")
-        tifffile.imwrite(daemon.folder / "flat.tif", np.full((8, 96, 96), 7, np.uint8), photometric="minisblack")
+        tifffile.imwrite(
+            daemon.folder / "flat.tif",
+            np.full((8, 96, 96), 7, np.uint8),
+            photometric="minisblack",
+            metadata={"axes": "ZYX"},
+        )
         daemon.start()
         shot = daemon.wait(lambda s: s.volumes["set_aside"] == 4 and sum(q.ready for q in s.queue) == 4, 300)
         assert shot.volumes["ingested"] == 1

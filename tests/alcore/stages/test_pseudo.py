@@ -72,7 +72,7 @@ def test_what_cannot_work_leaves_no_artifact(tmp_path: Path, store: ArtifactStor
     inputs = ingest(tmp_path, store, image)
     with pytest.raises(PermanentError, match="no option 'radius'; the nearest is 'radius_px'"):
         execute("pseudo", inputs, {**READ, "backend": "threshold", "options": {"radius": 3}}, store, context(tmp_path))
-    tifffile.imwrite(inputs["source"][0].path, image[:5])
+    tifffile.imwrite(inputs["source"][0].path, image[:5], metadata={"axes": "ZYX"})
     with pytest.raises(SourceChangedError, match=r"is .*5, 64, 64.* now"):
         execute("pseudo", inputs, {**READ, "backend": "threshold", "options": {}}, store, context(tmp_path))
     assert sum(1 for _ in store.root.rglob("pseudo.json")) == 0

@@ -80,13 +80,15 @@ def finish(executor, timeout: float = 60.0) -> Finished:
 
 
 def volume(path: Path, seed: int = 0) -> Path:
-    tifffile.imwrite(path, np.random.default_rng(seed).integers(0, 255, (8, 64, 64), np.uint8))
+    tifffile.imwrite(
+        path, np.random.default_rng(seed).integers(0, 255, (8, 64, 64), np.uint8), metadata={"axes": "ZYX"}
+    )
     return path
 
 
 def sparse(path: Path, planes: int = 4000) -> Path:
     """A large volume that takes a while to read and no disk: 1 MB planes, all but the first a hole."""
-    tifffile.imwrite(path, shape=(planes, 1024, 1024), dtype=np.uint8, bigtiff=True)
+    tifffile.imwrite(path, shape=(planes, 1024, 1024), dtype=np.uint8, bigtiff=True, metadata={"axes": "ZYX"})
     with open(path, "r+b") as f:
         f.seek(-1, os.SEEK_END)
         f.write(b"\x07")
