@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.settle import Fingerprint, Settling, is_temporary, is_wanted, settle
+from alcore.fileset import Fingerprint, is_temporary
+from daemon.settle import Settling, is_wanted, settle
 
-F = Fingerprint(1, 2, 100, 5, 6)
+F = Fingerprint(1, 100, 5, "2:100:5", "6")
 
 
 def test_quiet_for_the_settle_time_is_whole():
@@ -18,10 +19,10 @@ def test_quiet_for_the_settle_time_is_whole():
     assert settle(first.state, F, 13.0, 3.0, None).whole
 
 
-@pytest.mark.parametrize("field", ["dev", "ino", "size", "mtime_ns", "ctime_ns"])
+@pytest.mark.parametrize("field", ["files", "size", "mtime_ns", "content", "status"])
 def test_any_change_starts_the_wait_afresh(field):
     state = settle(None, F, 0.0, 3.0, None).state
-    changed = replace(F, **{field: getattr(F, field) + 1})
+    changed = replace(F, **{field: getattr(F, field) * 2})
     answer = settle(state, changed, 100.0, 3.0, None)
     assert not answer.whole
     assert answer.state == Settling(changed, 100.0)

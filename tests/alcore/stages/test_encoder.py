@@ -47,7 +47,7 @@ class Bench:
         path = self.root / f"v{len(self.sources)}.ome.tif"
         tifffile.imwrite(path, image, metadata={"axes": axes})
         source = Input(path, f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}")
-        read = {"channels": [0, 1]} if "C" in axes else {}
+        read = {"channels": [0, 1], "together": True} if "C" in axes else {}
         params = {
             "read": read,
             "voxel_um": None,
@@ -138,13 +138,13 @@ def test_two_channels_and_their_mixture_with_one(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     image = em_volume((8, 144, 144), (0.04, 0.01, 0.01), np.random.default_rng(0))[0]
     bench.add(np.stack([image, 255 - image[:, ::-1]], axis=1), axes="ZCYX")
-    made = bench.train(read={"channels": [0, 1]}, epochs=1, warmup_epochs=0, max_slices=16)
+    made = bench.train(read={"channels": [0, 1], "together": True}, epochs=1, warmup_epochs=0, max_slices=16)
     assert json.loads((bench.store.path(made.key) / "encoder.json").read_text())["design"]["channels"] == 2
     bench.add(image)
     with pytest.raises(
         PermanentError, match=r"differ in their number of channels \(1 in v1.ome.tif, 2 in v0.ome.tif\)"
     ):
-        bench.train(read={"channels": [0, 1]})
+        bench.train(read={"channels": [0, 1], "together": True})
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ class Desk:
         source = [Input(folder / "v.tif", "file:1")]
         params = {"read": {}, "voxel_um": None, "patch": {"shape_px": [5, 40, 60]}, "fingerprint": None, "limit_gb": 1}
         volume = execute("volume", {"source": source}, params, self.store, self.ctx)
-        self.sha256 = volume.result["info"]["sha256"]
+        self.sha256 = volume.result["sha256"]
         self.volume = [Input(self.store.path(volume.key), volume.key)]
         inputs = {"source": source, "volume": self.volume, "pseudo": [Input(folder / "pseudo", "pseudo-1")]}
         suggestion = {"id": "s-1", "rank": 1, "distance": 0.1, "reason": "", "volume_name": "v.tif"}

@@ -29,7 +29,7 @@ def package(
     """Run stages volume and package on an image (C, Z, Y, X); the package's folder and result."""
     store, ctx = ArtifactStore(tmp_path / "artifacts"), QuietContext(tmp_path / "scratch", tmp_path / "cache")
     write_image_tiff(tmp_path / "v.tif", image, (0.5, 0.1, 0.1))
-    read = {"channels": list(range(len(image)))}
+    read = {"channels": list(range(len(image))), "together": True}
     source = [Input(tmp_path / "v.tif", "file:1")]
     params = {"read": read, "voxel_um": None, "patch": {"shape_px": [5, 40, 60]}, "fingerprint": None, "limit_gb": 1}
     volume = execute("volume", {"source": source}, params, store, ctx)

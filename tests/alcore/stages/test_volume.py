@@ -16,8 +16,8 @@ from PIL import Image
 
 from alcore.artifact import ArtifactStore
 from alcore.errors import PartOfSetError, SourceChangedError, SourceMissingError, UnreadableVolumeError
-from alcore.run import QuietContext, execute
 from alcore.fileset import fingerprint_of
+from alcore.run import QuietContext, execute
 from alcore.stage import Input
 from alcore.types import Box, VolumeInfo
 from alcore.volumes import open_volume
@@ -181,14 +181,14 @@ def nothing_published(tmp_path: Path) -> bool:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda data: data[: len(data) // 2], "the file ends at"),
+        (lambda data: data[: len(data) // 2], "beyond the end|the file ends at"),
         (lambda data: b"", "an empty file"),
         (lambda data: data[:2000] + bytes(2000) + data[4000:], "damaged file|decode"),
     ],
 )
 def test_broken_files_are_refused(tmp_path: Path, spoil: Callable[[bytes], bytes], words: str) -> None:
     path = tmp_path / "v.tif"
-    tifffile.imwrite(path, noise((10, 70, 90)), photometric="minisblack", compression="zlib", metadata=None)
+    tifffile.imwrite(path, noise((10, 70, 90)), photometric="minisblack", compression="zlib", metadata={"axes": "ZYX"})
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(UnreadableVolumeError, match=rf"v\.tif: .*({words})"):
         ingest(tmp_path, path)

@@ -31,9 +31,9 @@ def add_volume(store: Store) -> Callable[..., int]:
         (source,) = [s for s in store.volumes.sources_to_read() if s.path == path]
         store.learning.add_artifact(f"volume-{sha}", "volume", 1, 0.1, now)
         patches = [{"start": [0, 0, 16 * i], "shape": [8, 64, 16]} for i in range(n)]
-        result = {"info": INFO | {"sha256": sha}, "patches": patches, "notes": []}
-        made = store.volumes.ingest(source.id, fingerprint, f"volume-{sha}", result, {}, now)
-        assert made is not None
+        volume = {"info": INFO | {"sha256": sha}, "patches": patches, "notes": [], "part": "", "folder": "", "read": {}}
+        result = {"volumes": [volume], "refused": []}
+        (made,) = store.volumes.ingest(source.id, fingerprint, f"volume-{sha}", result, now)
         return made
 
     return add

@@ -24,8 +24,8 @@ def test_the_same_bytes_under_two_names_are_one_volume(store, add_volume):
     first = add_volume("a.tif", "aa")
     store.volumes.settled(b"/in/copy.tif", 0, 100, "{}", 2.0)
     (source,) = store.volumes.sources_to_read()
-    result = {"info": {"sha256": "aa"}, "patches": []}
-    assert store.volumes.ingest(source.id, "{}", "volume-aa", result, {}, 2.0) is None
+    result = {"volumes": [{"info": {"sha256": "aa"}, "patches": []}], "refused": []}
+    assert store.volumes.ingest(source.id, "{}", "volume-aa", result, 2.0) == []
     assert [v.id for v in store.volumes.readable()] == [first]
     store.volumes.set_gone(b"/in/a.tif", True)
     assert [v.path for v in store.volumes.readable()] == [b"/in/copy.tif"]
