@@ -150,16 +150,24 @@ def _counts(flat: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
     """
     signed = flat.dtype.kind == "i"
     if flat.dtype.itemsize == 2:
-        words = np.bincount(flat.view(np.uint16), minlength=1 << 16).astype(np.int64)
+        words = _words(flat.view(np.uint16))
         return np.roll(words, 1 << 15) if signed else words
     even = flat.size // 2 * 2
-    pairs = np.bincount(flat[:even].view(np.uint16), minlength=1 << 16).reshape(256, 256)
+    pairs = _words(flat[:even].view(np.uint16)).reshape(256, 256)
     counts = np.asarray(pairs.sum(axis=0) + pairs.sum(axis=1), np.int64)
     if even < flat.size:
         counts[int(flat[even:].view(np.uint8)[0])] += 1
     if flat.dtype.kind == "b":
         return counts[:2]
     return np.roll(counts, 128) if signed else counts
+
+
+def _words(flat: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
+    """Histogram of 16-bit words; numpy converts what it counts to 64 bits, so a part at a time."""
+    counts = np.zeros(1 << 16, np.int64)
+    for start in range(0, flat.size, CHUNK):
+        counts += np.bincount(flat[start : start + CHUNK], minlength=1 << 16)
+    return counts
 
 
 def _percentile(values: list[int], counts: list[int], fraction: float) -> float:
