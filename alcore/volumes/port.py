@@ -188,8 +188,9 @@ def chosen_of(path: Path, what: str, number: int | None, count: int) -> int:
     if number is None:
         if count == 1:
             return 0
+        words = {"time": "time points"}.get(what, f"{what}s")
         raise UnreadableVolumeError(
-            f"{path}: holds {count} {what}s, each a volume of its own: say which (read option {what})"
+            f"{path}: holds {count} {words}, each a volume of its own: say which (read option {what})"
         )
     if number >= count:
         raise UnreadableVolumeError(f"{path}: {what} {number} is asked for, the file has {count} (numbered from 0)")

@@ -75,7 +75,10 @@ def _left_out(path: Path, document: OmeDocument) -> str:
         alike = {pages[d].geometry for d in named if d < len(pages)}
         more = sum(d not in named and page.geometry in alike and not page.is_reduced for d, page in enumerate(pages))
         if more:
-            return f"{name}: {more} of its {len(pages)} pages are planes that its OME-XML does not speak of; is it damaged?"
+            where = "" if name == path.name else f"{name}: "
+            return (
+                f"{where}{more} of its {len(pages)} pages are planes that its OME-XML does not speak of; is it damaged?"
+            )
     return ""
 
 
@@ -109,6 +112,8 @@ def _chain(path: Path) -> str:
         try:
             for page in tiff_chain.walk(path):
                 segments = page.segments
+                if 0 in (*page.geometry[0], *page.geometry[1]):
+                    return f"page {page.index} is an image without height or width"
                 if not segments:
                     return f"page {page.index} has no image data"
                 bad = next(((o, n) for o, n in segments if not o or not n or o + n > size), None)
