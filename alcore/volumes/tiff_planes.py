@@ -32,6 +32,10 @@ ROW_GAP_BYTES = 32 << 10
 """Up to so many unwanted bytes per row, whole rows in one call are faster than a call per row."""
 
 
+HARMLESS = ("failed to read display settings", "failed to read comments")
+"""Complaints about what Micro-Manager often leaves damaged, and nobody needs."""
+
+
 class _Complaints(logging.Handler):
     """Collects what tifffile only logs: it returns fewer slices and says so nowhere else."""
 
@@ -40,7 +44,9 @@ class _Complaints(logging.Handler):
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
+        line = record.getMessage()
+        if not any(harmless in line for harmless in HARMLESS):
+            self.lines.append(line)
 
     def __enter__(self) -> list[str]:
         logging.getLogger("tifffile").addHandler(self)
