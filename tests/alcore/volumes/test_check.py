@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from alcore.errors import AlcoreError, SourceMissingError, UnreadableVolumeError
 from alcore.types import Box
-from alcore.volumes import check, open_volume
+from alcore.volumes import check, open_volume, parts
 from alcore.volumes.sweep import sweep
 from alcore.volumes.writers import write_image_tiff
 
