@@ -85,9 +85,13 @@ def _stands_alone(path: Path, tif: tifffile.TiffFile) -> None:
 
 
 def _refuse_mixed(path: Path, chain: Sequence[Page]) -> None:
-    """Pages of several sizes are several images only when those of each follow each other and are stored alike."""
-    runs = [page for page, _ in itertools.groupby((p.geometry, p.layout) for p in chain if not p.is_reduced)]
-    if len({geometry for geometry, _ in runs}) < len(runs):
+    """Pages of several sizes are several images only when those of each follow each other, as many of each, stored alike.
+
+    Anything else looks like a stack with one page that is damaged, or not finished.
+    """
+    kinds = ((page.geometry, page.layout) for page in chain if not page.is_reduced)
+    runs = [(kind, len(list(pages))) for kind, pages in itertools.groupby(kinds)]
+    if len({geometry for (geometry, _), _ in runs}) < len(runs) or len({n for _, n in runs}) > 1:
         raise UnreadableVolumeError(
             f"{path}: its pages differ in size, bits or compression without order: several images, or an unfinished one"
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 SCRIPT = """
-import json, resource, sys, time
+import json, re, resource, sys, time
 from pathlib import Path
 import numpy as np
 import zlib, imagecodecs
@@ -39,6 +39,7 @@ def look(path, read):
                 told.append("")
     return "read", f"{len(told)} volumes: " + "; ".join(filter(None, told))
 
+# VmHWM and not ru_maxrss, which a process inherits from the one that started it
 for line in sys.stdin:
     path, read = json.loads(line)
     began = time.perf_counter()
@@ -47,7 +48,7 @@ for line in sys.stdin:
     except AlcoreError as e:
         verdict, told = "set aside", str(e).removeprefix(f"{path}: ")
     took = time.perf_counter() - began
-    rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    rss_mb = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) >> 10
     print(json.dumps([path, verdict, told, took, rss_mb]), flush=True)
 """
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import struct
-import subprocess
-import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,66 +13,15 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alcore.errors import AlcoreError, SourceMissingError, UnreadableVolumeError
+from alcore.errors import AlcoreError, PartOfSetError, SourceMissingError, UnreadableVolumeError
 from alcore.types import Box
 from alcore.volumes import check, open_volume, parts
 from alcore.volumes.sweep import sweep
 from alcore.volumes.writers import write_image_tiff
+from tests.alcore.volumes.examine import examine
 
-EXAMINE = """
-import json, resource, sys, time
-from pathlib import Path
-import numpy as np
-from alcore.errors import AlcoreError
-from alcore.volumes import check, open_volume
-from alcore.volumes.sweep import sweep
-import zlib, imagecodecs
-resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]) << 20,) * 2)
-for line in sys.stdin:
-    path, read = json.loads(line)
-    began = time.perf_counter()
-    try:
-        found = check.problems(Path(path), limit_bytes=8 << 30)
-        verdict = "incomplete" if found else "ok"
-        told = found[0] if found else ""
-        if not found:
-            with open_volume(Path(path), read) as volume:
-                swept = sweep(Path(path), volume, np.random.default_rng(0))
-                told = f"{volume.shape} {volume.dtype} {volume.voxel_um} {' '.join([*volume.notes, *swept.notes])}"
-    except AlcoreError as e:
-        verdict, told = "refused", str(e)
-    print(json.dumps([path, verdict, told, time.perf_counter() - began]), flush=True)
-"""
-
-
-def examine(
-    paths: list[Path], read: dict[str, Any] | None = None, memory_mb: int = 1500
-) -> dict[Path, tuple[str, str]]:
-    """Check, open and sweep files in a process that may have so much memory: path -> (verdict, words)."""
-    lines = "".join(json.dumps([str(p), read]) + "\n" for p in paths)
-    done = subprocess.run(
-        [sys.executable, "-c", EXAMINE, str(memory_mb)],
-        input=lines,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        },
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(rows) == len(paths)
-    print(
-        "\n".join(
-            f"{Path(p).name[-48:]:48} {verdict:10} {s * 1e3:6.0f} ms  {told[:130]}" for p, verdict, told, s in rows
-        )
-    )
-    return {Path(path): (verdict, told) for path, verdict, told, _ in rows}
+READ = {"axes": "ZYX"}
+"""What a person says about stacks that do not name their dimensions."""
 
 
 def stack(n: int = 10, seed: int = 0) -> np.ndarray[Any, Any]:
@@ -174,84 +118,10 @@ def test_a_damaged_byte_is_read_or_refused_but_never_a_crash(written: Written, t
             data[position] = rng.integers(256)
         paths.append(tmp_path / f"{index}_{kind}.tif")
         paths[-1].write_bytes(data)
-    verdicts = examine(paths)
-    assert {verdict for verdict, _ in verdicts.values()} == {"ok", "incomplete", "refused"}
-
-
-def header_only(width: int, height: int, compression: int = 1, data: bytes = b"\x01") -> bytes:
-    """A one-strip 8-bit TIFF that claims any size."""
-    tags = [
-        (256, 4, width),
-        (257, 4, height),
-        (258, 3, 8),
-        (259, 3, compression),
-        (262, 3, 1),
-        (273, 4, 8),
-        (277, 3, 1),
-        (278, 4, height),
-        (279, 4, len(data)),
-    ]
-    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
-    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
-
-
-def deflated_zeros(n_mb: int) -> bytes:
-    """A zlib stream of so many MB of zeros, made without deflating them all."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    megabyte = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
-    checksum = struct.pack(">I", ((n_mb << 20) % 65521) << 16 | 1)
-    return b"\x78\xda" + megabyte * n_mb + b"\x03\x00" + checksum
-
-
-def hostile(folder: Path) -> dict[str, Path]:
-    """Every row of the table of malformed TIFFs, and worse."""
-    whole = stack()
-
-    def save(name: str, data: bytes) -> None:
-        (folder / f"{name}.tif").write_bytes(data)
-
-    def variant(name: str, **options: Any) -> bytes:
-        tifffile.imwrite(folder / "t", whole, photometric="minisblack", **options)
-        return (folder / "t").read_bytes()
-
-    imagej = variant("imagej", imagej=True, metadata={"axes": "ZYX"})
-    plain = variant("plain", metadata=None)
-    ome = variant("ome", ome=True, metadata={"axes": "ZYX"})
-    packed = variant("zlib", compression="zlib", metadata=None)
-    save("half_of_an_imagej_stack", imagej[: len(imagej) // 2])
-    save("half_of_a_contiguous_stack", plain[: len(plain) // 2])
-    save("zlib_cut", packed[: len(packed) // 2])
-    _append(folder / "t")
-    appended = (folder / "t").read_bytes()
-    save("preallocated_zeros", appended[: len(appended) * 6 // 10] + bytes(len(appended) - len(appended) * 6 // 10))
-    save("ome_says_9", ome.replace(b'SizeZ="10"', b'SizeZ="99"'))
-    save("imagej_says_99", imagej.replace(b"images=10\nslices=10", b"images=99\nslices=99"))
-    save("header_of_2^20_squared", header_only(1 << 20, 1 << 20))
-    save("packed_header_of_2^20_squared", header_only(1 << 20, 1 << 20, 8, zlib.compress(bytes(100))))
-    save("bomb_of_1_gb", header_only(1 << 15, 1 << 15, 8, deflated_zeros(1024)))
-    save("strip_that_inflates_beyond_its_size", header_only(64, 64, 8, deflated_zeros(256)))
-    save("strip_that_inflates_to_less", header_only(64, 64, 8, zlib.compress(bytes(range(100)))))
-    save("empty", b"")
-    save("garbage", np.random.default_rng(2).bytes(5000))
-    save("100_bytes", imagej[:100])
-    save("only_a_header", b"II*\0\x08\0\0\0")
-    save("chain_without_end", header_only(4, 4, 1, bytes(range(16)))[:-4] + struct.pack("<I", 24))
-    (folder / "t").unlink()
-    return {p.stem: p for p in sorted(folder.iterdir())}
-
-
-def test_hostile_files_are_refused_in_little_memory(tmp_path: Path) -> None:
-    files = hostile(tmp_path)
-    verdicts = examine(list(files.values()), memory_mb=1200)
-    assert {name: verdicts[path][0] for name, path in files.items() if verdicts[path][0] == "ok"} == {}
-    told = {name: verdicts[path][1] for name, path in files.items()}
-    assert "metadata promise 99 planes, 10 are there" in told["imagej_says_99"]
-    assert "reserved but not written" in told["preallocated_zeros"]
-    assert "an empty file" in told["empty"]
-    assert "no image compresses so well" in told["bomb_of_1_gb"]
-    assert "would decode to 1024.0 GB" in told["packed_header_of_2^20_squared"]
-    for path in files.values():
-        assert len(verdicts[path][1].splitlines()) == 1
+    verdicts = examine(paths, READ)
+    for path, v in verdicts.items():
+        assert v.verdict == "set aside" or "(1, 10, 60, 70)" in v.told, (path, v)
+    assert {v.verdict for v in verdicts.values()} == {"read", "set aside"}
 
 
 def test_the_limit_is_the_decoded_size(written: Written, tmp_path: Path) -> None:
@@ -273,48 +143,44 @@ def test_special_files_are_refused_at_once(tmp_path: Path) -> None:
         check.problems(tmp_path / "gone.tif")
 
 
-def test_real_malformed_files(real_data: Callable[[str], Path]) -> None:
-    """Fuzzed and broken files from other projects' test suites."""
-    paths = sorted(p for p in real_data("malformed").rglob("*") if p.suffix in (".tif", ".tiff"))
-    verdicts = examine(paths)
-    assert [p.name for p in paths if verdicts[p][0] == "ok"] == []
-
-
 def test_real_files_of_every_kind(real_data: Callable[[str], Path]) -> None:
     """What is accepted equals tifffile's own reading; nothing whole is taken for incomplete."""
     paths = sorted(p for p in real_data("formats").rglob("*") if p.suffix in (".tif", ".tiff"))
-    verdicts = examine(paths)
-    incomplete = [(p.name, told) for p, (verdict, told) in verdicts.items() if verdict == "incomplete"]
-    reasons = (
-        "differ in size",
-        "pages without names",
-        "pixels of kind",
-        "a palette image",
-        "values are not supported",
-        "1-bit masks",
-        "belong together",
-        "described in",
-        "-bit samples",
-    )
-    assert all(any(reason in told for reason in reasons) for _, told in incomplete), incomplete
-    accepted = [p for p in paths if verdicts[p][0] == "ok"]
-    assert len(accepted) > 100
-    read = {"rgb": "channels", "together": True}
-    for path in accepted:
+    read = {"together": True, "rgb": "channels"}
+    accepted, told = [], []
+    for path in paths:
+        try:
+            (told if (found := check.problems(path, read)) else accepted).append((path, found))
+        except PartOfSetError:
+            told.append((path, ["one of a set"]))
+    expected = ("pages without names", "not supported", "no intensities", "palette", "one of a set")
+    assert [(p.name, t) for p, t in told if not any(words in t[0] for words in expected)] == []
+    assert len(accepted) > 200
+    undecodable = []
+    for path, _ in accepted:
         found = []
-        for part in parts(path, read):
-            with open_volume(path, {**read, **part.select}) as volume:
-                found.append(volume.read_as_stored(Box((0, 0, 0), volume.shape[1:])))
-        np.testing.assert_array_equal(np.stack(found).squeeze(), as_stored(path).squeeze(), err_msg=path.name)
+        try:
+            for part in parts(path, read):
+                with open_volume(path, {**read, **part.select}) as volume:
+                    found.append(volume.read_as_stored(Box((0, 0, 0), volume.shape[1:])))
+        except UnreadableVolumeError as e:
+            undecodable.append((path.name, "Jpeg8Error" in str(e)))
+            continue
+        np.testing.assert_array_equal(np.stack(found), by_tifffile(path), err_msg=path.name)
+    assert sorted(undecodable) == [("smallliz.tif", True), ("zackthecat.tif", True)]  # JPEG as before TIFF 6.0
 
 
-def as_stored(path: Path) -> np.ndarray[Any, Any]:
-    """tifffile's own reading with time, then channels or colours, then slices first; without transparency."""
+def by_tifffile(path: Path) -> np.ndarray[Any, Any]:
+    """(T, C, Z, Y, X) of a file of one image, colour samples as channels without transparency."""
     with tifffile.TiffFile(path) as tif:
         series = tif.series[0]
-        image, axes = series.asarray(), series.axes
-        extra = len(series.keyframe.extrasamples or ())
-    if "S" in axes and extra:
-        image = np.take(image, range(image.shape[axes.index("S")] - extra), axes.index("S"))
-    order = [axes.index(letter) for letter in "TCSZYX" if letter in axes]
-    return np.transpose(image, order)
+        image, axes, page = series.asarray(), series.axes.replace("I", "Z"), series.keyframe
+    if "S" in axes:
+        n_alpha = sum(int(extra) in (1, 2) for extra in page.extrasamples)
+        n = page.samplesperpixel - n_alpha if page.photometric.name == "MINISBLACK" else 3
+        image = np.take(image, range(n), axes.index("S"))
+        axes = axes.replace("S", "C")
+    for missing in set("TCZYX") - set(axes):
+        image, axes = image[None], missing + axes
+    assert len(axes) == 5, axes
+    return image.transpose([axes.index(letter) for letter in "TCZYX"])
