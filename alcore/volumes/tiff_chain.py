@@ -23,6 +23,9 @@ MAX_TEXT_BYTES = 64 << 20
 """No description of an acquisition is longer. It is not read here, but everybody else reads it whole."""
 
 _CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_TYPE_BYTES = {**dict.fromkeys((1, 2, 6, 7), 1), **dict.fromkeys((3, 8), 2), **dict.fromkeys((4, 9, 11, 13), 4)} | (
+    dict.fromkeys((5, 10, 12, 16, 17, 18), 8)
+)
 _TEXT = 270
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 259, 262, 277
 _ROWS, _PLANAR, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT = 278, 284, 317, 322, 323
@@ -42,10 +45,11 @@ class BrokenChainError(ValueError):
 
 @dataclass(frozen=True)
 class Directory:
-    """One page as its directory describes it. offset: where the directory is."""
+    """One page as its directory describes it. offset: where the directory is. end: the byte after its last tag value."""
 
     index: int
     offset: int
+    end: int
     tags: dict[int, tuple[int, ...]] = field(repr=False)
 
     @property
@@ -91,12 +95,17 @@ class Directory:
 
 
 class Page(NamedTuple):
-    """What has to be known of a page to read it: where its directory is, and which pages are like it."""
+    """What has to be known of a page to read it: where its directory is, and which pages are like it.
+
+    n_bytes: of its image data as they are stored. end: the byte after all that belongs to it.
+    """
 
     offset: int
     geometry: Kind
     layout: Kind
     is_reduced: bool
+    n_bytes: int
+    end: int
 
 
 def pages_of(path: Path) -> tuple[Page, ...]:
@@ -115,10 +124,14 @@ def pages_of(path: Path) -> tuple[Page, ...]:
 @functools.lru_cache(maxsize=40)
 def _pages(path: Path, _identity: tuple[int, int, int]) -> tuple[Page, ...]:
     alike: dict[Kind, Kind] = {}  # one object for equal ones: there may be many thousand pages
-    return tuple(
-        Page(d.offset, alike.setdefault(d.geometry, d.geometry), alike.setdefault(d.layout, d.layout), d.is_reduced)
-        for d in walk(path)
-    )
+
+    def page(d: Directory) -> Page:
+        geometry, layout = alike.setdefault(d.geometry, d.geometry), alike.setdefault(d.layout, d.layout)
+        segments = d.segments
+        end = max(d.end, *(o + n for o, n in segments), 0)
+        return Page(d.offset, geometry, layout, d.is_reduced, sum(n for _, n in segments), end)
+
+    return tuple(page(d) for d in walk(path))
 
 
 def walk(path: Path) -> Iterator[Directory]:
@@ -140,8 +153,8 @@ def walk(path: Path) -> Iterator[Directory]:
                 raise BrokenChainError(
                     f"page {index} would begin at byte {offset}, beyond the end of the file ({size})"
                 )
-            tags, following = _directory(f, offset, size, order, big, index)
-            yield Directory(index, offset, tags)
+            tags, end, following = _directory(f, offset, size, order, big, index)
+            yield Directory(index, offset, end, tags)
             offset = following
         if not seen:
             raise BrokenChainError("the header points to no page: nothing was written after it")
@@ -163,8 +176,8 @@ def _header(f: BinaryIO) -> tuple[str, bool, int]:
 
 def _directory(
     f: BinaryIO, offset: int, size: int, order: str, big: bool, index: int
-) -> tuple[dict[int, tuple[int, ...]], int]:
-    """The wanted tags of the directory at `offset`, and the offset of the next one."""
+) -> tuple[dict[int, tuple[int, ...]], int, int]:
+    """The wanted tags of the directory at `offset`, the byte after all its tag values, and the offset of the next one."""
     f.seek(offset)
     width = 20 if big else 12
     counted = f.read(8 if big else 2)
@@ -177,14 +190,18 @@ def _directory(
     following = f.read(8 if big else 4)
     if len(block) < n * width or len(following) < (8 if big else 4):
         raise BrokenChainError(f"page {index} is cut off")
-    tags = {}
+    tags, end = {}, f.tell()
     for start in range(0, len(block), width):
-        tag, kind = struct.unpack_from(order + "HH", block, start)
+        tag, kind, count = struct.unpack_from(order + ("HHQ" if big else "HHI"), block, start)
+        length = count * _TYPE_BYTES.get(kind, 1)
+        if length > (8 if big else 4):
+            (at,) = struct.unpack_from(order + ("Q" if big else "I"), block, start + (12 if big else 8))
+            end = max(end, at + length)
         if tag in _WANTED and kind in _CODES:
             tags[tag] = _values(f, block[start + 4 : start + width], kind, size, order, big, index)
-        elif tag == _TEXT and struct.unpack_from(order + ("Q" if big else "I"), block, start + 4)[0] > MAX_TEXT_BYTES:
+        elif tag == _TEXT and count > MAX_TEXT_BYTES:
             raise BrokenChainError(f"page {index} has a description of more than {MAX_TEXT_BYTES >> 20} MB")
-    return tags, struct.unpack(order + ("Q" if big else "I"), following)[0]
+    return tags, end, struct.unpack(order + ("Q" if big else "I"), following)[0]
 
 
 def _values(f: BinaryIO, rest: bytes, kind: int, size: int, order: str, big: bool, index: int) -> tuple[int, ...]:

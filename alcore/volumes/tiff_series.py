@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ ASIDE = ("Thumbnail", "Label", "Macro", "Map")
 """Names that tifffile gives to the small pictures beside a slide."""
 PLAIN = ("generic", "uniform", "shaped", "imagej")
 """Kinds of series that account for every page of a file."""
+
+LEAST_RESERVED = 1024
+"""So many zeros at the end of a file may be padding."""
+MOST_LOOKED_AT = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,24 @@ def stacks_of(path: Path, tif: tifffile.TiffFile) -> list[Stack]:
     held, present = sum(s.n_planes for s in stacks), sum(not page.is_reduced for page in chain)
     if held < present and all(s.kind in PLAIN for s in found) and found == every:
         raise UnreadableVolumeError(f"{path}: its metadata promise {held} planes, {present} are there; is it damaged?")
+    _refuse_reserved(path, chain, stacks)
     return stacks
+
+
+def _refuse_reserved(path: Path, chain: Sequence[Page], stacks: Sequence[Stack]) -> None:
+    """Room for more pages that holds nothing but zeros: the chain seems to end there, because its next link is a zero too."""
+    ends = [page.end for page in chain]
+    ends += [s.start + math.prod(s.shape) * s.keyframe.dtype.itemsize for s in stacks if s.start is not None]
+    tail = max(LEAST_RESERVED, min(page.n_bytes for page in chain) // 2)
+    size = os.stat(path).st_size
+    if size - max(ends) < tail:
+        return
+    with open(path, "rb") as f:
+        f.seek(size - min(tail, MOST_LOOKED_AT))
+        if not any(f.read()):
+            raise UnreadableVolumeError(
+                f"{path}: {size - max(ends)} bytes after its last page were reserved but not written"
+            )
 
 
 def _stands_alone(path: Path, tif: tifffile.TiffFile) -> None:

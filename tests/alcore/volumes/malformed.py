@@ -140,7 +140,7 @@ CASES: dict[str, tuple[bytes, str]] = {
     ),
     "ImageJ, last page of another size": (
         appended(UNLIKE, "ImageJ=1.53\nimages=10\nslices=10\n"),
-        "metadata promise 10 planes, 9 are there",
+        "differ in size, bits or compression",
     ),
     "tifffile says 9, file has 10": (
         damaged(SHAPED, b'"shape": [10,', b'"shape": [9, '),
