@@ -13,8 +13,12 @@ from alcore.volumes.port import Format
 from alcore.volumes.tiff import TiffReader, tiff_parts
 from alcore.volumes.tiff_check import tiff_problems
 from alcore.volumes.tiff_set import set_of
+from alcore.volumes.zarr_check import zarr_problems
+from alcore.volumes.zarr_reader import ZarrReader, zarr_parts
+from alcore.volumes.zarr_tree import is_zarr
 
 FORMATS = (
+    Format("OME-Zarr", (".zarr",), is_zarr, zarr_parts, ZarrReader, zarr_problems),
     Format(
         "TIFF", (".tif", ".tiff", ".btf", ".tf8"), tiff_planes.signature, tiff_parts, TiffReader, tiff_problems, set_of
     ),
