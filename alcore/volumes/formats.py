@@ -7,8 +7,9 @@ import stat
 from pathlib import Path
 
 from alcore.errors import UnreadableVolumeError
-from alcore.volumes import tiff_planes
+from alcore.volumes import slices, tiff_planes
 from alcore.volumes.faults import readable
+from alcore.volumes.images import image_format
 from alcore.volumes.port import Format
 from alcore.volumes.tiff import TiffReader, tiff_parts
 from alcore.volumes.tiff_check import tiff_problems
@@ -22,6 +23,7 @@ FORMATS = (
     Format(
         "TIFF", (".tif", ".tiff", ".btf", ".tf8"), tiff_planes.signature, tiff_parts, TiffReader, tiff_problems, set_of
     ),
+    image_format("slices", (), slices.signature, slices.SliceFolder),
 )
 """Every format, most specific first. A new one passes tests/alcore/volumes/test_reader_contract.py."""
 HEAD_BYTES = 64

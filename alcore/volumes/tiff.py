@@ -10,7 +10,7 @@ import numpy as np
 from alcore.errors import UnreadableVolumeError
 from alcore.types import Box, VoxelSize
 from alcore.volumes import tiff_calibration
-from alcore.volumes.colour import RGB_NAMES, luminance
+from alcore.volumes.colour import RGB_NAMES, alpha_note, colour_rule, luminance
 from alcore.volumes.port import (
     MOST_PARTS,
     REAL_DTYPES,
@@ -54,15 +54,12 @@ class TiffImage:
         self.colour, notes = _pixels(self.path, planes, options)
         self._order = order = plane_order(self.path, planes.axes, planes.shape, options)
         self.n_times, self.n_slices = order.n_times, order.n_slices
-        self.voxel_um: VoxelSize | None = None
+        self.voxel_um, more = self.calibration(self.n_slices)
+        notes += more
         if isinstance(planes, TiffSet):
             self.name, told = planes.ome.name, planes.ome.channels
-            self.voxel_um = tiff_calibration.from_ome(planes.ome.pixels, self.n_slices)
         else:
             self.name, told = planes.name, _imagej_channels(planes, order)
-            if planes.imagej is not None:
-                self.voxel_um, more = tiff_calibration.from_imagej(planes.imagej, planes.resolution_xy, self.n_slices)
-                notes += more
         names = told if len(told) == order.n_channels else ("",) * order.n_channels
         self.samples = planes.samples - planes.n_alpha if self.colour == "channels" else 1
         if self.samples > 1 and len(names) > 1:
@@ -74,6 +71,15 @@ class TiffImage:
             self.samples = 3 if colours else planes.samples - planes.n_alpha
             names = RGB_NAMES if colours else ("",) * self.samples
         self.channels, self.notes = tuple(names), notes
+
+    def calibration(self, n_slices: int) -> tuple[VoxelSize | None, tuple[str, ...]]:
+        """(z, y, x) um of a stack of `n_slices` such slices, None when the file does not state it, and notes."""
+        planes = self._planes
+        if isinstance(planes, TiffSet):
+            return tiff_calibration.from_ome(planes.ome.pixels, n_slices), ()
+        if planes.imagej is None:
+            return None, ()
+        return tiff_calibration.from_imagej(planes.imagej, planes.resolution_xy, n_slices)
 
     def read(self, time: int, channel: int, z: int, rows: slice, columns: slice, out: Array) -> None:
         """Part of one plane into `out` (rows, columns) of `dtype`."""
@@ -167,24 +173,15 @@ def _pixels(path: Path, planes: TiffPlanes | TiffSet, options: ReadOptions) -> t
             "stored with 0 as white: the values are used as they are stored, so bright and dark are swapped",
         )
         several = planes.samples - planes.n_alpha > 1
-        return ("channels" if several else ""), (swapped if white else ()) + _alpha(planes.n_alpha)
+        return ("channels" if several else ""), (swapped if white else ()) + alpha_note(planes.n_alpha)
     if planes.samples < 3 or not (
         planes.photometric == "RGB" or (planes.photometric == "YCBCR" and planes.compression in JPEG)
     ):
         raise UnreadableVolumeError(
             f"{path}: pixels of kind {planes.photometric} are no intensities; save it as grey values"
         )
-    if options.rgb == "refuse":
-        raise UnreadableVolumeError(
-            f'{path}: a colour image, and rgb = "refuse" for its watched folder; save it as grey values, '
-            'or set rgb = "luminance" or "channels"'
-        )
-    notes: tuple[str, ...] = ("a colour image: its luminance (Rec. 709) is used",) if options.rgb == "luminance" else ()
-    return options.rgb, notes + _alpha(planes.samples - 3)
-
-
-def _alpha(n: int) -> tuple[str, ...]:
-    return (f"{n} more samples per pixel (transparency) are left out",) if n else ()
+    rule, notes = colour_rule(path, options)
+    return rule, notes + alpha_note(planes.samples - 3)
 
 
 def _imagej_channels(planes: TiffPlanes, order: PlaneOrder) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def label_problem(path: Path, limit_bytes: int) -> str:
         try:
             if planes.n_scenes > 1:
                 return f"{planes.n_scenes} images in one file; a label is one mask (Z, Y, X)"
-            return _size_problem(planes.shape, str(planes.dtype), planes.nbytes, os.stat(path).st_size, limit_bytes)
+            return size_problem(planes.shape, str(planes.dtype), planes.nbytes, os.stat(path).st_size, limit_bytes)
         finally:
             planes.close()
     except (UnreadableVolumeError, PartOfSetError) as e:
@@ -89,13 +89,13 @@ def _content_problem(path: Path, options: ReadOptions, limit_bytes: int) -> str:
     for image in tiff_images(path, options):
         nbytes += image.nbytes
         shape = (image.n_times, len(image.channels), image.n_slices, image.height, image.width)
-        if problem := _size_problem(shape, str(image.dtype), nbytes, stored, limit_bytes):
+        if problem := size_problem(shape, str(image.dtype), nbytes, stored, limit_bytes):
             return problem
         image.check()
     return ""
 
 
-def _size_problem(shape: tuple[int, ...], dtype: str, nbytes: int, stored: int, limit_bytes: int) -> str:
+def size_problem(shape: tuple[int, ...], dtype: str, nbytes: int, stored: int, limit_bytes: int) -> str:
     """Is the decoded size one that can be true?"""
     claimed = nbytes / 2**30
     if nbytes > limit_bytes:
