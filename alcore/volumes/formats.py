@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from alcore.errors import UnreadableVolumeError
-from alcore.volumes import slices, tiff_planes
+from alcore.volumes import mrc, slices, tiff_planes
 from alcore.volumes.faults import readable
 from alcore.volumes.images import image_format
 from alcore.volumes.port import Format
@@ -24,6 +24,7 @@ FORMATS = (
         "TIFF", (".tif", ".tiff", ".btf", ".tf8"), tiff_planes.signature, tiff_parts, TiffReader, tiff_problems, set_of
     ),
     image_format("slices", (), slices.signature, slices.SliceFolder),
+    image_format("MRC", mrc.SUFFIXES, mrc.signature, mrc.MrcFile),
 )
 """Every format, most specific first. A new one passes tests/alcore/volumes/test_reader_contract.py."""
 HEAD_BYTES = 64

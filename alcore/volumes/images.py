@@ -163,7 +163,8 @@ class ImageFileReader(VolumeReader):
             self.close()
             raise
         self.shape = (len(self._channels), image.n_slices, image.height, image.width)
-        self.dtype = np.dtype(np.float32) if image.dtype == np.float16 else image.dtype.newbyteorder("=")
+        native = image.dtype.newbyteorder("=")
+        self.dtype = np.dtype(np.float32) if native == np.float16 else native
         self.voxel_um = image.voxel_um
         self.chunk_slices = image.chunk_slices
 

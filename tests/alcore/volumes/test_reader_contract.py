@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import imagecodecs
+import mrcfile
 import numpy as np
 import pytest
 import tifffile
@@ -57,6 +59,14 @@ def slices(suffix: str) -> Callable[[Path, Image], None]:
     return write
 
 
+def mrc(path: Path, image: Image) -> None:
+    """One volume in MRC2014."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of NaN
+        with mrcfile.new(path) as f:
+            f.set_data(image[0])
+
+
 FORMS: dict[str, tuple[Callable[[Path, Image], None], tuple[str, ...], bool]] = {
     "ours": (lambda path, image: write_image_tiff(path, image, None), ALL, True),
     "plain": (tiff(), ALL, True),
@@ -73,6 +83,7 @@ FORMS: dict[str, tuple[Callable[[Path, Image], None], tuple[str, ...], bool]] = 
     "ome": (tiff(ome=True), ALL, True),
     "ome_tiles": (tiff(ome=True, tile=(16, 16), compression="zlib"), ALL, True),
     "appended_pages": (pages, ALL, False),
+    "mrc": (mrc, ("int8", "int16", "uint16", "float32"), False),
     "slices_tiff": (slices(".tif"), ALL, False),
     "slices_png": (slices(".png"), ("uint8", "uint16"), False),
 }
