@@ -30,8 +30,8 @@ class ReadOptions:
     channels: the channels to use, by number from 0 or by name, in this order; None: all.
     together: the chosen channels are the channels of one volume; else each is a volume of its own (see `enumerate_parts`).
     rgb: what becomes of colour images: "luminance" (one channel of Rec. 709 luminance), "channels" (three channels, named
-    R, G, B) or "refuse". dataset: path of the image in an HDF5 file. sparse: chunks of an OME-Zarr that are missing at its
-    end are empty space rather than not written yet.
+    R, G, B) or "refuse". dataset: path of the image in an HDF5 file. sparse: chunks of an OME-Zarr or
+    HDF5 that are missing are empty space rather than not written yet.
     scene, time, channel: which part of the file, by number from 0; None where there is only one (channel: all chosen ones).
     """
 

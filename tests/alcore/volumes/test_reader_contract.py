@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import imagecodecs
 import mrcfile
 import numpy as np
@@ -21,6 +22,7 @@ from alcore.types import Box
 from alcore.volumes import check, open_volume
 from alcore.volumes.port import REAL_DTYPES
 from alcore.volumes.writers import write_image_tiff
+from tests.alcore.volumes import zarr_forms
 
 Image = np.ndarray[Any, Any]
 ALL = tuple(REAL_DTYPES)
@@ -67,6 +69,17 @@ def mrc(path: Path, image: Image) -> None:
             f.set_data(image[0])
 
 
+def hdf5(**options: Any) -> Callable[[Path, Image], None]:
+    """One dataset whose dimensions are labelled."""
+
+    def write(path: Path, image: Image) -> None:
+        with h5py.File(path, "w") as f:
+            for dimension, label in zip(f.create_dataset("v", data=image, **options).dims, "czyx", strict=True):
+                dimension.label = label
+
+    return write
+
+
 FORMS: dict[str, tuple[Callable[[Path, Image], None], tuple[str, ...], bool]] = {
     "ours": (lambda path, image: write_image_tiff(path, image, None), ALL, True),
     "plain": (tiff(), ALL, True),
@@ -84,6 +97,9 @@ FORMS: dict[str, tuple[Callable[[Path, Image], None], tuple[str, ...], bool]] = 
     "ome_tiles": (tiff(ome=True, tile=(16, 16), compression="zlib"), ALL, True),
     "appended_pages": (pages, ALL, False),
     "mrc": (mrc, ("int8", "int16", "uint16", "float32"), False),
+    **{name: (write, ALL, True) for name, write in zarr_forms.FORMS.items()},
+    "hdf5": (hdf5(), ALL, True),
+    "hdf5_chunks": (hdf5(chunks=True, compression="gzip", shuffle=True), ALL, True),
     "slices_tiff": (slices(".tif"), ALL, False),
     "slices_png": (slices(".png"), ("uint8", "uint16"), False),
 }
