@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from alcore.errors import PermanentError
+from alcore.disk import full_words, is_full, no_space
+from alcore.errors import AlcoreError, DiskFullError, PermanentError
 from alcore.stage import Inputs, Params
 
 MANIFEST = "manifest.json"
@@ -113,7 +115,10 @@ class ArtifactStore:
         inputs: Inputs,
         fill: Callable[[Path], dict[str, Any]],
     ) -> Manifest:
-        """Make the artifact by letting `fill` write into a fresh directory; an existing one is returned as it is."""
+        """Make the artifact by letting `fill` write into a fresh directory; an existing one is returned as it is.
+
+        Raises DiskFullError for whatever `fill` raises because there was no room.
+        """
         final = self.path(key)
         if self.has(key):
             return read_manifest(final)
@@ -137,6 +142,11 @@ class ArtifactStore:
                 fsync_dir(directory)
             self._publish(tmp, final)
             return read_manifest(final)
+        except Exception as e:
+            # libraries have errors of their own for a failed write; only now, before the cleaning up, is the disk full
+            if no_space(e) or (not isinstance(e, AlcoreError) and is_full(self.root)):
+                raise DiskFullError(full_words(self.root)) from e
+            raise
         finally:
             if tmp.exists():
                 remove_tree(tmp)
@@ -155,12 +165,19 @@ class ArtifactStore:
         for directory in [final, *(p for p in final.rglob("*") if p.is_dir())]:
             directory.chmod(0o550)
 
-    def clean_staging(self) -> int:
-        """Remove what crashed workers left behind; call only while no worker runs. Returns how many were removed."""
-        leftovers = list(self.staging.iterdir()) if self.staging.is_dir() else []
+    def clean_staging(self, pid: int | None = None) -> int:
+        """Remove what crashed workers left behind: that of one dead process, or all of it (only while no worker runs).
+
+        Returns how many were removed. One that cannot be removed now is left for the next time.
+        """
+        found = list(self.staging.iterdir()) if self.staging.is_dir() else []
+        leftovers = [path for path in found if pid is None or path.name.split(".")[1:2] == [str(pid)]]
+        removed = 0
         for path in leftovers:
-            remove_tree(path)
-        return len(leftovers)
+            with contextlib.suppress(OSError):
+                remove_tree(path)
+                removed += 1
+        return removed
 
 
 def remove_tree(path: Path) -> None:

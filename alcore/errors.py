@@ -31,6 +31,12 @@ class TransientError(AlcoreError):
     kind = "transient"
 
 
+class DiskFullError(TransientError):
+    """There was no room for a result: nothing is wrong with the input, and trying again helps once there is room."""
+
+    kind = "disk_full"
+
+
 class UnreadableVolumeError(PermanentError):
     """A file that is no usable volume: truncated, not an image, absurd, or ambiguous."""
 

@@ -12,6 +12,11 @@ from daemon.config_file import DEFAULT_WORKSPACE, read_toml
 from daemon.errors import ConfigError
 
 Positive = Field(gt=0)
+ACQUISITIONS = (
+    *("*.tif", "*.tiff", "*.btf", "*.tf8", "*.zarr", "*.h5", "*.hdf5", "*.mrc", "*.mrcs", "*.st", "*.rec"),
+    *("*.nd2", "*.czi", "*.lif"),
+)
+"""Names of acquisitions, unless config.toml says otherwise."""
 
 
 class Section(BaseModel):
@@ -24,7 +29,7 @@ class Watch(Section):
     """One watched acquisition folder."""
 
     folder: Path
-    include: tuple[str, ...] = ("*.tif", "*.tiff", "*.TIF", "*.TIFF")
+    include: tuple[str, ...] = ACQUISITIONS
     exclude: tuple[str, ...] = ()
     settle_s: float = Field(default=10.0, ge=0)
     voxel_um: tuple[float, float, float] | None = None
@@ -32,12 +37,29 @@ class Watch(Section):
     channels: tuple[int | str, ...] | None = None
     channels_together: bool = False
     rgb: Literal["luminance", "channels", "refuse"] = "luminance"
+    slices: tuple[str, ...] = ()
+    marker: str | None = None
+    dataset: str | None = None
+    sparse: bool = False
 
     @field_validator("voxel_um")
     @classmethod
     def _voxel_positive(cls, value: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
         if value is not None and min(value) <= 0:
             raise ValueError("must be three positive numbers (z, y, x) in um")
+        return value
+
+    @field_validator("marker")
+    @classmethod
+    def _marker_names_the_acquisition(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            said = {value.format(name=n, stem=n) for n in ("a", "b")}
+        except (KeyError, ValueError, IndexError, AttributeError):
+            said = set()
+        if len(said) != 2 or value.startswith("/") or ".." in value.split("/"):
+            raise ValueError('must name a file beside the acquisition, with {name} or {stem}, such as "{stem}.done"')
         return value
 
     def read_options(self) -> dict[str, Any]:
@@ -51,6 +73,10 @@ class Watch(Section):
             options["together"] = True
         if self.rgb != "luminance":
             options["rgb"] = self.rgb
+        if self.dataset is not None:
+            options["dataset"] = self.dataset
+        if self.sparse:
+            options["sparse"] = True
         return options
 
 
@@ -141,6 +167,7 @@ class Run(Section):
     threads: int = Field(default=0, ge=0)
     nice: int = Field(default=10, ge=0, le=19)
     rescan_s: float = Field(default=30.0, gt=0)
+    backlog: Literal["newest", "oldest"] = "newest"
     ram_gb: float = Field(default=4.0, ge=0.5)
     min_free_gb: float = Field(default=2.0, ge=0)
     max_volume_gb: float = Field(default=500.0, gt=0)
@@ -171,10 +198,10 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _folders_apart(self) -> Settings:
-        workspace = self.workspace.absolute()
+        workspace = self.workspace.resolve()
         seen: list[Path] = []
         for watch in self.watch:
-            folder = watch.folder.absolute()
+            folder = watch.folder.resolve()
             if folder == workspace or folder.is_relative_to(workspace):
                 raise ValueError(f"watch.folder {folder} lies inside the workspace {workspace}; keep them apart")
             if workspace.is_relative_to(folder):

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,19 @@ from alcore.errors import AlcoreError
 from alcore.run import STAGES, stage
 from alcore.stage import Input
 from daemon import commands
+from daemon.arrival import Arriving, Gone, Identified, Reachable, Settled
 from daemon.config import Settings
 from daemon.disk import free_gb
 from daemon.executors.port import Executor, Finished, Order, Progress
 from daemon.files import Files, set_aside
-from daemon.ingest import INBOX, Arriving, Gone, Ingest, Reachable, Settled
+from daemon.ingest import Ingest
 from daemon.planner import Planner
 from daemon.planning import Planning
 from daemon.policy import backoff_s, to_preempt
 from daemon.results import Results, printable
 from daemon.store.rows import JobRow, path_of
 from daemon.store.store import Store
+from daemon.walk import INBOX
 from daemon.workspace import Workspace
 
 log = logging.getLogger("alscope.engine")
@@ -51,7 +53,6 @@ class Engine:
     clock: Callable[[], float]
     ingest: Ingest | None = None
     asked_to_stop: set[int] = field(default_factory=set)
-    unreachable: dict[Path, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         planner = Planner(self.settings, self.device, self.workspace.artifacts.path, self.workspace.root)
@@ -65,47 +66,59 @@ class Engine:
         self.workspace.artifacts.clean_staging()
         if recovered:
             self.store.state.event("daemon", f"{recovered} interrupted jobs taken up again", self.clock())
-        for source in self.store.volumes.set_aside_sources():
+        self.store.sources.assign([watch.folder for watch in self.settings.watch])
+        for source in self.store.sources.unusable():
             if self.store.jobs.by_key(self.planning.key(self.planning.planner.volume(source))) is None:
-                self.store.volumes.look_again(source.id)  # config.toml answers differently now
+                self.store.sources.look_again(source.id)  # config.toml answers differently now
 
     # events
 
     def handle(self, event: Any) -> None:
         """One event from the ingest, the executor or a timer."""
-        if isinstance(event, Arriving):
-            if event.watch != INBOX:
-                self.store.volumes.arriving(
-                    event.path, event.watch, event.size, event.fingerprint, event.why, self.clock()
-                )
+        if is_sighting(event):
+            self.sightings([event])
         elif isinstance(event, Settled):
-            if event.watch == INBOX:
-                self._label_arrived(path_of(event.path))
-            else:
-                self.store.volumes.settled(event.path, event.watch, event.size, event.fingerprint, self.clock())
-                if self.ingest is not None:
-                    self.ingest.acknowledge(event.path, event.fingerprint)
-        elif isinstance(event, Gone):
-            self.store.volumes.set_gone(event.path, event.gone)
+            self._label_arrived(path_of(event.path))
         elif isinstance(event, Reachable):
             self._folder_changed(event)
+        elif isinstance(event, Identified):
+            self.store.sources.identify(event.folder, event.identity)
         elif isinstance(event, Progress):
             self.store.jobs.heartbeat(event.job_id, event.fence, event.fraction, event.note, self.clock())
         elif isinstance(event, Finished):
             self._finished(event)
+
+    def sightings(self, events: Sequence[Arriving | Settled | Gone]) -> None:
+        """What the scan saw of acquisitions, in one transaction however many they are."""
+        now = self.clock()
+        with self.store.transaction():
+            for event in events:
+                if isinstance(event, Settled):
+                    self.store.sources.settled(event, now)
+                elif isinstance(event, Gone):
+                    self.store.sources.set_gone(event.path, event.gone)
+                elif event.watch != INBOX:
+                    self.store.sources.arriving(event, now)
+        if self.ingest is not None:
+            for event in events:
+                if isinstance(event, Settled):
+                    self.ingest.acknowledge(event.path, event.fingerprint)
 
     def _forget(self, path: bytes) -> None:
         if self.ingest is not None:
             self.ingest.forget(path)
 
     def _folder_changed(self, event: Reachable) -> None:
-        subject = str(event.folder)
+        """What was read from a folder that cannot be reached is not gone: it waits, and goes on when the folder is back."""
+        subject = printable(str(event.folder))
+        n = self.store.sources.set_away(os.fsencode(event.folder), bool(event.error))
         if event.error:
-            text = f"{subject}: the watched folder cannot be reached ({event.error}); it is tried again"
+            waiting = f"{n} acquisition{'s' if n != 1 else ''} in it can wait" if n else "nothing in it was read yet"
+            text = f"{subject}: cannot be reached ({event.error}); {waiting}, it is tried again"
             if self.store.state.problem("folder", subject, text, self.clock()):
                 self.store.state.event("folder", text, self.clock())
         elif self.store.state.solved("folder", subject):
-            self.store.state.event("folder", f"{subject}: the watched folder is back", self.clock())
+            self.store.state.event("folder", f"{subject}: the folder is back", self.clock())
 
     # labels
 
@@ -152,17 +165,16 @@ class Engine:
 
     def _settle_known_recipes(self, now: float) -> None:
         """Sources whose recipe was run before (a hard link, a restart at a bad moment): use what is there."""
-        for source in self.store.volumes.sources_to_read():
-            key = self.planning.key(self.planning.planner.volume(source))
-            job = self.store.jobs.by_key(key)
+        for source, wanted in self.planning.readings():
+            job = self.store.jobs.by_key(self.planning.key(wanted))
             if job is None:
                 continue
-            job = replace(job, subject=self.planning.planner.volume(source).subject)
+            job = replace(job, subject=wanted.subject)
             if job.state == "done":
                 with self.store.transaction():
                     self.results.done(job, job.result, now)
             elif job.state == "failed":
-                self.store.volumes.set_aside(source.id, source.fingerprint, self.planning.error(job.id), now)
+                self.store.sources.set_aside(source.id, source.fingerprint, self.planning.error(job.id), now)
 
     def _cancel_outdated(self, now: float) -> None:
         """Predictions that an older model was still to make are not wanted any more."""
@@ -242,7 +254,7 @@ class Engine:
             volume = self.store.volumes.get(job.volume_id)
             if volume is None:
                 return None
-            inputs["source"] = [Input(path_of(volume.path), f"sha256:{volume.sha256}", volume.content)]
+            inputs["source"] = [self.planning.planner.source(volume)]
         return inputs
 
     def _make_room(self, job: JobRow) -> None:
@@ -267,6 +279,10 @@ class Engine:
             self.store.jobs.postponed(job.id, now, "made room for more urgent work", "preempted", now, False)
         elif event.kind == "source_changed" and job.stage != "volume":
             self._source_changed(job, event, now)
+        elif event.kind == "part_of_set" and job.stage == "volume":
+            self._part_of_set(job, event, now)
+        elif event.kind == "source_missing" and job.volume_id and self.store.volumes.get(job.volume_id) is None:
+            self.store.jobs.postponed(job.id, now + 60, event.error, event.kind, now, False)  # gone, or out of reach
         elif event.kind == "disk_full":
             self.store.jobs.postponed(job.id, now + 60, f"disk full: {event.error}", event.kind, now, False)
         elif event.kind in ("transient", "source_missing") and job.attempts < stage(job.stage).max_attempts:
@@ -274,11 +290,29 @@ class Engine:
         else:
             self._failed(job, event.error, event.kind, now)
 
+    def _part_of_set(self, job: JobRow, event: Finished, now: float) -> None:
+        """A file turned out to be one of several that make up an acquisition (or, no members: to be one no longer)."""
+        source = self.store.sources.source(int(job.subject.split(":")[1]))
+        with self.store.transaction():
+            self.store.jobs.cancel(job.id, event.error, now)
+            if source is None:
+                return
+            owner = os.fsencode(str(event.detail["owner"]))
+            members: tuple[str, ...] | None = tuple(str(name) for name in event.detail["members"])
+            if members:
+                adds_up = not os.path.lexists(owner)
+                members = self.store.sources.make_set(owner, source.watch, members, adds_up, now)
+            else:
+                self.store.sources.dissolve_set(source.id)
+                members = None
+        if self.ingest is not None:
+            self.ingest.set_members(owner, members)
+
     def _source_changed(self, job: JobRow, event: Finished, now: float) -> None:
         """An acquisition changed while it was read: it arrives again. The job waits for it, or is planned anew without it."""
         path = os.fsencode(str(event.detail.get("path", "")))
-        source = self.store.volumes.at(path)
-        if source is not None and self.store.volumes.arrive_again(source) is not None:
+        source = self.store.sources.at(path)
+        if source is not None and self.store.sources.arrive_again(source) is not None:
             self._forget(path)
         if job.volume_id is not None:
             self.store.jobs.postponed(job.id, now + 5, event.error, "source_missing", now, False)
@@ -324,6 +358,11 @@ class Engine:
             self.store.checkpoint()
         except sqlite3.OperationalError as e:
             log.warning("checkpoint postponed: %s", e)
+
+
+def is_sighting(event: Any) -> bool:
+    """Does the event only say what the scan saw of an acquisition?"""
+    return isinstance(event, (Arriving, Gone)) or (isinstance(event, Settled) and event.watch != INBOX)
 
 
 def _sha256(path: Path) -> str:

@@ -27,6 +27,10 @@ class WorkspaceError(AlscopeError):
     exit_code = 73
 
 
+class NoRoomError(WorkspaceError):
+    """The disk of the workspace is full: the same is tried again, and works when there is room."""
+
+
 class AlreadyRunningError(AlscopeError):
     """Another daemon holds this workspace."""
 

@@ -24,6 +24,20 @@ class Files:
         self._store = store
         self._workspace = workspace
 
+    def sweep(self) -> None:
+        """Remove what a daemon that was killed had begun to write. Call before anything else is written."""
+        for folder in (
+            self._workspace.queue,
+            self._workspace.labels,
+            self._workspace.predictions,
+            self._workspace.rejected,
+        ):
+            for path in folder.glob(".*.tmp"):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+
     def reconcile(self) -> int:
         """Do whatever is left to do; returns how many things were done."""
         return self._publish_packages() + self._withdraw_packages() + self._publish_predictions() + self._file_labels()
@@ -35,12 +49,16 @@ class Files:
             source = self._workspace.artifacts.path(suggestion.package)
             target = self._workspace.queue / suggestion.id
             if not target.exists():
-                tmp = self._workspace.queue / f".{suggestion.id}.{uuid.uuid4().hex[:8]}"
+                tmp = self._workspace.queue / f".{suggestion.id}.{uuid.uuid4().hex[:8]}.tmp"
                 tmp.mkdir()
-                for path in source.iterdir():
-                    if path.name != MANIFEST:
-                        copy_durably(path, tmp / path.name)
-                os.rename(tmp, target)
+                try:
+                    for path in source.iterdir():
+                        if path.name != MANIFEST:
+                            copy_durably(path, tmp / path.name)
+                    os.rename(tmp, target)
+                except BaseException:
+                    shutil.rmtree(tmp, ignore_errors=True)
+                    raise
                 fsync_dir(self._workspace.queue)
             self._store.annotation.set_published(suggestion.id, True)
             done += 1
@@ -81,6 +99,10 @@ class Files:
                     continue
                 os.rename(theirs, ours)
                 fsync_dir(ours.parent)
+            elif received.state == "accepted":
+                key = annotation.artifact_of(received.id)
+                if self._workspace.artifacts.has(key):  # a person may have deleted it
+                    self.publish_label(received.suggestion.id, key)
             elif received.state == "rejected" and ours.exists():
                 set_aside(
                     ours, f"{received.suggestion.id}-{received.id:05d}.tif", received.reason, self._workspace.rejected

@@ -1,86 +1,60 @@
-"""The scan that finds every file, and the settling that waits until it is whole. Runs in a thread of its own; only reports."""
+"""The scan that finds every acquisition, and the settling that waits until it is whole. In a thread of its own; only reports."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
+import json
 import logging
 import os
-import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alcore import fileset
-from alcore.fileset import Fingerprint, is_temporary
-from daemon.settle import Settling, is_wanted, settle
+from alcore.fileset import Fingerprint, fingerprint_of
+from daemon.arrival import Arriving, Gone, Identified, Known, Reachable, Settled
+from daemon.leases import any_open_for_writing
+from daemon.settle import Answer, Settling, quiet_needed, settle
+from daemon.walk import (
+    INBOX,
+    Folder,
+    Found,
+    change_times_s,
+    is_marked,
+    missing_members,
+    newest_files,
+    walk,
+)
 
 log = logging.getLogger("alscope.ingest")
 
 TICK_S = 0.5
 """How often candidates (not the whole folder) are looked at while there are any."""
+SHARE = 0.1
+"""At most this share of the time is spent looking: after a look that took 1 s, the next one is 10 s later."""
+REMIND_S = 2.0
+"""A settled file that nobody has acknowledged is reported again, and a growing one as often."""
+LEASES = 64
+"""So many files of a fileset, the newest, are asked about writers."""
 
 
-@dataclass(frozen=True)
-class Folder:
-    """A folder to scan. watch: its number in config.toml, or INBOX."""
+@dataclass
+class _Candidate:
+    """An acquisition that is waited for. due: when (monotonic) it is looked at next. told: what was reported, and when."""
 
-    path: Path
-    watch: int
-    settle_s: float
-    include: tuple[str, ...]
-    exclude: tuple[str, ...] = ()
-
-
-INBOX = -1
-"""The `watch` number of the label inbox."""
-
-
-@dataclass(frozen=True)
-class Arriving:
-    """A file that is not known to be whole."""
-
-    path: bytes
-    watch: int
-    size: int
-    fingerprint: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Settled:
-    """A file that has stopped changing. Reported again and again until it is acknowledged or changes."""
-
-    path: bytes
-    watch: int
-    size: int
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class Gone:
-    """A file that is no longer (gone) or again (not gone) where it was, while its folder is reachable."""
-
-    path: bytes
-    gone: bool
-
-
-@dataclass(frozen=True)
-class Reachable:
-    """A watched folder that can or cannot be listed."""
-
-    folder: Path
-    error: str
+    settling: Settling
+    whole_folder: bool
+    due: float = 0.0
+    told: tuple[str, str] = ("", "")
+    told_at: float = float("-inf")
 
 
 @dataclass
 class _FolderState:
-    settling: dict[bytes, Settling] = field(default_factory=dict)
-    reported: dict[bytes, tuple[str, str]] = field(default_factory=dict)
+    candidates: dict[bytes, _Candidate] = field(default_factory=dict)
     error: str | None = None
+    blocked: dict[bytes, str] = field(default_factory=dict)
 
 
 class Ingest(threading.Thread):
@@ -88,33 +62,57 @@ class Ingest(threading.Thread):
 
     def __init__(
         self,
-        folders: list[Folder],
+        folders: Sequence[Folder],
         report: Callable[[Any], None],
-        known: Mapping[bytes, tuple[str, bool]],
+        known: Mapping[bytes, Known],
+        identities: Mapping[Path, str] | None = None,
     ) -> None:
         super().__init__(name="ingest", daemon=True)
         self._folders = {folder: _FolderState() for folder in folders}
         self._report = report
-        self._known = {path: fingerprint for path, (fingerprint, _) in known.items()}
-        self._gone = {path for path, (_, gone) in known.items() if gone}
-        self._lock = threading.Lock()
+        self._known = {path: _parsed(k.fingerprint) for path, k in known.items()}
+        self._gone = {path for path, k in known.items() if k.gone}
+        self._sets: dict[bytes, tuple[str, ...]] = {}
+        self._apart: dict[bytes, bytes] = {}
+        self._identities = dict(identities or {})
+        self._lock = threading.RLock()
         self._woken = threading.Event()
         self._woken.set()  # the first scan needs no hint
         self._ended = threading.Event()
+        for path, k in known.items():
+            if k.members is not None:
+                self.set_members(path, k.members)
 
     def wake(self) -> None:
         """Something may have happened: scan soon."""
         self._woken.set()
 
     def acknowledge(self, path: bytes, fingerprint: str) -> None:
-        """This file, as it is, needs no more settling."""
+        """This acquisition, as it is, needs no more settling."""
         with self._lock:
-            self._known[path] = fingerprint
+            self._known[path] = _parsed(fingerprint)
 
     def forget(self, path: bytes) -> None:
-        """Treat the file as never seen, so that it settles afresh."""
+        """Treat the acquisition as never seen, so that it settles afresh."""
         with self._lock:
             self._known.pop(path, None)
+        self.wake()
+
+    def set_members(self, owner: bytes, members: tuple[str, ...] | None) -> None:
+        """From now on the file `owner` stands for a set of files in its folder, or (None) for itself alone."""
+        folder = os.path.dirname(owner)
+        with self._lock:
+            for path in [p for p, o in self._apart.items() if o == owner]:
+                del self._apart[path]
+            self._sets.pop(owner, None)
+            self._known.pop(owner, None)
+            if members is not None:
+                self._sets[owner] = members
+                for name in members:
+                    path = os.path.join(folder, os.fsencode(name))
+                    if path != owner:
+                        self._apart[path] = owner
+                        self._known.pop(path, None)
         self.wake()
 
     def close(self) -> None:
@@ -125,124 +123,187 @@ class Ingest(threading.Thread):
 
     def run(self) -> None:
         """Until closed: look, report, wait."""
+        not_before = 0.0
         while not self._ended.is_set():
-            hinted = self._woken.is_set()
-            self._woken.clear()
+            began = time.monotonic()
+            hinted = self._woken.is_set() and began >= not_before
+            if hinted:
+                self._woken.clear()
             for folder, state in self._folders.items():
                 try:
                     self._look(folder, state, hinted)
                 except Exception:
                     log.exception("scan of %s failed; it is tried again", folder.path)
-            busy = any(state.settling for state in self._folders.values())
-            self._woken.wait(TICK_S if busy else None)
-            if self._woken.is_set() and not self._ended.is_set():
-                self._ended.wait(0.1)  # let a burst of events pass before the folder is walked
+            now = time.monotonic()
+            if hinted:
+                # a burst of events passes before the folder is walked again, and a large folder is walked less often
+                not_before = now + max(0.1, (now - began) / SHARE)
+            self._rest(now, not_before)
+
+    def _rest(self, now: float, not_before: float) -> None:
+        """Sleep until something is due, or until a hint comes, but not before the next scan may begin."""
+        with self._lock:
+            due = min((c.due for s in self._folders.values() for c in s.candidates.values()), default=None)
+        if self._woken.is_set():
+            due = not_before if due is None else min(due, not_before)
+            self._ended.wait(max(0.0, due - now))
+        elif due is None:
+            self._woken.wait()
+        else:
+            self._woken.wait(max(0.0, due - now))
 
     def _look(self, folder: Folder, state: _FolderState, hinted: bool) -> None:
         if hinted:
             self._scan(folder, state)
-        for path in list(state.settling):
-            self._consider(folder, state, path, time.monotonic())
+        began = time.monotonic()
+        due = [path for path, candidate in state.candidates.items() if candidate.due <= began]
+        for path in due:
+            before = time.monotonic()
+            self._consider(folder, state, path, before)
+            if path in state.candidates:
+                candidate = state.candidates[path]
+                took = time.monotonic() - before
+                candidate.due = max(candidate.due, before + took / SHARE)
+        if len(due) > 100:  # very many at once: look at them less often
+            pause = (time.monotonic() - began) / SHARE
+            for path in due:
+                if path in state.candidates:
+                    candidate = state.candidates[path]
+                    candidate.due = max(candidate.due, began + min(pause, 5.0))
+
+    # the scan
 
     def _scan(self, folder: Folder, state: _FolderState) -> None:
-        """Walk the whole folder: new and changed files become candidates, missing ones are reported."""
+        """Walk the whole folder: new and changed acquisitions become candidates, missing ones are reported."""
+        root = os.fsencode(folder.path)
+        blocked: dict[bytes, str] = {}
         try:
-            seen = dict(_walk(os.fsencode(folder.path), folder))
+            identity = identity_of(root)
+            seen = {f.path: f for f in walk(folder, self._apart.__contains__, blocked.__setitem__)}
+            seen |= self._seen_sets(root)
             error = ""
         except OSError as e:
-            seen, error = {}, e.strerror or str(e)
-        if error != state.error and folder.watch >= 0:
-            self._report(Reachable(folder.path, error))
-        state.error = error
-        if error:
-            return
+            identity, seen, error = "", {}, e.strerror or str(e)
         with self._lock:
-            known = dict(self._known)
-        for path, fingerprint in seen.items():
-            if path in self._gone:
-                self._gone.discard(path)
-                self._report(Gone(path, False))
-            if known.get(path) != fingerprint.to_text() and path not in state.settling:
-                state.settling[path] = Settling(fingerprint, time.monotonic())
-        prefix = os.fsencode(folder.path) + b"/"
-        missing = {p for p in (*known, *state.reported) if p.startswith(prefix)} - seen.keys() - self._gone
-        for path in missing:
-            state.settling.pop(path, None)
-            state.reported.pop(path, None)
+            known = {p: f for p, f in self._known.items() if p.startswith(root + b"/") or p == root}
+        there = known.keys() - self._gone
+        before = self._identities.get(folder.path, identity)
+        if not error and identity != before and 2 * len(seen.keys() & there) < len(there):
+            error = "another folder is in its place, without most of what was in it: is its disk mounted?"
+        self._tell_reachable(folder, state, error, blocked)
+        if not error and self._identities.get(folder.path) != identity and folder.watch != INBOX:
+            self._identities[folder.path] = identity
+            self._report(Identified(folder.path, identity))
+        self._compare(state, seen, known)
+        expected = state.candidates.keys() if error else known.keys() | state.candidates.keys()
+        hidden = tuple(path + b"/" for path in blocked)
+        for path in expected - seen.keys() - self._gone:
+            if path.startswith(hidden) or (error and path in known):
+                continue
+            state.candidates.pop(path, None)
             self._gone.add(path)
             self._report(Gone(path, True))
 
+    def _seen_sets(self, root: bytes) -> dict[bytes, Found]:
+        with self._lock:
+            sets = {p: m for p, m in self._sets.items() if p.startswith(root + b"/")}
+        found = {}
+        for path, members in sets.items():
+            fingerprint = fingerprint_of(path, members)
+            if fingerprint is not None:
+                found[path] = Found(path, fingerprint, True)
+        return found
+
+    def _compare(
+        self, state: _FolderState, seen: Mapping[bytes, Found], known: Mapping[bytes, Fingerprint | None]
+    ) -> None:
+        for path, found in seen.items():
+            if path in self._gone:
+                self._gone.discard(path)
+                self._report(Gone(path, False))
+            if known.get(path) != found.fingerprint and path not in state.candidates:
+                state.candidates[path] = _Candidate(Settling(found.fingerprint, time.monotonic()), found.whole_folder)
+        for path in [p for p in state.candidates if p in self._apart]:
+            del state.candidates[path]  # one of a set, as we know now
+
+    def _tell_reachable(self, folder: Folder, state: _FolderState, error: str, blocked: Mapping[bytes, str]) -> None:
+        if folder.watch == INBOX:
+            return
+        if error != state.error:
+            self._report(Reachable(folder.path, error))
+        elif not error:
+            for path in state.blocked.keys() - blocked.keys():
+                self._report(Reachable(Path(os.fsdecode(path)), ""))
+        for path, why in blocked.items():
+            if state.blocked.get(path) != why:
+                self._report(Reachable(Path(os.fsdecode(path)), why))
+        state.error, state.blocked = error, dict(blocked)
+
+    # the candidates
+
     def _consider(self, folder: Folder, state: _FolderState, path: bytes, now: float) -> None:
         """One look at a candidate."""
-        fingerprint = fingerprint_of(path)
-        if fingerprint is None:
-            del state.settling[path]
-            self.wake()  # the next scan reports it missing
-            return
-        text = fingerprint.to_text()
+        candidate = state.candidates[path]
         with self._lock:
-            if self._known.get(path) == text:
-                del state.settling[path]
-                state.reported.pop(path, None)
-                return
-        answer = settle(state.settling[path], fingerprint, now, folder.settle_s, None)
+            members, known = self._sets.get(path), self._known.get(path)
+        fingerprint = fingerprint_of(path, members)
+        if fingerprint is None:
+            candidate.due = now + REMIND_S
+            self.wake()  # the scan reports it missing
+            return
+        if known == fingerprint:
+            del state.candidates[path]
+            return
+        answer = self._settle(folder, candidate, path, members, fingerprint, now)
+        candidate.settling = answer.state
+        text, newest = fingerprint.to_text(), fingerprint.mtime_ns / 1e9
+        quiet = now - answer.state.since
+        candidate.due = now + min(TICK_S, max(0.01, answer.wait_s - quiet))
         if answer.whole:
-            answer = settle(state.settling[path], fingerprint, now, folder.settle_s, open_for_writing(path))
-        state.settling[path] = answer.state
+            candidate.due = now + REMIND_S
+            self._report(Settled(path, folder.watch, fingerprint.size, text, newest))
+        elif candidate.told != (text, answer.why) and (
+            _kind(candidate.told[1]) != _kind(answer.why) or now - candidate.told_at >= REMIND_S
+        ):
+            candidate.told, candidate.told_at = (text, answer.why), now
+            since = time.time() - quiet
+            self._report(Arriving(path, folder.watch, fingerprint.size, text, newest, answer.why, since, answer.wait_s))
+
+    def _settle(
+        self,
+        folder: Folder,
+        candidate: _Candidate,
+        path: bytes,
+        members: tuple[str, ...] | None,
+        fingerprint: Fingerprint,
+        now: float,
+    ) -> Answer:
+        missing = missing_members(path, members) if members is not None else []
+        marked = is_marked(path, fingerprint, folder)
+        wait_s = quiet_needed(folder.settle_s, None, bool(missing), marked)
+        answer = settle(candidate.settling, fingerprint, now, wait_s, None)
+        if answer.whole and candidate.whole_folder and not missing and not marked:
+            wait_s = quiet_needed(folder.settle_s, change_times_s(path, members), False, False)
+            answer = settle(candidate.settling, fingerprint, now, wait_s, None)
         if answer.whole:
-            self._report(Settled(path, folder.watch, fingerprint.size, text))
-        elif state.reported.get(path) != (text, answer.why.split(",")[0]):
-            state.reported[path] = (text, answer.why.split(",")[0])
-            self._report(Arriving(path, folder.watch, fingerprint.size, text, answer.why))
+            writers = any_open_for_writing(newest_files(path, members, LEASES))
+            answer = settle(candidate.settling, fingerprint, now, wait_s, writers)
+        if missing and members is not None:
+            names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+            why = f"missing {len(missing)} of {len(members)} files: {names}"
+            answer = Answer(answer.state, answer.whole, why, answer.wait_s)
+        return answer
 
 
-def _walk(root: bytes, folder: Folder) -> Iterator[tuple[bytes, Fingerprint]]:
-    """Every wanted regular file below a folder; links are not followed, a vanishing subfolder is skipped."""
-    with os.scandir(root) as entries:
-        subfolders = []
-        for entry in entries:
-            name = os.fsdecode(entry.name)
-            if entry.is_dir(follow_symlinks=False):
-                if not is_temporary(name):
-                    subfolders.append(entry.path)
-            elif is_wanted(name, folder.include, folder.exclude) and entry.is_file(follow_symlinks=False):
-                fingerprint = fingerprint_of(entry.path)
-                if fingerprint is not None:
-                    yield entry.path, fingerprint
-    for path in subfolders:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            yield from _walk(path, folder)
+def identity_of(folder: bytes) -> str:
+    """Which directory this is, the same after a remount or a reboot. Raises OSError."""
+    return f"{os.stat(folder).st_ino}:{os.statvfs(folder).f_fsid}"
 
 
-def fingerprint_of(path: bytes) -> Fingerprint | None:
-    """The file's fingerprint, or None when there is no such regular file."""
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return None
-    return fileset.fingerprint_of(path) if stat.S_ISREG(found.st_mode) else None
+def _kind(why: str) -> str:
+    """What sort of waiting it is: "growing,", "still", "missing", or "" while only the time has to pass."""
+    return why.split(" ")[0] if why[:1].isalpha() else why[:1] and "-"
 
 
-def open_for_writing(path: bytes) -> bool | None:
-    """Does a process of this machine hold the file open for writing? None when that cannot be known.
-
-    A read lease is refused by the kernel while a writer exists. SIGIO, which would announce a writer that comes while
-    the lease is held, must be ignored by the process (`service` does).
-    """
-    if not hasattr(fcntl, "F_SETLEASE"):
-        return None
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    else:
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-        return False
-    finally:
-        os.close(fd)
+def _parsed(text: str) -> Fingerprint | None:
+    return Fingerprint.from_json(json.loads(text)) if text else None

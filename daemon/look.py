@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from daemon.errors import WorkspaceError
 from daemon.store.connection import DATABASE, open_reader
-from daemon.store.report import DaemonView, Problem, Snapshot, snapshot
+from daemon.store.report import DaemonView, Problem, Snapshot, disk_problem, snapshot
 from daemon.store.subjects import with_names
 
 
@@ -34,13 +34,15 @@ def unreadable(path: Path, error: sqlite3.Error) -> WorkspaceError:
 def look(workspace: Path, now: float) -> Snapshot:
     """What people see. Without a database it is empty and says so. Raises WorkspaceError when the database is unreadable."""
     if not (workspace / DATABASE).is_file():
-        return before_the_first_run(now)
+        return before_the_first_run(now, disk_problem(workspace, now))
     with reading(workspace) as db:
+        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'daemon'").fetchone() is None:  # it is being made
+            return before_the_first_run(now, disk_problem(workspace, now))
         return with_names(db, snapshot(workspace, now))
 
 
-def before_the_first_run(now: float) -> Snapshot:
-    """The state of a workspace in which no daemon has run."""
+def before_the_first_run(now: float, more: Sequence[Problem] = ()) -> Snapshot:
+    """The state of a workspace in which no daemon has run, and what else is wrong."""
     problem = Problem("daemon", "alscope", "no daemon has run here yet; start it with `alscope run`", now)
     volumes = ("arriving", "set_aside", "ingested", "pseudo_labelled", "embedded", "indexed", "predicted", "gone")
     return Snapshot(
@@ -54,6 +56,6 @@ def before_the_first_run(now: float) -> Snapshot:
         running=(),
         models=(),
         rounds=(),
-        problems=(problem,),
+        problems=(problem, *more),
         events=(),
     )

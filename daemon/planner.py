@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from daemon.store.rows import (
     SuggestionRow,
     VolumeRow,
     Wanted,
+    path_of,
 )
 
 PSEUDO_LABELS = "pseudo-labels"
@@ -46,8 +46,9 @@ class Planner:
         return Input(self.artifact_path(artifact) / folder, key)
 
     @staticmethod
-    def _source(volume: VolumeRow) -> Input:
-        return Input(Path(os.fsdecode(volume.path)), f"sha256:{volume.sha256}", volume.content)
+    def source(volume: VolumeRow) -> Input:
+        """The acquisition that a volume is read from, where it lies now."""
+        return Input(path_of(volume.path), f"sha256:{volume.sha256}", volume.content, volume.members)
 
     def spec(self, name: str, *parts: Any) -> str:
         """Short name of what a stage would do, apart from the volume it does it to."""
@@ -55,8 +56,8 @@ class Planner:
 
     # volumes
 
-    def volume(self, source: SourceRow) -> Wanted:
-        """A settled file ought to be read."""
+    def volume(self, source: SourceRow, backlog: bool = False) -> Wanted:
+        """A settled acquisition ought to be read; backlog: it is one of very many, and others can learn meanwhile."""
         watch = self.settings.watch[min(source.watch, len(self.settings.watch) - 1)]
         params = {
             "read": watch.read_options(),
@@ -68,9 +69,11 @@ class Planner:
         return Wanted(
             stage="volume",
             subject=f"source:{source.id}:{digest(source.fingerprint)}",
-            inputs={"source": [Input(Path(os.fsdecode(source.path)), f"file:{digest(source.fingerprint)}")]},
+            inputs={
+                "source": [Input(path_of(source.path), f"file:{digest(source.fingerprint)}", members=source.members)]
+            },
             params=params,
-            priority=PRIORITY["volume"],
+            priority=PRIORITY["backlog" if backlog else "volume"],
             spec="",
         )
 
@@ -83,7 +86,7 @@ class Planner:
         return Wanted(
             stage="pseudo",
             subject=f"volume:{volume.id}",
-            inputs={"volume": [self._artifact(volume.artifact)], "source": [self._source(volume)]},
+            inputs={"volume": [self._artifact(volume.artifact)], "source": [self.source(volume)]},
             params={
                 "read": dict(volume.read),
                 "backend": self.settings.pseudo.backend,
@@ -102,7 +105,7 @@ class Planner:
             subject=f"pool:{sum(v.n_patches for v in volumes)}",
             inputs={
                 "volume": [self._artifact(v.artifact) for v in volumes],
-                "source": [self._source(v) for v in volumes],
+                "source": [self.source(v) for v in volumes],
             },
             params=params | {"read": [dict(v.read) for v in volumes]},
             priority=PRIORITY["encoder"],
@@ -121,7 +124,7 @@ class Planner:
             inputs={
                 "encoder": [self._artifact(encoder.artifact)],
                 "volume": [self._artifact(volume.artifact)],
-                "source": [self._source(volume)],
+                "source": [self.source(volume)],
             },
             params={"read": dict(volume.read)},
             priority=PRIORITY["embedding"],
@@ -159,7 +162,7 @@ class Planner:
             subject=f"suggestion:{suggestion.id}",
             inputs={
                 "volume": [self._artifact(volume.artifact)],
-                "source": [self._source(volume)],
+                "source": [self.source(volume)],
                 "pseudo": [self._artifact(pseudo)] if pseudo else [],
             },
             params={
@@ -249,7 +252,7 @@ class Planner:
     def _voxels(self, volumes: Sequence[tuple[VolumeRow, str]]) -> dict[str, list[Input]]:
         return {
             "volume": [self._artifact(v.artifact) for v, _ in volumes],
-            "source": [self._source(v) for v, _ in volumes],
+            "source": [self.source(v) for v, _ in volumes],
             "pseudo": [self._artifact(key) for _, key in volumes],
         }
 
@@ -292,7 +295,7 @@ class Planner:
             inputs={
                 "model": [self._artifact(model.artifact)],
                 "volume": [self._artifact(volume.artifact)],
-                "source": [self._source(volume)],
+                "source": [self.source(volume)],
             },
             params={"read": dict(volume.read), "version": model.version} | self.predict_params(),
             priority=PRIORITY["predict"],

@@ -10,9 +10,13 @@ from daemon.config import Settings
 from daemon.planner import Planner, choose_patches
 from daemon.policy import judge, suggestions_to_ask, wants_encoder
 from daemon.results import labels_digest
-from daemon.store.rows import EncoderRow, LabelRow, PatchRow, RoundRow, VolumeRow, Wanted
+from daemon.store.rows import EncoderRow, LabelRow, PatchRow, RoundRow, SourceRow, VolumeRow, Wanted
 from daemon.store.store import Store
 
+LEAST_READING = 4
+"""So few jobs that read acquisitions are planned at a time: what is read next is decided late."""
+BACKLOG = 8
+"""When more acquisitions than this wait to be read, what was read is learned from before the rest is read."""
 MIX_PATCHES = 16
 """At most so many pseudo-labelled patches are mixed into a fine-tuning."""
 
@@ -48,16 +52,23 @@ class Planning:
     # volumes and pool
 
     def _volumes(self) -> Iterator[Wanted]:
-        for source in self.store.volumes.sources_to_read():
-            yield self.planner.volume(source)
+        for _, wanted in self.readings():
+            yield wanted
         for volume in self.store.volumes.without("pseudo", self.planner.pseudo_spec()):
             yield self.planner.pseudo(volume)
+
+    def readings(self) -> list[tuple[SourceRow, Wanted]]:
+        """The acquisitions that are to be read next, with the job that would read each."""
+        backlog = self.store.sources.n_settled() > BACKLOG
+        newest_first = self.settings.run.backlog == "newest"
+        sources = self.store.sources.to_read(newest_first, max(LEAST_READING, 2 * self.settings.run.workers))
+        return [(source, self.planner.volume(source, backlog)) for source in sources]
 
     def _encoder(self) -> Iterator[Wanted]:
         if self.store.jobs.active("encoder"):
             return
         trained = [e.n_patches for e in self.store.annotation.encoders().values()]
-        arriving = self.store.volumes.n_arriving() + self.store.jobs.active("volume")
+        arriving = self.store.sources.n_arriving() + self.store.jobs.active("volume")
         newest = max(trained, default=None)
         if wants_encoder(self.store.volumes.n_patches(), arriving, newest, self.settings.encoder):
             yield self.planner.encoder(self.store.volumes.readable())
@@ -125,7 +136,7 @@ class Planning:
         tried = [job for job in tried if job.state == "failed"]
         volumes = self._pseudo_labelled()
         patches = [p for v, _ in volumes for p in self.store.volumes.patches(v.id)]
-        busy = self.store.volumes.n_arriving() + self.store.jobs.active("volume") + self.store.jobs.active("pseudo")
+        busy = self.store.sources.n_arriving() + self.store.jobs.active("volume") + self.store.jobs.active("pseudo")
         if len(patches) < training.pretrain_min_patches or (busy and len(patches) < training.pretrain_max_patches):
             return
         if tried and len(volumes) < 2 * len(tried[-1].inputs["volume"]):

@@ -20,6 +20,7 @@ PRIORITY: Mapping[str, int] = {
     "embedding": 75,
     "pseudo": 70,
     "encoder": 65,
+    "backlog": 60,
     # results
     "evaluate": 50,
     "predict": 40,
@@ -73,7 +74,7 @@ def encoder_params(encoder: Encoder, device: str, seed: int) -> dict[str, Any]:
         if getattr(encoder, name):
             params[name] = getattr(encoder, name)
     if encoder.epochs:
-        params["warmup_epochs"] = max(1, encoder.epochs // 10)
+        params["warmup_epochs"] = min(max(1, encoder.epochs // 10), encoder.epochs - 1)
     return params | {
         "mask_ratio": encoder.mask_ratio,
         "weight_decay": encoder.weight_decay,

@@ -68,11 +68,11 @@ class Results:
     def _volume_failed(self, job: JobRow, error: str, kind: str, now: float) -> None:
         source_id, fingerprint = self._source_of(job)
         if kind == "source_changed":
-            path = self.store.volumes.arrive_again(source_id)
+            path = self.store.sources.arrive_again(source_id)
             if path is not None:
                 self.forget(path)
             return
-        self.store.volumes.set_aside(source_id, fingerprint, error, now)
+        self.store.sources.set_aside(source_id, fingerprint, error, now)
         self.store.state.event("set aside", error, now)
 
     def _source_of(self, job: JobRow) -> tuple[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import queue
@@ -13,17 +14,22 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import alcore
+from alcore.disk import full_words
+from daemon.arrival import Settled
 from daemon.config import Settings
 from daemon.device import device, threads
-from daemon.engine import Engine
-from daemon.errors import WorkspaceError
+from daemon.engine import Engine, is_sighting
+from daemon.errors import NoRoomError, WorkspaceError
 from daemon.executors.port import Reports
 from daemon.executors.process import Lane, ProcessExecutor
-from daemon.ingest import INBOX, Folder, Ingest
+from daemon.ingest import Ingest
+from daemon.store.connection import NETWORK_FILE_SYSTEMS, file_system_of, out_of_room
 from daemon.store.store import Store
 from daemon.timers import Timers
+from daemon.walk import INBOX, Folder
 from daemon.watcher import Watcher
 from daemon.workspace import Lock, Workspace
 
@@ -34,6 +40,12 @@ GRACE_S = 3.0
 PLAN_EVERY_S = 5.0
 PULSE_EVERY_S = 10.0
 CHECKPOINT_EVERY_S = 300.0
+REMOTE_RESCAN_S = 10.0
+"""Folders on network file systems are scanned so often: events tell nothing of what other machines write."""
+ROOM_EVERY_S = 2.0
+"""On a full disk a daemon that wants to start looks for room so often."""
+SAY_AGAIN_S = 600.0
+"""What is waited for is said once, and then so often."""
 
 
 class Wake:
@@ -49,8 +61,25 @@ class Checkpoint:
 
 
 def run(settings: Settings) -> int:
-    """Run the daemon until SIGTERM or SIGINT. Raises AlreadyRunningError or WorkspaceError before anything is changed."""
+    """Run the daemon until SIGTERM or SIGINT. Raises AlreadyRunningError or WorkspaceError before anything is changed.
+
+    On a full disk it waits for room: to end, and be started again and again, would help nobody.
+    """
     workspace = Workspace(settings.workspace)
+    said = False
+    while True:
+        try:
+            _run(settings, workspace)
+            return 0
+        except NoRoomError as e:
+            if not said:
+                log.error("%s", e)
+            said = True
+        notify(f"EXTEND_TIMEOUT_USEC={int(10e6 * ROOM_EVERY_S)}")
+        time.sleep(ROOM_EVERY_S)
+
+
+def _run(settings: Settings, workspace: Workspace) -> None:
     workspace.make()
     lock = Lock(workspace)
     lock.take()
@@ -58,7 +87,6 @@ def run(settings: Settings) -> int:
         Service(settings, workspace).run()
     finally:
         lock.release()
-    return 0
 
 
 class Service:
@@ -68,12 +96,16 @@ class Service:
         self._settings = settings
         self._events: Reports = queue.SimpleQueue()
         self._ending = False
+        self._said: dict[str, float] = {}
+        self._unheard: list[object] = []
         self._store = Store(workspace.root)
         processor = device(settings.run)
         cores = threads(settings.run)
         lanes = [Lane(False, 1)] * settings.run.workers + [Lane(True, cores)]
         self._executor = ProcessExecutor(workspace.places, self._events, lanes, settings.run.nice)
-        self._ingest = Ingest(self._folders(workspace), self._events.put, self._store.volumes.known())
+        self._ingest = Ingest(
+            self._folders(workspace), self._events.put, self._store.sources.known(), self._store.sources.identities()
+        )
         self._engine = Engine(
             settings=settings,
             workspace=workspace,
@@ -90,6 +122,7 @@ class Service:
         self._timers = Timers(
             {
                 "rescan": (settings.run.rescan_s, self._ingest.wake),
+                "rescan_remote": (min(REMOTE_RESCAN_S, settings.run.rescan_s), self._rescan_remote),
                 "plan": (PLAN_EVERY_S, lambda: self._events.put(Wake())),
                 "pulse": (PULSE_EVERY_S, lambda: self._events.put(Pulse())),
                 "checkpoint": (CHECKPOINT_EVERY_S, lambda: self._events.put(Checkpoint())),
@@ -98,10 +131,15 @@ class Service:
 
     def _folders(self, workspace: Workspace) -> list[Folder]:
         watched = [
-            Folder(watch.folder, number, watch.settle_s, watch.include, watch.exclude)
+            Folder(watch.folder, number, watch.settle_s, watch.include, watch.exclude, watch.slices, watch.marker)
             for number, watch in enumerate(self._settings.watch)
         ]
         return [*watched, Folder(workspace.inbox, INBOX, self._settings.inbox.settle_s, ("*",))]
+
+    def _rescan_remote(self) -> None:
+        """Scan, if any watched folder lies on a network file system just now."""
+        if any(file_system_of(watch.folder) in NETWORK_FILE_SYSTEMS for watch in self._settings.watch):
+            self._ingest.wake()
 
     def _hint(self) -> None:
         self._ingest.wake()
@@ -115,33 +153,54 @@ class Service:
         if hasattr(signal, "SIGIO"):
             signal.signal(signal.SIGIO, signal.SIG_IGN)  # a broken lease (see ingest.open_for_writing) is no emergency
         try:
-            self._engine.start()
-            self._store.state.started(os.getpid(), alcore.__version__, time.time())
-            self._supervise()
+            self._take_over()
             self._ingest.start()
             self._timers.start()
             notify("READY=1")
+            self._events.put(Pulse())
             log.info("watching %s", ", ".join(str(w.folder) for w in self._settings.watch))
             while not self._ending:
                 self._turn()
         finally:
             self._shut_down()
 
+    def _take_over(self) -> None:
+        """Mend what a former daemon left, and say that there is a new one."""
+        while not self._ending:
+            try:
+                self._engine.files.sweep()
+                self._engine.start()
+                self._store.state.started(os.getpid(), alcore.__version__, time.time())
+                self._supervise()
+                return
+            except (sqlite3.OperationalError, OSError) as e:
+                self._wait_out(e)
+
     def _turn(self) -> None:
         """Take what has come in, then bring everything in line. A full disk or a locked database is waited out."""
-        events = [self._events.get()]
+        events, self._unheard = self._unheard or [self._events.get()], []
         with contextlib.suppress(queue.Empty):
             while len(events) < 500:
                 events.append(self._events.get_nowait())
-        for number, event in enumerate(events):
+        number = 0
+        while number < len(events):
+            event = events[number]
             if self._ending:
+                self._unheard = events[number:]
                 return
             try:
-                self._one(event)
+                sightings: list[Any] = list(itertools.takewhile(is_sighting, events[number:]))
+                if sightings:
+                    self._engine.sightings(sightings)
+                else:
+                    self._one(event)
+                number += max(1, len(sightings))
             except (sqlite3.OperationalError, OSError) as e:
+                if isinstance(e, FileNotFoundError) and isinstance(event, Settled):
+                    number += 1
+                    continue  # it left the folder at this moment; the scan tells if it comes back
+                self._unheard = _once_each(events[number:])
                 self._wait_out(e)
-                for unhandled in events[number:]:
-                    self._events.put(unhandled)
                 return
         try:
             self._engine.tick()
@@ -169,7 +228,15 @@ class Service:
             raise WorkspaceError("the scan of the watched folders has died; restarting is the only remedy")
 
     def _wait_out(self, error: Exception) -> None:
-        log.error("%s; trying again", error)
+        """A full disk or a locked database: nothing is lost, and the same is tried again in a second."""
+        words = (
+            full_words(self._store.path.parent) if out_of_room(self._store.path, error) else f"{error}; trying again"
+        )
+        now = time.monotonic()
+        if str(error) not in self._said or now - self._said[str(error)] > SAY_AGAIN_S:
+            log.error("%s", words)
+            self._said = {str(error): now}
+        notify("WATCHDOG=1")  # alive, and well aware of it
         time.sleep(1.0)
 
     def _end(self, number: int, frame: FrameType | None) -> None:
@@ -195,6 +262,9 @@ class Service:
 
     def _drain(self) -> None:
         """Results that arrived while everything was being stopped are worth keeping."""
+        for event in self._unheard:
+            if not isinstance(event, (Wake, Pulse, Checkpoint)):
+                self._engine.handle(event)
         while True:
             try:
                 event = self._events.get_nowait()
@@ -202,6 +272,16 @@ class Service:
                 return
             if not isinstance(event, (Wake, Pulse, Checkpoint)):
                 self._engine.handle(event)
+
+
+def _once_each(events: list[object]) -> list[object]:
+    """Events that wait for better times, each as late as it was last said: an unheard one is said again and again."""
+    last: dict[str, object] = {}
+    for event in events:
+        if not isinstance(event, (Wake, Pulse)):
+            last.pop(repr(event), None)
+            last[repr(event)] = event
+    return list(last.values())
 
 
 def boot_id() -> str:

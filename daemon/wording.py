@@ -36,6 +36,8 @@ STATE = {
     "ingested": ("✓", "green"),
     "set_aside": ("✗", "red"),
     "gone": ("–", "dim"),
+    "source gone": ("–", "dim"),
+    "unreachable": ("!", "yellow"),
     "candidate": ("○", "cyan"),
     "baseline": ("○", "cyan"),
     "promoted": ("✓", "green"),

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alcore.artifact import ArtifactStore
-from daemon.errors import AlreadyRunningError, WorkspaceError
+from alcore.disk import full_words, no_space
+from daemon.errors import AlreadyRunningError, NoRoomError, WorkspaceError
 from daemon.executors.port import Places
 
 
@@ -67,7 +68,7 @@ class Workspace:
         return self.root / "alscope.lock"
 
     def make(self) -> None:
-        """Create the folders. Raises WorkspaceError."""
+        """Create the folders. Raises WorkspaceError, NoRoomError when the disk is full."""
         try:
             for folder in (
                 self.root / "artifacts" / ".staging",
@@ -82,6 +83,8 @@ class Workspace:
             ):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
+            if no_space(e):
+                raise NoRoomError(full_words(self.root.parent)) from e
             raise WorkspaceError(
                 f"{e.filename}: the workspace cannot be created ({e.strerror}); check `workspace`"
             ) from e
@@ -95,8 +98,13 @@ class Lock:
         self._fd: int | None = None
 
     def take(self) -> None:
-        """Raises AlreadyRunningError naming the holder."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        """Raises AlreadyRunningError naming the holder, NoRoomError when the disk is full."""
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as e:
+            if no_space(e):
+                raise NoRoomError(full_words(self._path.parent)) from e
+            raise
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -107,8 +115,14 @@ class Lock:
                 f"{self._path.parent}: another alscope daemon holds this workspace ({who}); "
                 "stop it first, or use another workspace"
             ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps({"pid": os.getpid(), "since": time.time()}).encode(), 0)
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps({"pid": os.getpid(), "since": time.time()}).encode(), 0)
+        except OSError as e:
+            os.close(fd)
+            if no_space(e):
+                raise NoRoomError(full_words(self._path.parent)) from e
+            raise
         self._fd = fd
 
     def release(self) -> None:

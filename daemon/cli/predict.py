@@ -128,19 +128,24 @@ def _segment(session: Session, source: Path, target: Path, version: str, model_k
     """Run the stages `volume` and `predict` in a folder of their own beside the target, then put the result in place."""
     from alcore.artifact import ArtifactStore
     from alcore.errors import AlcoreError
+    from alcore.fileset import fingerprint_of
     from alcore.run import execute
+    from alcore.volumes import members
     from daemon.device import device, threads
     from daemon.files import copy_durably
-    from daemon.ingest import fingerprint_of
     from daemon.planner import Planner
     from daemon.store.rows import ModelRow, SourceRow, VolumeRow
 
     settings = session.settings
-    fingerprint = fingerprint_of(bytes(source.resolve()))
+    try:
+        names = members(source.resolve())
+    except AlcoreError as e:
+        raise UnusableFileError(str(e)) from e
+    fingerprint = fingerprint_of(bytes(source.resolve()), names)
     if fingerprint is None:
-        raise UnusableFileError(f"{source}: not a regular file")
+        raise UnusableFileError(f"{source}: no acquisition is there")
     watched = (i for i, w in enumerate(settings.watch) if source.resolve().is_relative_to(w.folder.resolve()))
-    file = SourceRow(0, bytes(source), next(watched, 0), fingerprint.to_text())
+    file = SourceRow(0, bytes(source), next(watched, 0), fingerprint.to_text(), names)
     model = ModelRow(version, "finetuned", "promoted", model_key, None, 0)
     with _own_folder(target) as folder:
         made = ArtifactStore(folder / "artifacts")
@@ -168,7 +173,9 @@ def _segment(session: Session, source: Path, target: Path, version: str, model_k
                     "drop the file into a watched folder: each of its volumes is segmented there"
                 )
             info = held[0]["info"]
-            volume = VolumeRow(0, source.name, info["sha256"], found.key, bytes(source), held[0]["read"], 0)
+            volume = VolumeRow(
+                0, source.name, info["sha256"], found.key, bytes(source), held[0]["read"], 0, members=names
+            )
             wanted = planner.predict(volume, model)
             done = execute("predict", wanted.inputs, wanted.params, made, context)
         except AlcoreError as e:

@@ -28,11 +28,10 @@ def status_command(session: Session, all_problems: bool, check: bool, as_json: b
     snapshot = session.look()
     if as_json:
         from daemon.cli.output import print_json
-        from daemon.store.connection import DATABASE
         from daemon.store.report import snapshot as raw
 
-        root = session.workspace.root
-        print_json((raw(root, snapshot.at) if (root / DATABASE).is_file() else snapshot).to_json())
+        started = snapshot.daemon.state != "never"
+        print_json((raw(session.workspace.root, snapshot.at) if started else snapshot).to_json())
     else:
         from daemon.cli.output import console
         from daemon.status import status

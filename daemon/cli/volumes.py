@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 
 import click
@@ -17,7 +18,7 @@ from daemon.cli.session import Session, config_option, json_option, pass_session
 @config_option
 @pass_session
 def volumes_command(session: Session, state: str | None, as_json: bool) -> None:
-    """Every file of the watched folders: what it waits for, why it was set aside, or what became of it.
+    """Every acquisition in the watched folders: what it waits for, why it was set aside, or what became of it.
 
     \b
     Example:
@@ -33,7 +34,7 @@ def volumes_command(session: Session, state: str | None, as_json: bool) -> None:
     from daemon.wording import extent, size
 
     with reading(session.workspace.root) as db:
-        found = [s for s in sources(db) if state is None or s.state == state]
+        found = [s for s in sources(db, time.time()) if state is None or s.state == state]
 
     def prediction(source: SourceView) -> str | None:
         return str(session.workspace.predictions / f"{source.prediction}.tif") if source.prediction else None
@@ -46,7 +47,11 @@ def volumes_command(session: Session, state: str | None, as_json: bool) -> None:
         return
     rows = []
     for s in found:
-        shown = "gone" if s.gone and s.state == "ingested" else s.state
+        shown = s.state
+        if s.gone and s.state == "ingested":
+            shown = "source gone"
+        elif s.away:
+            shown = "unreachable"
         path = prediction(s)
         told = "; ".join((*s.warnings, *s.notes))
         remarks = s.reason if not s.shape and s.reason else f"{s.predicted_by}: {path}" if path else told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import json
 import time
 import traceback
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alcore.artifact import ArtifactStore
+from alcore.disk import full_words, no_space
 from alcore.errors import AlcoreError, Preempted
 from alcore.run import execute, stage
 from daemon.executors.memory import memory_limit
@@ -61,23 +62,30 @@ def perform(order: Order, places: Places, tell: Callable[[Progress], None], stop
     except Preempted:
         return Finished(order.job_id, order.fence, "preempted")
     except AlcoreError as e:
-        traceback.print_exc()
+        _log_traceback()
         return Finished(order.job_id, order.fence, "failed", one_line(e), e.kind, e.detail)
     except OSError as e:
-        traceback.print_exc()
-        kind = "disk_full" if e.errno in (errno.ENOSPC, errno.EDQUOT) else "transient"
-        return Finished(order.job_id, order.fence, "failed", one_line(e), kind)
+        _log_traceback()
+        if no_space(e):
+            return Finished(order.job_id, order.fence, "failed", full_words(places.jobs), "disk_full")
+        return Finished(order.job_id, order.fence, "failed", one_line(e), "transient")
     except MemoryError as e:
-        traceback.print_exc()
+        _log_traceback()
         if stage(order.stage).hostile:
             name = next(iter(order.inputs.values()))[0].path.name
             why = f"{name}: needs more memory to open than run.ram_gb = {order.ram_bytes / 2**30:g}; is it damaged, or a bomb?"
             return Finished(order.job_id, order.fence, "failed", one_line(ValueError(why)), "unreadable")
         return Finished(order.job_id, order.fence, "failed", f"out of memory: {one_line(e)}", "transient")
     except Exception as e:  # a defect of ours or of a library: permanent, visible, with its traceback in the log
-        traceback.print_exc()
+        _log_traceback()
         return Finished(order.job_id, order.fence, "failed", f"{type(e).__name__}: {one_line(e)}", "defect")
     return Finished(order.job_id, order.fence, "done")
+
+
+def _log_traceback() -> None:
+    """The exception at hand into the job's log, for which a full disk may have no room."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
 
 
 def one_line(error: BaseException) -> str:

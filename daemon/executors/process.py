@@ -15,6 +15,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from alcore.artifact import ArtifactStore
+from alcore.disk import full_words, is_full, no_space
 from daemon.executors.port import Finished, Order, Places, Progress, Reports
 
 JOBS_PER_WARM_WORKER = 200
@@ -145,6 +147,8 @@ class _LaneThread(threading.Thread):
             except Exception as e:  # the lane must outlive whatever went wrong with one job
                 self._drop_worker()
                 finished = Finished(order.job_id, order.fence, "lost", f"{type(e).__name__}: {e}", "transient")
+                if no_space(e):
+                    finished = self._no_room(order)
             self.current = None
             self._reports.put(finished)
         self._drop_worker()
@@ -177,7 +181,10 @@ class _LaneThread(threading.Thread):
             try:
                 message = worker.read(order.hang_s)
             except EOFError:
+                full = is_full(self._places.artifacts)  # asked before the cleaning up makes room
                 status = self._drop_worker()
+                if full and not self._killed:  # a write to a mapped file on a full disk is a SIGBUS
+                    return self._no_room(order)
                 why = f"signal {-status}" if status < 0 else f"exit status {status}"
                 hint = "; out of memory?" if status == -signal.SIGKILL and not self._killed else ""
                 return Finished(order.job_id, order.fence, "lost", f"the worker died ({why}{hint})", "transient")
@@ -190,10 +197,18 @@ class _LaneThread(threading.Thread):
             else:
                 return Finished(**message["finished"])  # type: ignore[arg-type]
 
+    def _no_room(self, order: Order) -> Finished:
+        return Finished(order.job_id, order.fence, "lost", full_words(self._places.artifacts), "disk_full")
+
     def _drop_worker(self) -> int:
+        """End the worker, and remove what it may have left half-written. Returns its exit status."""
         with self._lock:
             worker, self._worker = self._worker, None
-        return worker.end() if worker is not None else 0
+        if worker is None:
+            return 0
+        status = worker.end()
+        ArtifactStore(self._places.artifacts).clean_staging(worker.pid)
+        return status
 
 
 class ProcessExecutor:

@@ -5,6 +5,7 @@ It dies with its whole process group as soon as its parent is gone: the parent's
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -85,8 +86,9 @@ class _log_to:  # noqa: N801 - reads as a statement
         os.close(log)
 
     def __exit__(self, *_: object) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # a full disk has no room for the last words
+                stream.flush()
         for saved, fd in zip(self._saved, (1, 2), strict=True):
             os.dup2(saved, fd)
             os.close(saved)

@@ -243,9 +243,14 @@ class Annotation:
             )
             if old is not None:
                 self._db.execute("UPDATE label SET superseded_by = ? WHERE id = ?", [label_id, old["id"]])
-            self._db.execute("UPDATE received SET state = 'accepted' WHERE id = ?", [received.id])
+            self._db.execute("UPDATE received SET state = 'accepted', filed = 0 WHERE id = ?", [received.id])
             self.move(received.suggestion.id, "accepted", "; ".join(warnings), now)
         return label_id
+
+    def artifact_of(self, received_id: int) -> str:
+        """Key of the artifact that an accepted label file became."""
+        row = next(self._db.query("SELECT artifact FROM label WHERE received_id = ?", [received_id]))
+        return str(row["artifact"])
 
     def reject(self, received: ReceivedRow, reason: str, now: float) -> None:
         """The label failed its checks; the file is kept, with the reason."""

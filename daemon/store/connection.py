@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from daemon.errors import WorkspaceError
+from alcore.disk import full_words, is_full, no_space
+from daemon.errors import NoRoomError, WorkspaceError
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -53,8 +54,18 @@ def file_system_of(path: Path) -> str:
     return kind
 
 
+def out_of_room(path: Path, error: Exception) -> bool:
+    """Did the database at `path` fail because its disk is full? SQLite says "disk I/O error" where it cannot even begin."""
+    if isinstance(error, sqlite3.OperationalError):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or is_full(path.parent)
+    return no_space(error)
+
+
 def open_writer(path: Path) -> Database:
-    """The one writing connection. WAL, full durability, foreign keys on. Raises WorkspaceError with what to do."""
+    """The one writing connection. WAL, full durability, foreign keys on.
+
+    Raises WorkspaceError with what to do, NoRoomError when the disk is full.
+    """
     kind = file_system_of(path.parent)
     if kind in NETWORK_FILE_SYSTEMS:
         raise WorkspaceError(
@@ -62,6 +73,7 @@ def open_writer(path: Path) -> Database:
             "set `workspace` in config.toml to a folder on a local disk"
         )
     sqlite_utils = import_sqlite_utils()
+    connection: sqlite3.Connection | None = None
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
         connection.execute("PRAGMA journal_mode=WAL")
@@ -69,6 +81,10 @@ def open_writer(path: Path) -> Database:
         connection.execute("PRAGMA foreign_keys=ON")
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.Error as e:
+        if connection is not None:
+            connection.close()
+        if out_of_room(path, e):
+            raise NoRoomError(full_words(path.parent)) from e
         raise WorkspaceError(f"{path}: the database cannot be opened ({e}); move it aside to start afresh") from e
     if verdict != "ok":
         connection.close()
@@ -85,6 +101,8 @@ def open_reader(path: Path) -> sqlite3.Connection:
         connection.row_factory = sqlite3.Row
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
     except sqlite3.Error as e:
+        if out_of_room(path, e):
+            raise NoRoomError(full_words(path.parent)) from e
         raise WorkspaceError(f"{path}: the database cannot be read ({e})") from e
     return connection
 

@@ -15,13 +15,16 @@ from daemon.store.subjects import subject_names
 @dataclass(frozen=True)
 class SourceView:
     """A volume in an acquisition of a watched folder, or an acquisition that is none yet. part: which of several volumes in it.
-    warnings: what a first look found. shape: (Z, Y, X) voxels; voxel_um: (z, y, x) um; prediction: stem of its segmentation."""
+    files: of which it consists. away: its folder cannot be reached just now. warnings: what a first look found.
+    shape: (Z, Y, X) voxels; voxel_um: (z, y, x) um; prediction: stem of its segmentation."""
 
     id: int
     name: str
     path: str
     state: str
     gone: bool
+    away: bool
+    files: int
     reason: str
     size_bytes: int
     shape: tuple[int, int, int] | None
@@ -102,8 +105,8 @@ class SuggestionView:
     published: bool
 
 
-def sources(db: sqlite3.Connection) -> list[SourceView]:
-    """Every file that was ever seen in a watched folder, oldest first."""
+def sources(db: sqlite3.Connection, now: float) -> list[SourceView]:
+    """Every acquisition that was ever seen in a watched folder, oldest first, as of `now` (seconds since the epoch)."""
     rows = db.execute(
         "SELECT s.*, v.info, v.notes, v.export_name, v.sha256, v.part, v.quality, p.model,"
         " (SELECT COUNT(*) FROM patch WHERE patch.volume_id = v.id) AS n_patches"
@@ -111,10 +114,10 @@ def sources(db: sqlite3.Connection) -> list[SourceView]:
         " LEFT JOIN volume v ON v.id = l.volume_id"
         " LEFT JOIN prediction p ON p.volume_id = v.id AND p.published = 1 ORDER BY s.id, v.id"
     )
-    return [_source(r) for r in rows]
+    return [_source(r, now) for r in rows]
 
 
-def _source(r: sqlite3.Row) -> SourceView:
+def _source(r: sqlite3.Row, now: float) -> SourceView:
     # a file that changed after it was ingested arrives again: what is known of its former content is not shown as its own
     info = json.loads(r["info"]) if r["info"] and r["state"] == "ingested" else None
     voxel = info["voxel_um"] if info else None
@@ -124,7 +127,9 @@ def _source(r: sqlite3.Row) -> SourceView:
         path=os.fsdecode(bytes(r["path"])).encode(errors="surrogateescape").decode(errors="backslashreplace"),
         state=r["state"],
         gone=bool(r["gone"]),
-        reason=r["reason"],
+        away=bool(r["away"]),
+        files=json.loads(r["fingerprint"]).get("files", 1) if r["fingerprint"] else 0,
+        reason=_waits_for(r, now),
         size_bytes=r["size"],
         shape=(info["shape"][1], info["shape"][2], info["shape"][3]) if info else None,
         dtype=info["dtype"] if info else None,
@@ -139,6 +144,15 @@ def _source(r: sqlite3.Row) -> SourceView:
         predicted_by=r["model"] if info else None,
         changed_at=r["changed_at"],
     )
+
+
+def _waits_for(r: sqlite3.Row, now: float) -> str:
+    """Why a source is not whole yet, with the time that it has been quiet; or why it was set aside."""
+    reason: str = r["reason"]
+    if r["state"] != "arriving" or r["quiet_since"] is None:
+        return reason
+    quiet = min(max(0.0, now - r["quiet_since"]), r["wait_s"])
+    return f"{reason}, quiet for {quiet:.0f} of {r['wait_s']:.0f} s"
 
 
 def jobs(db: sqlite3.Connection, state: str | None, limit: int) -> list[JobView]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from alcore.disk import full_words, is_full
 from daemon.store.connection import DATABASE, FULL_NAME, open_reader
 from daemon.workspace import read_holder
 
@@ -169,7 +170,7 @@ def _read(db: sqlite3.Connection, workspace: Path, now: float) -> Snapshot:
         ),
         models=_models(db),
         rounds=_rounds(db),
-        problems=_problems(db, daemon, now),
+        problems=_problems(db, daemon, workspace, now),
         events=tuple(
             Event(r["at"], r["kind"], r["message"]) for r in db.execute("SELECT * FROM event ORDER BY id DESC LIMIT 50")
         ),
@@ -188,7 +189,7 @@ def _daemon(db: sqlite3.Connection, workspace: Path, now: float) -> DaemonView:
     paused = row["paused_until"] is not None and row["paused_until"] > now
     if holder is None:
         state = "stopped" if row["state"] == "stopped" else "crashed"
-    elif now - row["seen_at"] > STALE_S:
+    elif now - row["seen_at"] > STALE_S and not is_full(workspace):  # nothing can be written, a sign of life neither
         state = "hanging"
     else:
         state = "paused" if paused else "running"
@@ -280,7 +281,12 @@ def _rounds(db: sqlite3.Connection) -> tuple[RoundView, ...]:
     )
 
 
-def _problems(db: sqlite3.Connection, daemon: DaemonView, now: float) -> tuple[Problem, ...]:
+def disk_problem(workspace: Path, now: float) -> list[Problem]:
+    """A full disk, seen from here: the daemon has no room to write it down."""
+    return [Problem("disk", "workspace", full_words(workspace), now)] if is_full(workspace) else []
+
+
+def _problems(db: sqlite3.Connection, daemon: DaemonView, workspace: Path, now: float) -> tuple[Problem, ...]:
     """What is wrong, most wrong first: the daemon itself, the machine, failed work, labels to mend, files set aside."""
     found = []
     if daemon.state in ("stopped", "crashed", "never", "hanging"):
@@ -291,7 +297,11 @@ def _problems(db: sqlite3.Connection, daemon: DaemonView, now: float) -> tuple[P
             "hanging": "the daemon gives no sign of life; see its log",
         }
         found.append(Problem("daemon", "alscope", words[daemon.state], daemon.seen or now))
+    full = disk_problem(workspace, now)
+    found += full
     for r in db.execute("SELECT * FROM problem ORDER BY kind, subject"):
+        if full and r["kind"] == "disk":
+            continue
         found.append(Problem(r["kind"], r["subject"], r["message"], r["first_seen"]))
     for r in db.execute(
         "SELECT * FROM job WHERE state = 'failed' AND stage NOT IN ('volume', 'label') ORDER BY id DESC"

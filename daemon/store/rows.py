@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,12 +15,13 @@ from alcore.types import Box
 
 @dataclass(frozen=True)
 class SourceRow:
-    """A file of a watched folder that is whole and waits to become a volume."""
+    """An acquisition that is whole and waits to be read. members: the names of its files when it is a set."""
 
     id: int
     path: bytes
     watch: int
     fingerprint: str
+    members: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class VolumeRow:
     """A volume and one place where its bytes can be read now.
 
     artifact: key of its own artifact, with the folder in it where that holds several volumes ("volume-.../0003").
-    content: `Fingerprint.content` of the acquisition when it was read. source_sha256: hash of the acquisition.
+    content: `Fingerprint.content` of the acquisition when it was read. members: the names of its files when it is a set.
     """
 
     id: int
@@ -38,6 +40,7 @@ class VolumeRow:
     read: Mapping[str, Any]
     n_patches: int
     content: str = ""
+    members: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -168,3 +171,8 @@ def inputs_from_json(value: Mapping[str, list[dict[str, str]]]) -> dict[str, lis
 def path_of(raw: bytes) -> Path:
     """A stored path as a Path; bytes that are not UTF-8 survive as surrogates."""
     return Path(os.fsdecode(raw))
+
+
+def members_of(text: str | None) -> tuple[str, ...] | None:
+    """Names of the files of a set as they are stored, or None."""
+    return None if text is None else tuple(json.loads(text))

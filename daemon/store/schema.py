@@ -143,10 +143,20 @@ CREATE TABLE source_part (
   PRIMARY KEY (source_id, volume_id), CHECK ((current = 0) = (until IS NOT NULL))
 ) STRICT;
 CREATE INDEX source_part_volume ON source_part(volume_id);
+ALTER TABLE source ADD COLUMN members TEXT;
+ALTER TABLE source ADD COLUMN newest REAL NOT NULL DEFAULT 0;
+ALTER TABLE source ADD COLUMN away INTEGER NOT NULL DEFAULT 0 CHECK (away IN (0, 1));
+ALTER TABLE source ADD COLUMN quiet_since REAL;
+ALTER TABLE source ADD COLUMN wait_s REAL;
+CREATE TABLE watched (folder BLOB PRIMARY KEY, identity TEXT NOT NULL) STRICT;
 INSERT INTO source_part (source_id, volume_id, since) SELECT id, volume_id, changed_at FROM source
   WHERE volume_id IS NOT NULL;
 """
-"""A source may hold several volumes, and may have held others before: those links are kept and not current any more."""
+"""A source may hold several volumes, and may have held others before: those links are kept and not current any more.
+
+source.members: names of the files of a set, JSON. newest: modification time of its newest file. away: its folder cannot be
+reached just now. quiet_since, wait_s: what an arriving source waits for. watched.identity: see `daemon.ingest.identity_of`.
+"""
 
 
 def migrations() -> Migrations:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from alcore.disk import full_words
+from daemon.errors import NoRoomError
 from daemon.store.annotation import Annotation
-from daemon.store.connection import DATABASE, open_writer, transaction
+from daemon.store.connection import DATABASE, open_writer, out_of_room, transaction
 from daemon.store.jobs import Jobs
 from daemon.store.learning import Learning
 from daemon.store.schema import migrations
+from daemon.store.sources import Sources
 from daemon.store.state import State
 from daemon.store.volumes import Volumes
 
@@ -20,7 +24,14 @@ class Store:
     def __init__(self, workspace: Path) -> None:
         self.path = workspace / DATABASE
         self._db = open_writer(self.path)
-        migrations().apply(self._db)
+        try:
+            migrations().apply(self._db)
+        except sqlite3.OperationalError as e:
+            self._db.close()
+            if out_of_room(self.path, e):
+                raise NoRoomError(full_words(workspace)) from e
+            raise
+        self.sources = Sources(self._db)
         self.volumes = Volumes(self._db)
         self.jobs = Jobs(self._db)
         self.annotation = Annotation(self._db)

@@ -1,26 +1,25 @@
-"""Sources, volumes and patches in SQL."""
+"""Volumes and patches in SQL."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alcore.types import Box
 from daemon.store.connection import insert, transaction
-from daemon.store.rows import PatchRow, SourceRow, VolumeRow
+from daemon.store.rows import PatchRow, VolumeRow, members_of
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
 READABLE = """
-SELECT v.id, v.name, v.part, v.sha256, v.artifact, v.folder, v.read, s.path, s.fingerprint,
+SELECT v.id, v.name, v.part, v.sha256, v.artifact, v.folder, v.read, s.path, s.fingerprint, s.members,
   (SELECT COUNT(*) FROM patch p WHERE p.volume_id = v.id) AS n_patches
 FROM volume v JOIN source s ON s.id =
   (SELECT MIN(x.id) FROM source_part l JOIN source x ON x.id = l.source_id
-   WHERE l.volume_id = v.id AND l.current = 1 AND x.state = 'ingested' AND x.gone = 0)
+   WHERE l.volume_id = v.id AND l.current = 1 AND x.state = 'ingested' AND x.gone = 0 AND x.away = 0)
 """
 """Volumes whose bytes can be read now, each with one path."""
 
@@ -36,6 +35,7 @@ def volume_row(r: Mapping[str, Any]) -> VolumeRow:
         read=json.loads(r["read"]),
         n_patches=r["n_patches"],
         content=json.loads(r["fingerprint"]).get("content", "") if r["fingerprint"] else "",
+        members=members_of(r["members"]),
     )
 
 
@@ -49,81 +49,11 @@ def full_name(name: str, part: str) -> str:
     return f"{name} ({part})" if part else name
 
 
-def display_name(path: bytes) -> str:
-    """A file's name for people: valid text whatever the bytes are, control characters shown escaped."""
-    text = os.path.basename(path).decode("utf-8", errors="backslashreplace")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 class Volumes:
-    """The source, volume and patch tables."""
+    """The volume and patch tables, and which source holds which volumes."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
-
-    # sources: files of the watched folders
-
-    def known(self) -> dict[bytes, tuple[str, bool]]:
-        """Every file that needs no more settling: path -> (fingerprint, gone)."""
-        sql = "SELECT path, fingerprint, gone FROM source WHERE state <> 'arriving'"
-        return {bytes(r["path"]): (r["fingerprint"], bool(r["gone"])) for r in self._db.query(sql)}
-
-    def arriving(self, path: bytes, watch: int, size: int, fingerprint: str, reason: str, now: float) -> None:
-        """A file was seen that is not yet known to be whole (new, or changed since it was ingested)."""
-        with transaction(self._db):
-            self._put(path, watch, size, fingerprint, "arriving", reason, now)
-
-    def settled(self, path: bytes, watch: int, size: int, fingerprint: str, now: float) -> None:
-        """A file has stopped changing: it may be read."""
-        with transaction(self._db):
-            self._put(path, watch, size, fingerprint, "settled", "", now)
-
-    def _put(self, path: bytes, watch: int, size: int, fingerprint: str, state: str, reason: str, now: float) -> None:
-        self._db.execute(
-            "INSERT INTO source (path, name, watch, state, size, fingerprint, reason, first_seen, changed_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET state = excluded.state,"
-            " size = excluded.size, fingerprint = excluded.fingerprint, reason = excluded.reason,"
-            " changed_at = CASE WHEN fingerprint = excluded.fingerprint THEN changed_at ELSE excluded.changed_at END,"
-            " watch = excluded.watch, gone = 0",
-            [path, display_name(path), watch, state, size, fingerprint, reason, now, now],
-        )
-
-    def set_gone(self, path: bytes, gone: bool) -> None:
-        """The file is no longer, or again, where it was. What was learned from it stays."""
-        with transaction(self._db):
-            self._db.execute("UPDATE source SET gone = ? WHERE path = ?", [int(gone), path])
-            # a file that vanished before it was whole was a temporary one
-            self._db.execute("DELETE FROM source WHERE path = ? AND gone = 1 AND state = 'arriving'", [path])
-
-    def set_aside(self, source_id: int, fingerprint: str, reason: str, now: float) -> None:
-        """The file cannot be used, as it is now, for this reason."""
-        with transaction(self._db):
-            self._db.execute(
-                "UPDATE source SET state = 'set_aside', reason = ?, changed_at = ? WHERE id = ? AND fingerprint = ?",
-                [reason, now, source_id, fingerprint],
-            )
-
-    def arrive_again(self, source_id: int) -> bytes | None:
-        """The file changed while it was read: forget what was known of it. Returns its path."""
-        with transaction(self._db):
-            self._db.execute("UPDATE source SET state = 'arriving', fingerprint = '' WHERE id = ?", [source_id])
-        return next(
-            (bytes(r["path"]) for r in self._db.query("SELECT path FROM source WHERE id = ?", [source_id])), None
-        )
-
-    def sources_to_read(self) -> list[SourceRow]:
-        """Settled files that are there."""
-        sql = (
-            "SELECT id, path, watch, fingerprint FROM source WHERE state = 'settled' AND gone = 0 ORDER BY id LIMIT 256"
-        )
-        return [SourceRow(r["id"], bytes(r["path"]), r["watch"], r["fingerprint"]) for r in self._db.query(sql)]
-
-    def n_arriving(self) -> int:
-        """Files that are still growing, or whole and not yet read."""
-        sql = "SELECT COUNT(*) AS n FROM source WHERE state IN ('arriving', 'settled') AND gone = 0"
-        return int(next(self._db.query(sql))["n"])
-
-    # volumes and their patches
 
     def ingest(
         self, source_id: int, fingerprint: str, artifact: str, result: Mapping[str, Any], now: float
@@ -189,22 +119,6 @@ class Volumes:
         row = next(self._db.query("SELECT quality FROM volume WHERE id = ?", [volume_id]))
         found: dict[str, Any] = json.loads(row["quality"])
         return found
-
-    def set_aside_sources(self) -> list[SourceRow]:
-        """Files that could not be used, and are there."""
-        sql = "SELECT id, path, watch, fingerprint FROM source WHERE state = 'set_aside' AND gone = 0 ORDER BY id"
-        return [SourceRow(r["id"], bytes(r["path"]), r["watch"], r["fingerprint"]) for r in self._db.query(sql)]
-
-    def look_again(self, source_id: int) -> None:
-        """A file that was set aside may be usable under the present configuration."""
-        with transaction(self._db):
-            self._db.execute(
-                "UPDATE source SET state = 'settled', reason = '' WHERE id = ? AND state = 'set_aside'", [source_id]
-            )
-
-    def at(self, path: bytes) -> int | None:
-        """Id of the source at a path, or None."""
-        return next((r["id"] for r in self._db.query("SELECT id FROM source WHERE path = ?", [path])), None)
 
     def _new_volume(self, name: str, artifact: str, volume: Mapping[str, Any], now: float) -> int:
         info = volume["info"]

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from daemon.store.connection import DATABASE, open_reader
 from daemon.store.report import Snapshot, snapshot
 
 
@@ -74,6 +75,11 @@ class RealDaemon:
         with contextlib.suppress(Exception):
             return snapshot(self.workspace, time.time())
         return None
+
+    def jobs(self, stage: str) -> list[str]:
+        """State of every job of a stage, oldest first."""
+        with contextlib.closing(open_reader(self.workspace / DATABASE)) as db:
+            return [r["state"] for r in db.execute("SELECT state FROM job WHERE stage = ? ORDER BY id", [stage])]
 
     def wait(self, until: Callable[[Snapshot], bool], timeout: float = 120) -> Snapshot:
         """Wait until the state is as wanted; says what it is when it never gets there."""

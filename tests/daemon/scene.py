@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alcore.stage import Input
+from daemon.arrival import Arriving, Settled
 from daemon.store.rows import JobRow, Wanted
 from daemon.store.store import Store
 from daemon.workspace import Lock, Workspace
@@ -50,17 +51,18 @@ class Scene:
 
     def arriving(self, name: str) -> None:
         path = os.fsencode(self.root / "in") + b"/" + os.fsencode(name)
-        self.store.volumes.arriving(path, 0, 5_000_000, f'{{"ino": "{len(name)}"}}', "growing, 5.0 MB", self.now)
+        event = Arriving(path, 0, 5_000_000, f'{{"ino": "{len(name)}"}}', 0.0, "growing, 5.0 MB", self.now - 4, 10.0)
+        self.store.sources.arriving(event, self.now)
 
     def set_aside(self, name: str, reason: str) -> None:
         source, fingerprint = self._settled(name)
-        self.store.volumes.set_aside(source, fingerprint, reason, self.now - 300)
+        self.store.sources.set_aside(source, fingerprint, reason, self.now - 300)
 
     def _settled(self, name: str) -> tuple[int, str]:
         path = os.fsencode(self.root / "in") + b"/" + os.fsencode(name)
         fingerprint = json.dumps({"ino": name})
-        self.store.volumes.settled(path, 0, 83_000_000, fingerprint, self.now - 100)
-        (source,) = [s for s in self.store.volumes.sources_to_read() if s.path == path]
+        self.store.sources.settled(Settled(path, 0, 83_000_000, fingerprint, 0.0), self.now - 100)
+        (source,) = [s for s in self.store.sources.to_read(True) if s.path == path]
         return source.id, fingerprint
 
     def volume(self, name: str, voxel_um: list[float] | None = None) -> int:

@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
+from alcore.fileset import fingerprint_of
 from daemon import commands
+from daemon.arrival import Settled
 from daemon.config import from_mapping
 from daemon.engine import Engine
 from daemon.executors.port import Finished
-from daemon.ingest import INBOX, Settled, fingerprint_of
 from daemon.store.report import snapshot
 from daemon.store.store import Store
+from daemon.walk import INBOX
 from daemon.workspace import Workspace
 from tests.daemon.scripted import ScriptedExecutor, results
 
@@ -63,7 +65,7 @@ class Stage:
     def settled(self, path: Path, watch: int) -> None:
         found = fingerprint_of(os.fsencode(path))
         assert found is not None
-        self.engine.handle(Settled(os.fsencode(path), watch, found.size, found.to_text()))
+        self.engine.handle(Settled(os.fsencode(path), watch, found.size, found.to_text(), found.mtime_ns / 1e9))
 
     def turn(self) -> bool:
         """One tick and its reports; False when nothing happened."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alcore.fileset import Fingerprint, is_temporary
-from daemon.settle import Settling, is_wanted, settle
+from daemon.settle import Settling, is_wanted, quiet_needed, settle
 
 F = Fingerprint(1, 100, 5, "2:100:5", "6")
 
@@ -25,7 +25,7 @@ def test_any_change_starts_the_wait_afresh(field):
     changed = replace(F, **{field: getattr(F, field) * 2})
     answer = settle(state, changed, 100.0, 3.0, None)
     assert not answer.whole
-    assert answer.state == Settling(changed, 100.0)
+    assert answer.state == Settling(changed, 100.0, grew=field == "size")
 
 
 def test_open_for_writing_is_never_whole_and_starts_the_wait_afresh():
@@ -61,3 +61,30 @@ def test_include_and_exclude():
     assert is_wanted("a.tif", ("*.tif",), ())
     assert not is_wanted("a.txt", ("*.tif",), ())
     assert not is_wanted("overview_a.tif", ("*.tif",), ("overview_*",))
+
+
+@pytest.mark.parametrize(
+    ("settle_s", "times", "missing", "marked", "needed"),
+    [
+        (10.0, None, False, False, 10.0),
+        (10.0, None, False, True, 1.0),
+        (0.5, None, False, True, 0.5),
+        (10.0, None, True, False, 100.0),
+        (10.0, None, True, True, 1.0),
+        (10.0, [5.0], False, False, 100.0),
+        (10.0, [1.0, 1.2, 1.4], False, False, 10.0),
+        (10.0, [30.0, 0.0, 15.0], False, False, 100.0),
+        (10.0, [0.0, 3.0, 6.0, 9.0, 500.0], False, False, 30.0),
+    ],
+)
+def test_a_fileset_waits_as_long_as_its_pace_asks(settle_s, times, missing, marked, needed):
+    assert quiet_needed(settle_s, times, missing, marked) == pytest.approx(needed)
+
+
+def test_what_is_known_of_a_candidate_is_said():
+    first = settle(None, F, 0.0, 3.0, None)
+    assert first.why == "100 B"
+    grown = settle(first.state, replace(F, size=3_100_000_000), 1.0, 3.0, None)
+    assert grown.why == "growing, 3.1 GB"
+    assert settle(grown.state, replace(F, size=3_100_000_000), 3.0, 3.0, None).why == "growing, 3.1 GB"
+    assert settle(None, replace(F, files=5), 0.0, 3.0, None).why == "5 files, 100 B"

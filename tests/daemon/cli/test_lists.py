@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.daemon.sightings import arriving
 from tests.daemon.test_status import CONTROL
 
 LISTS = [["queue"], ["volumes"], ["jobs"], ["models"], ["label", "list"]]
@@ -44,7 +45,7 @@ def test_volumes_say_what_became_of_each_file(scene, alscope):
 
 def test_a_file_that_changed_arrives_again_without_its_old_facts(scene, alscope):
     scene.live()
-    scene.store.volumes.arriving(bytes(scene.root / "in" / "stack_00.tif"), 0, 7, "{}", "growing", scene.now)
+    scene.store.sources.arriving(arriving(bytes(scene.root / "in" / "stack_00.tif")), scene.now)
     (found,) = [v for v in alscope("volumes", "--json").data if v["name"] == "stack_00.tif"]
     assert found["state"] == "arriving"
     assert found["shape"] is None

@@ -9,6 +9,7 @@ import pytest
 
 from daemon.store.rows import Wanted
 from daemon.store.store import Store
+from tests.daemon.sightings import settled
 
 INFO = {"shape": [1, 8, 64, 64], "dtype": "uint8", "voxel_um": None, "voxel_source": "unknown", "stats": []}
 
@@ -27,8 +28,8 @@ def add_volume(store: Store) -> Callable[..., int]:
     def add(name: str = "a.tif", sha: str = "aa", n: int = 4, now: float = 1.0) -> int:
         path = f"/in/{name}".encode()
         fingerprint = f'{{"ino": "{name}{sha}"}}'
-        store.volumes.settled(path, 0, 100, fingerprint, now)
-        (source,) = [s for s in store.volumes.sources_to_read() if s.path == path]
+        store.sources.settled(settled(path, fingerprint), now)
+        (source,) = [s for s in store.sources.to_read(True) if s.path == path]
         store.learning.add_artifact(f"volume-{sha}", "volume", 1, 0.1, now)
         patches = [{"start": [0, 0, 16 * i], "shape": [8, 64, 16]} for i in range(n)]
         volume = {"info": INFO | {"sha256": sha}, "patches": patches, "notes": [], "part": "", "folder": "", "read": {}}

@@ -9,6 +9,7 @@ import pytest
 from daemon.errors import IllegalTransitionError, WorkspaceError
 from daemon.store.connection import open_writer
 from daemon.store.report import snapshot
+from tests.daemon.sightings import arriving, settled
 
 
 def accept(store, suggestion_id, role="train", now=5.0):
@@ -22,12 +23,12 @@ def accept(store, suggestion_id, role="train", now=5.0):
 
 def test_the_same_bytes_under_two_names_are_one_volume(store, add_volume):
     first = add_volume("a.tif", "aa")
-    store.volumes.settled(b"/in/copy.tif", 0, 100, "{}", 2.0)
-    (source,) = store.volumes.sources_to_read()
+    store.sources.settled(settled(b"/in/copy.tif"), 2.0)
+    (source,) = store.sources.to_read(True)
     result = {"volumes": [{"info": {"sha256": "aa"}, "patches": []}], "refused": []}
     assert store.volumes.ingest(source.id, "{}", "volume-aa", result, 2.0) == []
     assert [v.id for v in store.volumes.readable()] == [first]
-    store.volumes.set_gone(b"/in/a.tif", True)
+    store.sources.set_gone(b"/in/a.tif", True)
     assert [v.path for v in store.volumes.readable()] == [b"/in/copy.tif"]
 
 
@@ -39,7 +40,7 @@ def test_two_volumes_of_one_name_get_files_of_their_own(store, add_volume):
 def test_hostile_names_survive(store, add_volume):
     name = "a[red]b \U0001f52c\n..tif"
     path = b"/in/" + name.encode() + b"\xff.tif"
-    store.volumes.arriving(path, 0, 1, "{}", "growing", 1.0)
+    store.sources.arriving(arriving(path), 1.0)
     row = next(store.volumes._db.query("SELECT path, name FROM source"))
     assert bytes(row["path"]) == path
     assert row["name"].isprintable()
@@ -47,18 +48,18 @@ def test_hostile_names_survive(store, add_volume):
 
 
 def test_a_source_that_changed_while_it_was_read_keeps_its_newer_state(store):
-    store.volumes.settled(b"/in/a.tif", 0, 1, "old", 1.0)
-    (source,) = store.volumes.sources_to_read()
-    store.volumes.arriving(b"/in/a.tif", 0, 2, "new", "growing", 2.0)
-    store.volumes.set_aside(source.id, "old", "too short", 3.0)
+    store.sources.settled(settled(b"/in/a.tif", "old"), 1.0)
+    (source,) = store.sources.to_read(True)
+    store.sources.arriving(arriving(b"/in/a.tif", "new"), 2.0)
+    store.sources.set_aside(source.id, "old", "too short", 3.0)
     row = next(store.volumes._db.query("SELECT state, fingerprint FROM source"))
     assert row == {"state": "arriving", "fingerprint": "new"}
 
 
 def test_a_file_that_vanishes_before_it_is_whole_was_a_temporary_one(store):
-    store.volumes.arriving(b"/in/a.tif", 0, 1, "{}", "growing", 1.0)
-    store.volumes.set_gone(b"/in/a.tif", True)
-    assert store.volumes.n_arriving() == 0
+    store.sources.arriving(arriving(b"/in/a.tif"), 1.0)
+    store.sources.set_gone(b"/in/a.tif", True)
+    assert store.sources.n_arriving() == 0
     assert not list(store.volumes._db.query("SELECT 1 FROM source"))
 
 

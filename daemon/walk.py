@@ -1,0 +1,146 @@
+"""Finds the acquisitions in a watched folder: single files, OME-Zarr trees, folders of slices. Links are never followed."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from alcore.fileset import Fingerprint, fingerprint_of, is_temporary, is_tree, members_of
+from daemon.settle import is_wanted
+
+INBOX = -1
+"""The `watch` number of the label inbox."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder to scan. watch: its number in config.toml, or INBOX.
+
+    include, exclude: patterns of names. slices: patterns of the paths, below this folder, of folders of which each is one
+    volume of single slices ("." is the folder itself). marker: where a writer says that an acquisition is done, with {name}
+    and {stem} for its name, beside it; or None.
+    """
+
+    path: Path
+    watch: int
+    settle_s: float
+    include: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    slices: tuple[str, ...] = ()
+    marker: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """An acquisition in a watched folder. whole_folder: a tree or slices, which may grow by more files."""
+
+    path: bytes
+    fingerprint: Fingerprint
+    whole_folder: bool = False
+
+
+def walk(folder: Folder, apart: Callable[[bytes], bool], blocked: Callable[[bytes, str], None]) -> Iterator[Found]:
+    """Every acquisition in a folder that is wanted.
+
+    apart: is this file one of a set, for which another stands? blocked: called with a subfolder that cannot be listed, and
+    why; one that vanishes is skipped. Raises OSError when the folder itself cannot be listed.
+    """
+    root = os.fsencode(folder.path)
+    yield from _slices(root, ".", folder)
+    yield from _walk(root, "", folder, apart, blocked)
+
+
+def _walk(
+    path: bytes, inside: str, folder: Folder, apart: Callable[[bytes], bool], blocked: Callable[[bytes, str], None]
+) -> Iterator[Found]:
+    holds_slices = _are_slices(inside or ".", folder)
+    subfolders = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            name = os.fsdecode(entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                if not is_temporary(name):
+                    subfolders.append((entry.path, f"{inside}{name}"))
+            elif (
+                not holds_slices
+                and is_wanted(name, folder.include, folder.exclude)
+                and entry.is_file(follow_symlinks=False)
+                and not apart(entry.path)
+                and (fingerprint := fingerprint_of(entry.path)) is not None
+            ):
+                yield Found(entry.path, fingerprint)
+    for sub, name in subfolders:
+        if folder.watch != INBOX and is_tree(sub):
+            if _tree_is_wanted(os.path.basename(name), folder) and (fingerprint := fingerprint_of(sub)) is not None:
+                yield Found(sub, fingerprint, True)
+            continue
+        try:
+            yield from _slices(sub, name, folder)
+            yield from _walk(sub, f"{name}/", folder, apart, blocked)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as e:
+            blocked(sub, e.strerror or str(e))
+
+
+def _slices(path: bytes, inside: str, folder: Folder) -> Iterator[Found]:
+    if _are_slices(inside, folder) and (fingerprint := fingerprint_of(path)) is not None:
+        yield Found(path, fingerprint, True)
+
+
+def _are_slices(inside: str, folder: Folder) -> bool:
+    inside = inside.rstrip("/")
+    return any(
+        inside == "." if pattern == "." else inside != "." and fnmatch.fnmatchcase(inside, pattern)
+        for pattern in folder.slices
+    )
+
+
+def _tree_is_wanted(name: str, folder: Folder) -> bool:
+    """A tree may be called anything: its metadata say what it is."""
+    named = name if name.lower().endswith(".zarr") else f"{name}.zarr"
+    return is_wanted(named, folder.include, folder.exclude) and not is_wanted(name, folder.exclude, ())
+
+
+def change_times_s(path: bytes, members: tuple[str, ...] | None) -> list[float]:
+    """When each file of a fileset was last changed, by the clock of its file system."""
+    try:
+        return [s.st_ctime for _, s in members_of(path, members)]
+    except OSError:
+        return []
+
+
+def newest_files(path: bytes, members: tuple[str, ...] | None, most: int) -> list[bytes]:
+    """Paths of the files of a fileset that were changed last: if one is still being written, it is among them."""
+    folder = os.path.dirname(path) if members is not None else path
+    try:
+        found = sorted(members_of(path, members), key=lambda f: -f[1].st_ctime_ns)[:most]
+    except OSError:
+        return []
+    return [os.path.join(folder, name) if name else path for name, _ in found]
+
+
+def is_marked(path: bytes, fingerprint: Fingerprint, folder: Folder) -> bool:
+    """Has the writer left its marker file for this acquisition, after the last change of its files?"""
+    if folder.marker is None:
+        return False
+    name = os.fsdecode(os.path.basename(path))
+    stem = os.path.splitext(name)[0].removesuffix(".ome")
+    said = folder.marker.format(name=name, stem=stem)
+    try:
+        found = os.stat(os.path.join(os.path.dirname(path), os.fsencode(said)))
+    except (OSError, ValueError):
+        return False
+    return found.st_mtime_ns >= fingerprint.mtime_ns
+
+
+def missing_members(path: bytes, members: tuple[str, ...]) -> list[str]:
+    """Names of the files of a set that are not there."""
+    try:
+        there = {os.fsdecode(name) for name, _ in members_of(path, members)}
+    except OSError:
+        there = set()
+    return sorted(name for name in members if name not in there)
