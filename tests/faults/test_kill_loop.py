@@ -1,13 +1,10 @@
-"""kill -9 of the daemon and of its workers, in a loop, on a real run with the real parts: nothing is lost, stuck or half-written."""
+"""kill -9 of the daemon and of its workers at every stage of a real run with the real parts: nothing is lost, stuck or half-written."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import random
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -21,9 +18,13 @@ from alcore.arrays.synthetic import em_volume
 from daemon.demo.expert import Expert
 from daemon.demo.microscope import Microscope
 from daemon.demo.split import Piece
+from daemon.store.report import Snapshot
 from tests.daemon.daemons import RealDaemon, real_daemon
+from tests.faults.invariants import check, digests
 
-KILLS = 14
+KILLED_IN = ("", "volume", "pseudo", "encoder", "embedding", "label", "finetune", "finetune", "evaluate", "predict")
+"""Where the daemon is, or already was, when it is killed; "": just started."""
+VOXEL_UM = (0.04, 0.02, 0.02)
 CONFIG = """
 workspace = "ws"
 [[watch]]
@@ -41,8 +42,8 @@ max_slices = 32
 queue_depth = 4
 [training]
 every = 2
-pretrain_max_patches = 4
-pretrain_schedule = {epochs = 2, iterations = 2}
+# without a pre-trained model to be compared with, the first candidate is promoted for certain, and predictions are made
+pretrain = false
 finetune_schedule = {epochs = 2, iterations = 2}
 [inbox]
 settle_s = 0.2
@@ -54,15 +55,26 @@ nice = 0
 
 
 def pieces() -> list[Piece]:
+    """Three volumes of four patches, each with an object in it: a round can be trained whichever patches it gets."""
     made = []
-    for number in range(3):
-        image, labels = em_volume((8, 96, 96), (0.04, 0.008, 0.008), np.random.default_rng(number))
-        made.append(Piece(f"volume_{number}.tif", image, labels, (0.04, 0.008, 0.008)))
+    for number in (4, 6, 8):
+        image, labels = em_volume((8, 96, 96), VOXEL_UM, np.random.default_rng(number))
+        assert all(labels[:, y : y + 48, x : x + 48].any() for y in (0, 48) for x in (0, 48))
+        made.append(Piece(f"volume_{number}.tif", image, labels, VOXEL_UM))
     return made
 
 
-def digests(folder: Path) -> dict[str, str]:
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+def reached(daemon: RealDaemon, stage: str) -> bool:
+    """A job of this stage is running, or is done."""
+    jobs = daemon.jobs(stage)
+    return not stage or any(state in ("running", "done") for state in jobs)
+
+
+def finished(shot: Snapshot) -> bool:
+    """Everything is answered, judged and predicted, and nothing is left to do."""
+    waiting = sum(shot.jobs.get(state, 0) for state in ("waiting", "ready", "running"))
+    rounds = [r.state for r in shot.rounds]
+    return not waiting and bool(rounds) and set(rounds) == {"done"} and shot.volumes["predicted"] == 3
 
 
 @pytest.fixture
@@ -71,7 +83,7 @@ def daemon(tmp_path: Path) -> Iterator[RealDaemon]:
         yield made
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_kill_9_at_any_moment_loses_nothing(daemon):
     rng = random.Random(20250314)
     volumes = pieces()
@@ -82,59 +94,30 @@ def test_kill_9_at_any_moment_loses_nothing(daemon):
     thread = threading.Thread(target=expert.run, args=(stop,), name="expert")
     thread.start()
     try:
-        for _ in range(KILLS):
+        for stage in KILLED_IN:
             daemon.start()
             daemon.ready()
-            time.sleep(rng.uniform(0.0, 6.0))
+            daemon.wait(lambda _, stage=stage: reached(daemon, stage), 120)
+            time.sleep(rng.uniform(0.0, 1.5))
             workers = daemon.family()
             if workers and rng.random() < 0.4:
-                victim = rng.choice(workers)
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    victim.send_signal(signal.SIGKILL)
-                time.sleep(rng.uniform(0.0, 2.0))
+                    rng.choice(workers).send_signal(signal.SIGKILL)
+                time.sleep(rng.uniform(0.0, 1.0))
             daemon.kill()
-            check(daemon)
+            check(daemon.workspace)
         daemon.start()
-        shot = daemon.wait(
-            lambda s: any(r.state == "done" for r in s.rounds) and s.volumes["predicted"] == 3 and not s.running, 600
-        )
+        shot = daemon.wait(finished, 240)
     finally:
         stop.set()
         thread.join()
     assert not expert.error
     assert shot.volumes["ingested"] == shot.volumes["pseudo_labelled"] == shot.volumes["embedded"] == 3
     assert daemon.stop() == 0
-    check(daemon)
+    check(daemon.workspace)
     shot = daemon.shot()
     assert not shot.jobs.get("running")
     assert not shot.jobs.get("failed"), shot.problems
-    assert shot.labels["accepted"] + sum(q.state != "accepted" for q in shot.queue) >= len(expert.answered)
+    assert shot.labels["accepted"] == len(expert.answered) == shot.patches["total"]
+    assert sorted(p.stem for p in (daemon.workspace / "labels").glob("*.tif")) == sorted(expert.answered)
     assert digests(daemon.folder) == before
-
-
-def check(daemon: RealDaemon) -> None:
-    """The invariants that hold after any fault, before anybody mends anything."""
-    db = sqlite3.connect(f"file:{daemon.workspace}/alscope.db?mode=ro", uri=True)
-    try:
-        assert db.execute("PRAGMA quick_check").fetchone()[0] == "ok"
-        assert not db.execute("PRAGMA foreign_key_check").fetchall()
-        done = [r[0] for r in db.execute("SELECT key FROM job WHERE state = 'done'")]
-        labels = [r[0] for r in db.execute("SELECT artifact FROM label")]
-        received = [(r[0], r[1]) for r in db.execute("SELECT file, state FROM received WHERE filed = 1")]
-    finally:
-        db.close()
-    for key in [*done, *labels]:
-        whole(daemon.workspace / "artifacts" / key.rsplit("-", 1)[-1][:2] / key)
-    for file, state in received:
-        assert state == "rejected" or (daemon.workspace / file).is_file()
-    for folder in (daemon.workspace / "queue").iterdir():
-        if not folder.name.startswith("."):
-            assert json.loads((folder / "suggestion.json").read_text())["id"] == folder.name
-            assert (folder / "image.tif").stat().st_size > 0
-
-
-def whole(artifact: Path) -> None:
-    """Every file that the manifest names is there with the bytes it had."""
-    manifest = json.loads((artifact / "manifest.json").read_text())
-    for name, entry in manifest["files"].items():
-        assert hashlib.sha256((artifact / name).read_bytes()).hexdigest() == entry["sha256"], name

@@ -1,0 +1,182 @@
+"""A disk that is really full (a small tmpfs and a ballast file): the daemon says so, waits, loses nothing, and goes on by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import tifffile
+
+from alcore.arrays.synthetic import em_volume
+from tests.daemon.daemons import RealDaemon, real_daemon
+from tests.faults.invariants import check, digests
+
+SIZE_MB = 64
+CONFIG = """
+workspace = "ws"
+[[watch]]
+folder = "in"
+settle_s = 0.5
+[patch]
+shape_px = [8, 48, 48]
+[encoder]
+size = "micro"
+epochs = 2
+image_px = 32
+batch = 8
+max_slices = 16
+[selection]
+queue_depth = 2
+[training]
+pretrain = false
+every = 1000
+[inbox]
+settle_s = 0.2
+[run]
+min_free_gb = 0.0
+rescan_s = 2.0
+nice = 0
+"""
+
+
+class Ballast:
+    """Takes all room on a disk but `spare` bytes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "ballast"
+
+    def fill(self, spare: int = 0) -> None:
+        with contextlib.suppress(OSError), open(self._path, "ab", buffering=0) as f:
+            for block in (1 << 20, 1 << 12):
+                with contextlib.suppress(OSError):
+                    while f.write(bytes(block)) == block:
+                        pass
+        if spare:
+            os.truncate(self._path, self._path.stat().st_size - spare)
+
+    def drop(self) -> None:
+        self._path.unlink()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """tmp_path/ws on a small file system of its own."""
+    folder = tmp_path / "ws"
+    folder.mkdir()
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("a file system to fill can only be mounted by root on Linux")
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if made.returncode:
+        pytest.skip(f"a file system to fill cannot be mounted here: {made.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        if subprocess.run(["umount", str(folder)], capture_output=True).returncode:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def daemon(disk: Path, tmp_path: Path) -> Iterator[RealDaemon]:
+    with real_daemon(tmp_path, CONFIG) as made:
+        yield made
+
+
+def says_so(daemon: RealDaemon) -> None:
+    """`alscope status` has one line that names the disk and says what to do."""
+    told = daemon.alscope("status")
+    assert told.returncode == 0, told.stderr
+    lines = [line for line in told.stdout.splitlines() if "the disk is full" in line]
+    assert len(lines) == 1, told.stdout
+    assert str(daemon.workspace) in lines[0] and "free some space" in lines[0]
+
+
+@contextlib.contextmanager
+def in_peace(daemon: RealDaemon, cores: float = 0.5, lines: int = 12) -> Iterator[None]:
+    """What happens inside neither ends the daemon, nor keeps a core busy, nor fills its log."""
+    process = psutil.Process(daemon.process.pid)
+    before, began, said = sum(process.cpu_times()[:2]), time.monotonic(), len(daemon.log.splitlines())
+    yield
+    assert daemon.process.poll() is None, daemon.log[-3000:]
+    assert sum(process.cpu_times()[:2]) - before < 1 + cores * (time.monotonic() - began)
+    assert len(daemon.log.splitlines()) - said <= lines, daemon.log[-3000:]
+
+
+def stories(daemon: RealDaemon) -> list[tuple[str, str, int, str]]:
+    """(stage, state, attempts, error) of every job."""
+    with contextlib.closing(sqlite3.connect(f"file:{daemon.workspace}/alscope.db?mode=ro", uri=True)) as db:
+        return db.execute("SELECT stage, state, attempts, error FROM job ORDER BY id").fetchall()
+
+
+@pytest.mark.parametrize("spare", [0, 1 << 16, 1 << 18])
+def test_a_daemon_that_starts_on_a_full_disk_waits_for_room(daemon, disk, spare):
+    ballast = Ballast(disk)
+    ballast.fill(spare)
+    daemon.start()
+    until = time.monotonic() + 30
+    while "the disk is full" not in daemon.log:
+        assert time.monotonic() < until, daemon.log
+        assert daemon.process.poll() is None, daemon.log
+        time.sleep(0.1)
+    with in_peace(daemon, lines=0):
+        says_so(daemon)
+        time.sleep(3)
+    ballast.drop()
+    daemon.ready()
+    assert daemon.stop() == 0
+    check(daemon.workspace)
+
+
+@pytest.mark.timeout(400)
+def test_a_disk_that_fills_up_spends_no_attempt_and_loses_no_label(daemon, disk):
+    image, labels = em_volume((8, 96, 96), (0.04, 0.008, 0.008), np.random.default_rng(0))
+    tifffile.imwrite(daemon.folder / "a.tif", image, metadata={"axes": "ZYX"})
+    before = digests(daemon.folder)
+    ballast = Ballast(disk)
+    daemon.start()
+    daemon.wait(lambda s: any(j.stage in ("pseudo", "embedding", "encoder") for j in s.running))
+    ballast.fill()
+    with in_peace(daemon):
+        time.sleep(5)
+        says_so(daemon)
+        check(daemon.workspace)
+    ballast.drop()
+    shot = daemon.wait(lambda s: sum(q.ready for q in s.queue) == 2 and not s.running, 200)
+
+    asked = json.loads((daemon.workspace / "queue" / shot.queue[0].id / "suggestion.json").read_text())["box"]
+    box = tuple(slice(a, a + n) for a, n in zip(asked["start"], asked["shape"], strict=True))
+    drawn = np.ascontiguousarray(labels[box]).astype(np.uint16)
+    drawn[0, 0, 0] = 1
+    tifffile.imwrite(daemon.workspace / ".drawn", drawn)
+    ballast.fill()
+    os.rename(daemon.workspace / ".drawn", daemon.workspace / "inbox" / f"{shot.queue[0].id}.tif")
+    with in_peace(daemon):
+        time.sleep(5)
+        says_so(daemon)
+        check(daemon.workspace)
+    ballast.drop()
+    daemon.wait(lambda s: s.labels["accepted"] == 1 and not s.running and not s.problems, 120)
+    published = daemon.workspace / "labels" / f"{shot.queue[0].id}.tif"
+    until = time.monotonic() + 10
+    while not published.exists():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+    assert daemon.stop() == 0
+    check(daemon.workspace)
+    assert {state for _, state, _, _ in stories(daemon)} == {"done"}, stories(daemon)
+    assert {attempts for _, _, attempts, _ in stories(daemon)} <= {0, 1}, stories(daemon)
+    assert not list((daemon.workspace / "artifacts" / ".staging").iterdir())
+    assert not list(daemon.workspace.glob("*/.*.tmp"))
+    assert digests(daemon.folder) == before
