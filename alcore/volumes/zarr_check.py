@@ -14,6 +14,9 @@ from alcore.volumes.zarr_array import ZarrArray
 from alcore.volumes.zarr_images import images_of
 from alcore.volumes.zarr_reader import open_array
 
+LINK = -1
+"""Stands for the size of a link."""
+
 
 def zarr_problems(path: Path, options: ReadOptions, limit_bytes: int) -> list[str]:
     """What is wrong with an OME-Zarr, from its metadata and the sizes of its files; empty when it is complete.
@@ -41,7 +44,7 @@ def _problem(path: Path, options: ReadOptions, limit_bytes: int) -> str:
     for image in images:
         open_array(path, image.array)
         if problem := _chunks(path, image.array, options.sparse):
-            return f"{image.array.key}: {problem}" if image.array.key else problem
+            return f"array {image.array.key}: {problem}" if image.array.key else problem
     return ""
 
 
@@ -50,6 +53,8 @@ def _chunks(path: Path, array: ZarrArray, sparse: bool) -> str:
     grid, word = array.grid, array.file_word
     total, found = math.prod(grid), 0
     for name, size, inside in _files(path / array.key, array):
+        if size == LINK:
+            return f"{word} {name} is a link, which is not followed: copy what it points to into the tree"
         if size == 0:
             return f"{word} {name} is empty (0 bytes): was it still being written?"
         if not inside:
@@ -72,6 +77,8 @@ def _files(folder: Path, array: ZarrArray) -> Iterator[tuple[str, int, bool]]:
     """(name, bytes, whether it has a place in the grid) of every file that is called like one of the chunks."""
     if array.separator == "/":
         start = folder / array.prefix.rstrip("/")
+        if start.is_symlink():
+            return iter([(array.prefix, LINK, True)])
         return _nested(start, array.prefix, array.grid, True) if start.is_dir() else iter(())
     return _flat(folder, array)
 
@@ -82,9 +89,10 @@ def _nested(folder: Path | str, prefix: str, grid: tuple[int, ...], inside: bool
         for entry in entries:
             if not _is_number(entry.name):
                 continue
-            _refuse_link(entry, prefix)
             there = inside and int(entry.name) < grid[0]
-            if len(grid) > 1:
+            if entry.is_symlink():
+                yield prefix + entry.name, LINK, there
+            elif len(grid) > 1:
                 if entry.is_dir(follow_symlinks=False):
                     yield from _nested(entry.path, f"{prefix}{entry.name}/", grid[1:], there)
             elif entry.is_file(follow_symlinks=False):
@@ -100,17 +108,13 @@ def _flat(folder: Path, array: ZarrArray) -> Iterator[tuple[str, int, bool]]:
             if not entry.name.startswith(array.prefix) or len(numbers) != len(grid):
                 continue
             if all(map(_is_number, numbers)):
-                _refuse_link(entry, "")
                 there = all(int(n) < size for n, size in zip(numbers, grid, strict=True))
-                if entry.is_file(follow_symlinks=False):
+                if entry.is_symlink():
+                    yield entry.name, LINK, there
+                elif entry.is_file(follow_symlinks=False):
                     yield entry.name, entry.stat(follow_symlinks=False).st_size, there
 
 
 def _is_number(name: str) -> bool:
     """Is this how a place in the grid is written? Others are files of somebody else's."""
     return name.isascii() and name.isdigit() and len(name) < 16 and (name[0] != "0" or name == "0")
-
-
-def _refuse_link(entry: os.DirEntry[str], prefix: str) -> None:
-    if entry.is_symlink():
-        raise UnreadableVolumeError(f"{prefix}{entry.name} is a link, which is not followed: copy what it points to")

@@ -122,7 +122,7 @@ def test_a_plate_holds_every_field_of_every_well(tmp_path: Path) -> None:
     assert [p.name for p in found] == [f"scene {i + 1} ({key})" for i, key in enumerate(fields)]
     assert [int(whole(path, **p.select).max()) for p in found] == [1, 2, 3]
     (path / "B/3/0/0/c/0/0/0").unlink()
-    assert check.problems(path)[0].startswith("B/3/0/0: 1 of 1 chunks are missing")
+    assert check.problems(path)[0].startswith("array B/3/0/0: 1 of 1 chunks are missing")
     assert [int(whole(path / "A" / "1", scene=s).max()) for s in (0, 1)] == [1, 2]
 
 

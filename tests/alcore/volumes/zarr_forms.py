@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numcodecs
 import numpy as np
 import zarr
+import zarr.codecs
 
 KINDS = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 ARRAY = {4: 2, 5: 3}
@@ -67,3 +69,34 @@ def write_zarr(path: Path, image: np.ndarray[Any, Any], axes: str, minor: int = 
         shutil.rmtree(path)
     group(path, {"multiscales": [multiscale(axes)]}, minor)
     array(path / "0", image, minor, **options)
+
+
+def form(
+    axes: str, minor: int, big_endian: bool = False, **options: Any
+) -> Callable[[Path, np.ndarray[Any, Any]], None]:
+    """A way to write (C, Z, Y, X) as an OME-Zarr whose dimensions are in the order of `axes`."""
+
+    def write(path: Path, image: np.ndarray[Any, Any]) -> None:
+        image = image.transpose(["czyx".index(letter) for letter in axes])
+        write_zarr(path, image.astype(image.dtype.newbyteorder(">")) if big_endian else image, axes, minor, **options)
+
+    return write
+
+
+RAW = {"compressors": None}
+V2_KEYS = {"name": "v2", "separator": "."}
+FORMS = {
+    "omezarr_04": form("czyx", 4, chunks=(1, 2, 16, 16)),
+    "omezarr_04_raw_dots": form("czyx", 4, big_endian=True, chunks=(2, 3, 7, 40), chunk_key_encoding=V2_KEYS, **RAW),
+    "omezarr_04_zlib_shuffle": form(
+        "zcyx", 4, chunks=(1, 3, 9, 40), filters=[numcodecs.Shuffle()], compressors=numcodecs.Zlib()
+    ),
+    "omezarr_05": form("czyx", 5, chunks=(1, 3, 20, 20)),
+    "omezarr_05_zcyx": form("zcyx", 5, chunks=(2, 2, 16, 16), compressors=zarr.codecs.GzipCodec()),
+    "omezarr_05_raw_v2_keys": form(
+        "czyx", 5, big_endian=True, chunks=(1, 1, 40, 40), chunk_key_encoding=V2_KEYS, **RAW
+    ),
+    "omezarr_05_sharded": form("czyx", 5, chunks=(1, 1, 8, 8), shards=(1, 2, 16, 32)),
+    "omezarr_05_sharded_raw": form("czyx", 5, chunks=(2, 2, 8, 8), shards=(2, 4, 8, 48), **RAW),
+}
+"""Name -> how to write (C, Z, Y, X)."""
