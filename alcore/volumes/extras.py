@@ -1,0 +1,19 @@
+"""Packages that read the formats of microscope makers: optional, and imported only for a file that needs one."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from alcore.errors import UnreadableVolumeError
+
+
+def needed(path: Path, module: str, extra: str, what: str) -> Any:
+    """The imported package that reads `what`. Raises UnreadableVolumeError with the way to get it, and its licence."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as e:
+        raise UnreadableVolumeError(
+            f'{path}: {what} needs the package {module} (BSD-3-Clause): pip install "alscope[{extra}]"'
+        ) from e
