@@ -159,6 +159,19 @@ reached just now. quiet_since, wait_s: what an arriving source waits for. watche
 """
 
 
+FINGERPRINTS = """
+UPDATE source SET newest = json_extract(fingerprint, '$.mtime_ns') / 1e9, fingerprint = printf(
+  '{"content": "%d:%d:%d", "files": 1, "mtime_ns": %d, "size": %d, "status": "%d"}',
+  json_extract(fingerprint, '$.ino'), json_extract(fingerprint, '$.size'), json_extract(fingerprint, '$.mtime_ns'),
+  json_extract(fingerprint, '$.mtime_ns'), json_extract(fingerprint, '$.size'), json_extract(fingerprint, '$.ctime_ns'))
+  WHERE fingerprint LIKE '%"ctime_ns"%';
+UPDATE job SET state = 'cancelled', lease = NULL WHERE stage = 'volume' AND state IN ('waiting', 'ready', 'running')
+  AND params LIKE '%"ctime_ns"%';
+"""
+"""The first fingerprints spoke of single files only: they are said in the words of `alcore.fileset.Fingerprint`, so that no
+file has to be read again. Reading that had not begun is planned anew, under the new names."""
+
+
 def migrations() -> Migrations:
     """Every migration in order; each is applied once, together with the record of it."""
     found: Migrations = import_sqlite_utils().Migrations("alscope")
@@ -170,6 +183,10 @@ def migrations() -> Migrations:
     @found(name="0002_parts")
     def parts(db: Database) -> None:
         _run(db, PARTS)
+
+    @found(name="0003_fingerprints")
+    def fingerprints(db: Database) -> None:
+        _run(db, FINGERPRINTS)
 
     return found
 
