@@ -144,5 +144,5 @@ def test_without_the_package(real: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(importlib, "import_module", missing)
     expected = 'a Nikon ND2 file needs the package nd2 (BSD-3-Clause): pip install "alscope[nd2]"'
     assert check.problems(real) == [expected]
-    with pytest.raises(UnreadableVolumeError, match="cluster.nd2: a Nikon ND2 file needs"):
+    with pytest.raises(UnreadableVolumeError, match=r"cluster\.nd2: a Nikon ND2 file needs"):
         open_volume(real)
