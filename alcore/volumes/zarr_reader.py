@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import stat
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,9 @@ def open_array(path: Path, array: ZarrArray) -> Any:
     zarr.config.set({"threading.max_workers": THREADS})
     try:
         store = LocalStore(path / array.key, read_only=True)
-        opened = zarr.open_array(store=store, mode="r", zarr_format=3 if array.zarr_format == 3 else 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of habits of other writers; what is wrong raises
+            opened = zarr.open_array(store=store, mode="r", zarr_format=3 if array.zarr_format == 3 else 2)
     except OSError:
         raise
     except Exception as e:  # zarr and numcodecs raise every kind of exception on metadata that they do not like
