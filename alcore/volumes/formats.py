@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from alcore.errors import UnreadableVolumeError
-from alcore.volumes import czi, hdf5, mrc, nd2, slices, tiff_planes
+from alcore.volumes import czi, hdf5, lif, mrc, nd2, slices, tiff_planes
 from alcore.volumes.faults import readable
 from alcore.volumes.images import image_format
 from alcore.volumes.port import Format
@@ -28,6 +28,7 @@ FORMATS = (
     image_format("HDF5", hdf5.SUFFIXES, hdf5.signature, hdf5.Hdf5File),
     image_format("ND2", (".nd2",), nd2.signature, nd2.Nd2File),
     image_format("CZI", (".czi",), czi.signature, czi.CziFile),
+    image_format("LIF", (".lif",), lif.signature, lif.LifFile),
 )
 """Every format, most specific first. A new one passes tests/alcore/volumes/test_reader_contract.py."""
 HEAD_BYTES = 64

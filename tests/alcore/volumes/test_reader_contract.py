@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -203,3 +206,18 @@ def test_the_file_is_released(form: str, tmp_path: Path) -> None:
 def test_a_missing_file_may_come_back(tmp_path: Path) -> None:
     with pytest.raises(SourceMissingError, match=r"gone\.tif: cannot be reached now"):
         open_volume(tmp_path / "gone.tif")
+
+
+def test_packages_for_one_format_are_imported_for_its_files_only(tmp_path: Path) -> None:
+    write_image_tiff(tmp_path / "v.tif", np.ones((1, 2, 8, 9), np.uint8), None)
+    script = """
+import sys
+from pathlib import Path
+from alcore.volumes import check, open_volume
+assert check.problems(Path(sys.argv[1])) == []
+open_volume(Path(sys.argv[1])).close()
+print(sorted({"h5py", "mrcfile", "zarr", "nd2", "czifile", "liffile"} & set(sys.modules)))
+"""
+    argv = [sys.executable, "-c", script, str(tmp_path / "v.tif")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run(argv, capture_output=True, text=True, check=True, env=env).stdout == "[]\n"
