@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from daemon.executors.port import Progress
+from daemon.service import Pulse, Wake, _once_each
 from tests.daemon.daemons import real_daemon
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,3 +132,8 @@ def test_the_unit_is_accepted_by_systemd_without_a_word(tmp_path):
     )
     assert ended.stderr == ""
     assert ended.returncode == 0
+
+
+def test_what_is_said_again_while_nothing_can_be_written_is_kept_once_and_in_the_order_of_its_last_time():
+    first, second = Progress(1, 1, 0.1, ""), Progress(1, 1, 0.2, "")
+    assert _once_each([first, Wake(), second, Progress(1, 1, 0.1, ""), Pulse()]) == [second, first]

@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ import tifffile
 from alcore.arrays.synthetic import em_volume
 from tests.daemon.daemons import RealDaemon, real_daemon
 from tests.faults.invariants import check, digests
+from tests.faults.small_disk import Ballast, small_disk
 
 SIZE_MB = 64
 CONFIG = """
@@ -35,6 +34,7 @@ epochs = 2
 image_px = 32
 batch = 8
 max_slices = 16
+retrain_growth = 100
 [selection]
 queue_depth = 2
 [training]
@@ -49,42 +49,11 @@ nice = 0
 """
 
 
-class Ballast:
-    """Takes all room on a disk but `spare` bytes."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "ballast"
-
-    def fill(self, spare: int = 0) -> None:
-        with contextlib.suppress(OSError), open(self._path, "ab", buffering=0) as f:
-            for block in (1 << 20, 1 << 12):
-                with contextlib.suppress(OSError):
-                    while f.write(bytes(block)) == block:
-                        pass
-        if spare:
-            os.truncate(self._path, self._path.stat().st_size - spare)
-
-    def drop(self) -> None:
-        self._path.unlink()
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """tmp_path/ws on a small file system of its own."""
-    folder = tmp_path / "ws"
-    folder.mkdir()
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("a file system to fill can only be mounted by root on Linux")
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "tmpfs", str(folder)], capture_output=True, text=True
-    )
-    if made.returncode:
-        pytest.skip(f"a file system to fill cannot be mounted here: {made.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        if subprocess.run(["umount", str(folder)], capture_output=True).returncode:
-            subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "ws", SIZE_MB) as made:
+        yield made
 
 
 @pytest.fixture
@@ -119,6 +88,13 @@ def stories(daemon: RealDaemon) -> list[tuple[str, str, int, str]]:
         return db.execute("SELECT stage, state, attempts, error FROM job ORDER BY id").fetchall()
 
 
+def acquire(daemon: RealDaemon, name: str, seed: int) -> np.ndarray:
+    """Put a volume into the watched folder; returns its labels."""
+    image, labels = em_volume((8, 96, 96), (0.04, 0.02, 0.02), np.random.default_rng(seed))
+    tifffile.imwrite(daemon.folder / name, image, metadata={"axes": "ZYX"})
+    return labels
+
+
 @pytest.mark.parametrize("spare", [0, 1 << 16, 1 << 18])
 def test_a_daemon_that_starts_on_a_full_disk_waits_for_room(daemon, disk, spare):
     ballast = Ballast(disk)
@@ -139,26 +115,20 @@ def test_a_daemon_that_starts_on_a_full_disk_waits_for_room(daemon, disk, spare)
 
 
 @pytest.mark.timeout(400)
-def test_a_disk_that_fills_up_spends_no_attempt_and_loses_no_label(daemon, disk):
-    image, labels = em_volume((8, 96, 96), (0.04, 0.008, 0.008), np.random.default_rng(0))
-    tifffile.imwrite(daemon.folder / "a.tif", image, metadata={"axes": "ZYX"})
-    before = digests(daemon.folder)
+def test_a_disk_that_fills_up_amid_jobs_spends_no_attempt_and_loses_no_label(daemon, disk):
     ballast = Ballast(disk)
+    labels = acquire(daemon, "a.tif", 0)
     daemon.start()
-    daemon.wait(lambda s: any(j.stage in ("pseudo", "embedding", "encoder") for j in s.running))
-    ballast.fill()
-    with in_peace(daemon):
-        time.sleep(5)
-        says_so(daemon)
-        check(daemon.workspace)
-    ballast.drop()
-    shot = daemon.wait(lambda s: sum(q.ready for q in s.queue) == 2 and not s.running, 200)
-
+    shot = daemon.wait(lambda s: sum(q.ready for q in s.queue) == 2 and not s.running)
     asked = json.loads((daemon.workspace / "queue" / shot.queue[0].id / "suggestion.json").read_text())["box"]
     box = tuple(slice(a, a + n) for a, n in zip(asked["start"], asked["shape"], strict=True))
     drawn = np.ascontiguousarray(labels[box]).astype(np.uint16)
     drawn[0, 0, 0] = 1
     tifffile.imwrite(daemon.workspace / ".drawn", drawn)
+    for number in range(1, 4):
+        acquire(daemon, f"{number}.tif", number)
+    before = digests(daemon.folder)
+    daemon.wait(lambda s: any(j.stage in ("volume", "pseudo", "embedding") for j in s.running))
     ballast.fill()
     os.rename(daemon.workspace / ".drawn", daemon.workspace / "inbox" / f"{shot.queue[0].id}.tif")
     with in_peace(daemon):
@@ -166,7 +136,8 @@ def test_a_disk_that_fills_up_spends_no_attempt_and_loses_no_label(daemon, disk)
         says_so(daemon)
         check(daemon.workspace)
     ballast.drop()
-    daemon.wait(lambda s: s.labels["accepted"] == 1 and not s.running and not s.problems, 120)
+    whole = {"ingested": 4, "pseudo_labelled": 4, "embedded": 4}
+    daemon.wait(lambda s: s.labels["accepted"] == 1 and whole.items() <= s.volumes.items() and not s.problems, 200)
     published = daemon.workspace / "labels" / f"{shot.queue[0].id}.tif"
     until = time.monotonic() + 10
     while not published.exists():
