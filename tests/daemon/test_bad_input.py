@@ -20,9 +20,11 @@ settle_s = 0.3
 [patch]
 shape_px = [8, 48, 48]
 [encoder]
+size = "micro"
 epochs = 2
+batch = 8
 image_px = 32
-max_slices = 32
+max_slices = 16
 [training]
 pretrain = false
 every = 100
@@ -31,6 +33,7 @@ settle_s = 0.2
 [run]
 min_free_gb = 0.0
 rescan_s = 2.0
+nice = 0
 """
 
 

@@ -107,7 +107,7 @@ def test_a_daemon_that_starts_on_a_full_disk_waits_for_room(daemon, disk, spare)
         time.sleep(0.1)
     with in_peace(daemon, lines=0):
         says_so(daemon)
-        time.sleep(3)
+        time.sleep(1.5)
     ballast.drop()
     daemon.ready()
     assert daemon.stop() == 0
