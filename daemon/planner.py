@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alcore.run import stage
 from alcore.stage import Input
@@ -26,6 +26,7 @@ from daemon.store.rows import (
     path_of,
 )
 
+T = TypeVar("T")
 PSEUDO_LABELS = "pseudo-labels"
 """Stands for a model's name where the pseudo-labels themselves are scored."""
 
@@ -304,8 +305,8 @@ class Planner:
         )
 
 
-def choose_patches(patches: Sequence[PatchRow], most: int) -> list[PatchRow]:
-    """At most `most` patches, spread evenly over the list (which is ordered by volume and place)."""
-    if len(patches) <= most:
-        return list(patches)
-    return [patches[i * len(patches) // most] for i in range(most)]
+def choose_evenly(places: Sequence[T], most: int) -> list[T]:
+    """At most `most` of these, spread evenly over the sequence."""
+    if len(places) <= most:
+        return list(places)
+    return [places[i * len(places) // most] for i in range(most)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from alcore.run import key_of
 from daemon.config import Settings
-from daemon.planner import Planner, choose_patches
+from daemon.planner import Planner, choose_evenly
 from daemon.policy import judge, suggestions_to_ask, wants_encoder
 from daemon.results import labels_digest
 from daemon.store.rows import EncoderRow, LabelRow, PatchRow, RoundRow, SourceRow, VolumeRow, Wanted
@@ -97,13 +97,11 @@ class Planning:
         depth = self.settings.selection.queue_depth
         if not suggestions_to_ask(waiting, depth, depth):
             return
-        embeddings = self.store.jobs.done_by_volume("embedding", self.planner.embedding_spec(current))
-        covered = self.store.annotation.covered_rows()
-        embedded = self.store.volumes.n_patches_of(embeddings)
-        free = embedded - sum(len(rows) for volume, rows in covered.items() if volume in embeddings)
-        ask = suggestions_to_ask(waiting, depth, free)
+        spec = self.planner.embedding_spec(current)
+        ask = suggestions_to_ask(waiting, depth, self.store.volumes.n_free_patches("embedding", spec))
         if ask:
-            yield self.planner.suggestions(embeddings, covered, ask)
+            embeddings = self.store.jobs.done_by_volume("embedding", spec)
+            yield self.planner.suggestions(embeddings, self.store.annotation.covered_rows(), ask)
 
     # expert
 
@@ -130,24 +128,38 @@ class Planning:
         training = self.settings.training
         if not training.pretrain:
             return
-        tried = self.store.jobs.by_subject("pretrain", "pretrain")
-        if any(job.state not in ("failed", "cancelled") for job in tried):
+        tried = self.store.jobs.states("pretrain", "pretrain")
+        if any(state not in ("failed", "cancelled") for _, state in tried):
             return
-        tried = [job for job in tried if job.state == "failed"]
-        volumes = self._pseudo_labelled()
-        patches = [p for v, _ in volumes for p in self.store.volumes.patches(v.id)]
+        n_volumes, n_patches = self.store.volumes.n_readable_with("pseudo", self.planner.pseudo_spec())
         busy = self.store.sources.n_arriving() + self.store.jobs.active("volume") + self.store.jobs.active("pseudo")
-        if len(patches) < training.pretrain_min_patches or (busy and len(patches) < training.pretrain_max_patches):
+        if n_patches < training.pretrain_min_patches or (busy and n_patches < training.pretrain_max_patches):
             return
-        if tried and len(volumes) < 2 * len(tried[-1].inputs["volume"]):
+        failed = [job_id for job_id, state in tried if state == "failed"]
+        if failed and n_volumes < 2 * self.store.jobs.n_inputs(failed[-1], "volume"):
             return  # it failed on these; more data may help
-        yield self.planner.pretrain(volumes, choose_patches(patches, training.pretrain_max_patches))
+        volumes = self._pseudo_labelled()
+        yield self.planner.pretrain(volumes, self._spread(volumes, (), training.pretrain_max_patches))
+
+    def _spread(self, volumes: Sequence[tuple[VolumeRow, str]], taken: Sequence[LabelRow], most: int) -> list[PatchRow]:
+        """At most `most` patches of these volumes, spread evenly over all that touch none of the labels `taken`.
+
+        Only the patches of volumes with such labels, and those that are chosen, are fetched.
+        """
+        labelled = {label.volume_id for label in taken}
+        free = {
+            v.id: [p.row for p in self.store.volumes.patches(v.id) if not _touches(p, taken)]
+            for v, _ in volumes
+            if v.id in labelled
+        }
+        places = [(v.id, row) for v, _ in volumes for row in free.get(v.id, range(v.n_patches))]
+        return [self.store.volumes.patch(volume_id, row) for volume_id, row in choose_evenly(places, most)]
 
     def _pretraining_settled(self) -> bool:
         """Is there an M_p, or will there be none?"""
         if not self.settings.training.pretrain:
             return True
-        states = [job.state for job in self.store.jobs.by_subject("pretrain", "pretrain")]
+        states = [state for _, state in self.store.jobs.states("pretrain", "pretrain")]
         return "done" in states or (bool(states) and states[-1] == "failed")
 
     def _round(self, now: float) -> Iterator[Wanted]:
@@ -179,15 +191,14 @@ class Planning:
 
     def _finetuning(self, round_: RoundRow, now: float) -> Iterator[Wanted]:
         """The recipe of a round is fixed when its job is first wanted, however the pool grows meanwhile."""
-        existing = self.store.jobs.by_subject("finetune", f"round:{round_.number}")
+        existing = self.store.jobs.states("finetune", f"round:{round_.number}")
         if existing:
-            if existing[-1].state in ("failed", "cancelled"):
-                self.store.learning.fail_round(round_.number, self.error(existing[-1].id), now)
+            job_id, state = existing[-1]
+            if state in ("failed", "cancelled"):
+                self.store.learning.fail_round(round_.number, self.error(job_id), now)
             return
         volumes = self._pseudo_labelled() if self.settings.training.mix_share > 0 else []
-        taken = [*round_.train, *round_.gate]
-        free = [p for v, _ in volumes for p in self.store.volumes.patches(v.id) if not _touches(p, taken)]
-        patches = choose_patches(free, MIX_PATCHES)
+        patches = self._spread(volumes, [*round_.train, *round_.gate], MIX_PATCHES)
         used = {p.volume_id for p in patches}
         mix = [(v, key) for v, key in volumes if v.id in used]
         yield self.planner.finetune(round_, self.store.learning.pretrained(), mix, patches)

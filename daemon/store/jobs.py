@@ -70,10 +70,15 @@ class Jobs:
         """The job of one recipe, or None."""
         return next((_row(r) for r in self._db.query(f"SELECT {_COLUMNS} FROM job WHERE key = ?", [key])), None)
 
-    def by_subject(self, stage: str, subject: str) -> list[JobRow]:
-        """All jobs of one stage for one subject, oldest first."""
-        sql = f"SELECT {_COLUMNS} FROM job WHERE stage = ? AND subject = ? ORDER BY id"
-        return [_row(r) for r in self._db.query(sql, [stage, subject])]
+    def states(self, stage: str, subject: str) -> list[tuple[int, str]]:
+        """(id, state) of all jobs of one stage for one subject, oldest first."""
+        sql = "SELECT id, state FROM job WHERE stage = ? AND subject = ? ORDER BY id"
+        return [(r["id"], r["state"]) for r in self._db.query(sql, [stage, subject])]
+
+    def n_inputs(self, job_id: int, name: str) -> int:
+        """How many inputs of this name a job has."""
+        sql = "SELECT json_array_length(inputs, '$.' || ?) AS n FROM job WHERE id = ?"
+        return int(next(self._db.query(sql, [name, job_id]))["n"] or 0)
 
     def ready(self, stages: Sequence[str], limit: int) -> list[JobRow]:
         """Jobs of these stages that may be claimed now, most urgent first."""

@@ -108,9 +108,8 @@ class SuggestionView:
 def sources(db: sqlite3.Connection, now: float) -> list[SourceView]:
     """Every acquisition that was ever seen in a watched folder, oldest first, as of `now` (seconds since the epoch)."""
     rows = db.execute(
-        "SELECT s.*, v.info, v.notes, v.export_name, v.sha256, v.part, v.quality, p.model,"
-        " (SELECT COUNT(*) FROM patch WHERE patch.volume_id = v.id) AS n_patches"
-        " FROM source s LEFT JOIN source_part l ON l.source_id = s.id AND l.current = 1"
+        "SELECT s.*, v.info, v.notes, v.export_name, v.sha256, v.part, v.quality, v.n_patches,"
+        " p.model FROM source s LEFT JOIN source_part l ON l.source_id = s.id AND l.current = 1"
         " LEFT JOIN volume v ON v.id = l.volume_id"
         " LEFT JOIN prediction p ON p.volume_id = v.id AND p.published = 1 ORDER BY s.id, v.id"
     )

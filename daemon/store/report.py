@@ -153,7 +153,7 @@ def _read(db: sqlite3.Connection, workspace: Path, now: float) -> Snapshot:
         daemon=daemon,
         volumes=_volumes(db),
         patches={
-            "total": _count(db, "SELECT COUNT(*) FROM patch"),
+            "total": _count(db, "SELECT COALESCE(SUM(n_patches), 0) FROM volume"),
             "labelled": _count(db, "SELECT COUNT(*) FROM label WHERE superseded_by IS NULL"),
         },
         labels={

@@ -171,6 +171,16 @@ UPDATE job SET state = 'cancelled', lease = NULL WHERE stage = 'volume' AND stat
 """The first fingerprints spoke of single files only: they are said in the words of `alcore.fileset.Fingerprint`, so that no
 file has to be read again. Reading that had not begun is planned anew, under the new names."""
 
+SCALE = """
+ALTER TABLE volume ADD COLUMN n_patches INTEGER NOT NULL DEFAULT 0;
+UPDATE volume SET n_patches = (SELECT COUNT(*) FROM patch p WHERE p.volume_id = volume.id);
+CREATE INDEX volume_patches ON volume(n_patches);
+CREATE INDEX volume_export_name ON volume(export_name COLLATE NOCASE);
+CREATE INDEX job_unfinished ON job(stage, spec) WHERE state IN ('waiting', 'ready', 'running');
+CREATE INDEX job_done ON job(stage, spec, volume_id, key) WHERE state = 'done';
+"""
+"""What ten thousand volumes need. The patches of a volume never change, so they are counted once."""
+
 
 def migrations() -> Migrations:
     """Every migration in order; each is applied once, together with the record of it."""
@@ -187,6 +197,10 @@ def migrations() -> Migrations:
     @found(name="0003_fingerprints")
     def fingerprints(db: Database) -> None:
         _run(db, FINGERPRINTS)
+
+    @found(name="0004_scale")
+    def scale(db: Database) -> None:
+        _run(db, SCALE)
 
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alcore.types import Box
@@ -14,14 +14,18 @@ from daemon.store.rows import PatchRow, VolumeRow, members_of
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-READABLE = """
-SELECT v.id, v.name, v.part, v.sha256, v.artifact, v.folder, v.read, s.path, s.fingerprint, s.members,
-  (SELECT COUNT(*) FROM patch p WHERE p.volume_id = v.id) AS n_patches
+_SOURCES = """source_part l CROSS JOIN source x ON x.id = l.source_id
+   WHERE l.volume_id = v.id AND l.current = 1 AND x.state = 'ingested' AND x.gone = 0 AND x.away = 0"""
+_DONE = "job j WHERE j.stage = ? AND j.spec = ? AND j.volume_id = v.id AND j.state = 'done'"
+READABLE = f"""
+SELECT v.id, v.name, v.part, v.sha256, v.artifact, v.folder, v.read, v.n_patches, s.path, s.fingerprint, s.members
 FROM volume v JOIN source s ON s.id =
-  (SELECT MIN(x.id) FROM source_part l JOIN source x ON x.id = l.source_id
-   WHERE l.volume_id = v.id AND l.current = 1 AND x.state = 'ingested' AND x.gone = 0 AND x.away = 0)
+  (SELECT MIN(x.id) FROM {_SOURCES})
 """
-"""Volumes whose bytes can be read now, each with one path."""
+"""Volumes whose bytes can be read now, each with one path.
+
+CROSS JOIN: from the volume to its sources, never from all sources to the volume, which SQLite prefers without statistics.
+"""
 
 
 def volume_row(r: Mapping[str, Any]) -> VolumeRow:
@@ -122,6 +126,7 @@ class Volumes:
 
     def _new_volume(self, name: str, artifact: str, volume: Mapping[str, Any], now: float) -> int:
         info = volume["info"]
+        boxes = [Box.from_json(b) for b in volume["patches"]]
         volume_id = insert(
             self._db,
             "volume",
@@ -136,10 +141,10 @@ class Volumes:
                 "read": json.dumps(dict(volume["read"])),
                 "notes": json.dumps(list(volume.get("notes", []))),
                 "quality": json.dumps(dict(volume.get("quality", {}))),
+                "n_patches": len(boxes),
                 "created_at": now,
             },
         )
-        boxes = [Box.from_json(b) for b in volume["patches"]]
         self._db.conn.executemany(
             "INSERT INTO patch (volume_id, row, z, y, x, dz, dy, dx) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [(volume_id, row, *box.start, *box.shape) for row, box in enumerate(boxes)],
@@ -165,6 +170,24 @@ class Volumes:
         """Every volume whose bytes can be read now, oldest first."""
         return [volume_row(r) for r in self._db.query(READABLE + "ORDER BY v.id")]
 
+    def n_readable_with(self, stage: str, spec: str) -> tuple[int, int]:
+        """(volumes, patches in them) that can be read now and for which the job of this stage and spec is done."""
+        sql = (
+            "SELECT COUNT(*) AS n, COALESCE(SUM(v.n_patches), 0) AS patches FROM volume v"
+            f" WHERE EXISTS (SELECT 1 FROM {_DONE}) AND EXISTS (SELECT 1 FROM {_SOURCES})"
+        )
+        found = next(self._db.query(sql, [stage, spec]))
+        return int(found["n"]), int(found["patches"])
+
+    def n_free_patches(self, stage: str, spec: str) -> int:
+        """Patches that were never suggested, in volumes for which the job of this stage and spec is done."""
+        sql = (
+            f"SELECT (SELECT COALESCE(SUM(v.n_patches), 0) FROM volume v WHERE EXISTS (SELECT 1 FROM {_DONE}))"
+            " - (SELECT COUNT(*) FROM suggestion s JOIN patch p ON p.id = s.patch_id JOIN volume v ON v.id = p.volume_id"
+            f" WHERE EXISTS (SELECT 1 FROM {_DONE})) AS n"
+        )
+        return int(next(self._db.query(sql, [stage, spec, stage, spec]))["n"])
+
     def get(self, volume_id: int) -> VolumeRow | None:
         """One volume if it can be read now."""
         return next((volume_row(r) for r in self._db.query(READABLE + "WHERE v.id = ?", [volume_id])), None)
@@ -180,22 +203,21 @@ class Volumes:
 
     def n_patches(self) -> int:
         """Patches in the pool."""
-        return int(next(self._db.query("SELECT COUNT(*) AS n FROM patch"))["n"])
+        return int(next(self._db.query("SELECT COALESCE(SUM(n_patches), 0) AS n FROM volume"))["n"])
 
     def pool_voxels(self) -> int:
         """Voxels in the pool."""
         return int(next(self._db.query("SELECT COALESCE(SUM(dz * dy * dx), 0) AS n FROM patch"))["n"])
 
-    def n_patches_of(self, volume_ids: Collection[int]) -> int:
-        """Patches in these volumes."""
-        marks = ", ".join("?" * len(volume_ids))
-        sql = f"SELECT COUNT(*) AS n FROM patch WHERE volume_id IN ({marks})"
-        return int(next(self._db.query(sql, list(volume_ids)))["n"])
-
     def patches(self, volume_id: int) -> list[PatchRow]:
         """The patches of one volume in row order."""
         sql = "SELECT * FROM patch WHERE volume_id = ? ORDER BY row"
         return [patch_row(r) for r in self._db.query(sql, [volume_id])]
+
+    def patch(self, volume_id: int, row: int) -> PatchRow:
+        """One patch of a volume."""
+        sql = "SELECT * FROM patch WHERE volume_id = ? AND row = ?"
+        return patch_row(next(self._db.query(sql, [volume_id, row])))
 
     def artifact(self, volume_id: int) -> str:
         """Key of the volume's own artifact."""
