@@ -36,15 +36,18 @@ def leave_label_note(workspace: Workspace, suggestion_id: str, empty: bool, user
     write_atomic(_note(workspace, suggestion_id), json.dumps({"empty": empty, "user": user}).encode())
 
 
-def take_label_note(workspace: Workspace, suggestion_id: str) -> dict[str, Any]:
+def label_note(workspace: Workspace, suggestion_id: str) -> dict[str, Any]:
     """What was said about a label, or nothing."""
-    path = _note(workspace, suggestion_id)
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(_note(workspace, suggestion_id).read_text())
     except (OSError, ValueError):
         return {}
-    path.unlink(missing_ok=True)
     return value if isinstance(value, dict) else {}
+
+
+def drop_label_note(workspace: Workspace, suggestion_id: str) -> None:
+    """What was said about a label is in the store now."""
+    _note(workspace, suggestion_id).unlink(missing_ok=True)
 
 
 def _note(workspace: Workspace, suggestion_id: str) -> Path:
@@ -56,8 +59,9 @@ def obey(engine: Engine, now: float) -> int:
     paths = sorted(engine.workspace.commands.glob("[0-9]*.json"))
     for path in paths:
         if engine.store.state.command_outcome(path.stem) is None:
-            verb, arguments, ok, outcome = _carry_out(engine, path, now)
-            engine.store.state.command_done(path.stem, verb, arguments, ok, outcome, now)
+            with engine.store.transaction():  # carried out and recorded, or neither
+                verb, arguments, ok, outcome = _carry_out(engine, path, now)
+                engine.store.state.command_done(path.stem, verb, arguments, ok, outcome, now)
         path.unlink(missing_ok=True)
     return len(paths)
 

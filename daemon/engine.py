@@ -143,11 +143,12 @@ class Engine:
             self.store.state.event("label", f"rejected: {reason}", self.clock())
             return
         assert suggestion is not None
-        note = commands.take_label_note(self.workspace, suggestion_id)
+        note = commands.label_note(self.workspace, suggestion_id)
         digest = _sha256(path)
         self.store.annotation.receive(
             suggestion, os.fsencode(path), digest, bool(note.get("empty")), str(note.get("user", "")), self.clock()
         )
+        commands.drop_label_note(self.workspace, suggestion_id)
 
     # planning and dispatch
 
@@ -284,7 +285,7 @@ class Engine:
         elif event.kind == "source_missing" and job.volume_id and self.store.volumes.get(job.volume_id) is None:
             self.store.jobs.postponed(job.id, now + 60, event.error, event.kind, now, False)  # gone, or out of reach
         elif event.kind == "disk_full":
-            self.store.jobs.postponed(job.id, now + 60, f"disk full: {event.error}", event.kind, now, False)
+            self.store.jobs.postponed(job.id, now + 10, f"disk full: {event.error}", event.kind, now, False)
         elif event.kind in ("transient", "source_missing") and job.attempts < stage(job.stage).max_attempts:
             self.store.jobs.postponed(job.id, now + backoff_s(job.attempts), event.error, event.kind, now, True)
         else:
@@ -338,8 +339,6 @@ class Engine:
             log.exception("the result of job %d cannot be used", job.id)
             self._failed(job, f"its result cannot be used: {type(e).__name__}: {e}", "defect", now)
             return
-        if job.stage == "label":
-            self.files.publish_label(str(job.params["suggestion"]), job.key)
 
     def _failed(self, job: JobRow, error: str, kind: str, now: float) -> None:
         with self.store.transaction():

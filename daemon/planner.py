@@ -101,17 +101,23 @@ class Planner:
     def encoder(self, volumes: Sequence[VolumeRow]) -> Wanted:
         """The pool ought to have an encoder trained on itself."""
         params = encoder_params(self.settings.encoder, self.device, self.settings.run.seed)
+        n_patches = sum(v.n_patches for v in volumes)
         return Wanted(
             stage="encoder",
-            subject=f"pool:{sum(v.n_patches for v in volumes)}",
+            subject=f"pool:{n_patches}",
             inputs={
                 "volume": [self._artifact(v.artifact) for v in volumes],
                 "source": [self.source(v) for v in volumes],
             },
             params=params | {"read": [dict(v.read) for v in volumes]},
             priority=PRIORITY["encoder"],
-            spec="",
+            spec=self.encoder_spec(len(volumes), n_patches, sum(v.id for v in volumes)),
         )
+
+    def encoder_spec(self, n_volumes: int, n_patches: int, sum_of_ids: int) -> str:
+        """Name of training an encoder as config.toml says on such a pool: known before ten thousand volumes are listed."""
+        params = encoder_params(self.settings.encoder, self.device, self.settings.run.seed)
+        return self.spec("encoder", params, n_volumes, n_patches, sum_of_ids)
 
     def embedding_spec(self, encoder: EncoderRow) -> str:
         """Name of embedding with one encoder."""
@@ -135,16 +141,19 @@ class Planner:
 
     # suggestions
 
-    def suggestions(self, embeddings: Mapping[int, str], covered: Mapping[int, Sequence[int]], n: int) -> Wanted:
+    def suggestions(
+        self, embeddings: Mapping[int, str], covered: Mapping[int, Sequence[int]], n: int, embedding: str
+    ) -> Wanted:
         """The queue ought to be full: `n` more patches, farthest from everything labelled, queued or skipped.
 
-        embeddings, covered: by volume id.
+        embeddings, covered: by volume id. embedding: the spec of these embeddings.
         """
         by_key = {embeddings[v]: list(rows) for v, rows in covered.items() if v in embeddings}
         keys = [embeddings[v] for v in sorted(embeddings)]
+        n_covered = sum(len(rows) for rows in by_key.values())
         return Wanted(
             stage="suggestions",
-            subject=f"pool:{len(keys)}:{sum(len(r) for r in by_key.values())}",
+            subject=f"pool:{len(keys)}:{n_covered}",
             inputs={"embedding": [self._artifact(k) for k in keys]},
             params={
                 "covered": by_key,
@@ -153,7 +162,19 @@ class Planner:
                 "seed": self.settings.run.seed,
             },
             priority=PRIORITY["suggestions"],
-            spec="",
+            spec=self.suggestions_spec(embedding, len(keys), n_covered, n),
+        )
+
+    def suggestions_spec(self, embedding: str, n_volumes: int, n_covered: int, n: int) -> str:
+        """Name of choosing `n` patches from so many volumes with so many covered patches: both only ever grow."""
+        return self.spec(
+            "suggestions",
+            embedding,
+            n_volumes,
+            n_covered,
+            n,
+            self.settings.selection.initial_seeds,
+            self.settings.run.seed,
         )
 
     def package(self, suggestion: SuggestionRow, volume: VolumeRow, pseudo: str | None) -> Wanted:
@@ -205,12 +226,15 @@ class Planner:
 
     # learning
 
-    def pretrain(self, volumes: Sequence[tuple[VolumeRow, str]], patches: Sequence[PatchRow]) -> Wanted:
-        """Enough pseudo-labels exist: M_p ought to. volumes: each with the key of its pseudo-labels."""
+    def pretrain(
+        self, volumes: Sequence[tuple[VolumeRow, str]], patches: Sequence[PatchRow], of_volumes: int
+    ) -> Wanted:
+        """Enough pseudo-labels exist: M_p ought to. volumes: each with the key of its pseudo-labels; of_volumes: from how
+        many they were chosen."""
         plan = plan_name(self.settings, self.device)
         return Wanted(
             stage="pretrain",
-            subject="pretrain",
+            subject=f"pretrain:{of_volumes}",
             inputs=self._voxels(volumes),
             params={
                 "plan": plan,

@@ -17,6 +17,9 @@ LEAST_READING = 4
 """So few jobs that read acquisitions are planned at a time: what is read next is decided late."""
 BACKLOG = 8
 """When more acquisitions than this wait to be read, what was read is learned from before the rest is read."""
+AHEAD = 64
+"""So few jobs of a kind lie ready, however many volumes wait for one: planning them takes time, and the next promoted model
+makes those that predict pointless."""
 MIX_PATCHES = 16
 """At most so many pseudo-labelled patches are mixed into a fine-tuning."""
 
@@ -54,8 +57,13 @@ class Planning:
     def _volumes(self) -> Iterator[Wanted]:
         for _, wanted in self.readings():
             yield wanted
-        for volume in self.store.volumes.without("pseudo", self.planner.pseudo_spec()):
+        spec = self.planner.pseudo_spec()
+        for volume in self.store.volumes.without("pseudo", spec, self._room("pseudo", spec)):
             yield self.planner.pseudo(volume)
+
+    def _room(self, stage: str, spec: str) -> int:
+        """How many more jobs may be planned now."""
+        return max(0, AHEAD - self.store.jobs.n_ready(stage, spec))
 
     def readings(self) -> list[tuple[SourceRow, Wanted]]:
         """The acquisitions that are to be read next, with the job that would read each."""
@@ -70,14 +78,17 @@ class Planning:
         trained = [e.n_patches for e in self.store.annotation.encoders().values()]
         arriving = self.store.sources.n_arriving() + self.store.jobs.active("volume")
         newest = max(trained, default=None)
-        if wants_encoder(self.store.volumes.n_patches(), arriving, newest, self.settings.encoder):
+        if not wants_encoder(self.store.volumes.n_patches(), arriving, newest, self.settings.encoder):
+            return
+        if not self.store.jobs.known("encoder", self.planner.encoder_spec(*self.store.volumes.readable_pool())):
             yield self.planner.encoder(self.store.volumes.readable())
 
     def _embeddings(self, now: float) -> Iterator[Wanted]:
         for encoder in self.store.annotation.encoders().values():
             spec = self.planner.embedding_spec(encoder)
-            missing = self.store.volumes.without("embedding", spec)
-            for volume in missing:
+            room = self._room("embedding", spec)
+            missing = self.store.volumes.without("embedding", spec, max(1, room))
+            for volume in missing[:room]:
                 yield self.planner.embedding(volume, encoder)
             if encoder.state == "embedding" and not missing and not self.store.jobs.active_with_spec("embedding", spec):
                 self._switch(encoder, now)
@@ -97,11 +108,13 @@ class Planning:
         depth = self.settings.selection.queue_depth
         if not suggestions_to_ask(waiting, depth, depth):
             return
-        spec = self.planner.embedding_spec(current)
-        ask = suggestions_to_ask(waiting, depth, self.store.volumes.n_free_patches("embedding", spec))
-        if ask:
-            embeddings = self.store.jobs.done_by_volume("embedding", spec)
-            yield self.planner.suggestions(embeddings, self.store.annotation.covered_rows(), ask)
+        embedding = self.planner.embedding_spec(current)
+        n_volumes, n_patches, n_covered = self.store.volumes.coverage("embedding", embedding)
+        ask = suggestions_to_ask(waiting, depth, n_patches - n_covered)
+        spec = self.planner.suggestions_spec(embedding, n_volumes, n_covered, ask)
+        if ask and not self.store.jobs.known("suggestions", spec):
+            embeddings = self.store.jobs.done_by_volume("embedding", embedding)
+            yield self.planner.suggestions(embeddings, self.store.annotation.covered_rows(), ask, embedding)
 
     # expert
 
@@ -128,21 +141,24 @@ class Planning:
         training = self.settings.training
         if not training.pretrain:
             return
-        tried = self.store.jobs.states("pretrain", "pretrain")
+        tried = self.store.jobs.of_stage("pretrain")
         if any(state not in ("failed", "cancelled") for _, state in tried):
             return
         n_volumes, n_patches = self.store.volumes.n_readable_with("pseudo", self.planner.pseudo_spec())
         busy = self.store.sources.n_arriving() + self.store.jobs.active("volume") + self.store.jobs.active("pseudo")
         if n_patches < training.pretrain_min_patches or (busy and n_patches < training.pretrain_max_patches):
             return
-        failed = [job_id for job_id, state in tried if state == "failed"]
-        if failed and n_volumes < 2 * self.store.jobs.n_inputs(failed[-1], "volume"):
-            return  # it failed on these; more data may help
+        failed = [int(subject.split(":")[1]) for subject, state in tried if state == "failed"]
+        if failed and n_volumes < 2 * failed[-1]:
+            return  # it failed with so many volumes; more data may help
         volumes = self._pseudo_labelled()
-        yield self.planner.pretrain(volumes, self._spread(volumes, (), training.pretrain_max_patches))
+        yield self.planner.pretrain(*self._spread(volumes, (), training.pretrain_max_patches), len(volumes))
 
-    def _spread(self, volumes: Sequence[tuple[VolumeRow, str]], taken: Sequence[LabelRow], most: int) -> list[PatchRow]:
-        """At most `most` patches of these volumes, spread evenly over all that touch none of the labels `taken`.
+    def _spread(
+        self, volumes: Sequence[tuple[VolumeRow, str]], taken: Sequence[LabelRow], most: int
+    ) -> tuple[list[tuple[VolumeRow, str]], list[PatchRow]]:
+        """At most `most` patches of these volumes, spread evenly over all that touch none of the labels `taken`; and the
+        volumes that they lie in.
 
         Only the patches of volumes with such labels, and those that are chosen, are fetched.
         """
@@ -153,13 +169,15 @@ class Planning:
             if v.id in labelled
         }
         places = [(v.id, row) for v, _ in volumes for row in free.get(v.id, range(v.n_patches))]
-        return [self.store.volumes.patch(volume_id, row) for volume_id, row in choose_evenly(places, most)]
+        patches = [self.store.volumes.patch(volume_id, row) for volume_id, row in choose_evenly(places, most)]
+        used = {p.volume_id for p in patches}
+        return [(v, key) for v, key in volumes if v.id in used], patches
 
     def _pretraining_settled(self) -> bool:
         """Is there an M_p, or will there be none?"""
         if not self.settings.training.pretrain:
             return True
-        states = [state for _, state in self.store.jobs.states("pretrain", "pretrain")]
+        states = [state for _, state in self.store.jobs.of_stage("pretrain")]
         return "done" in states or (bool(states) and states[-1] == "failed")
 
     def _round(self, now: float) -> Iterator[Wanted]:
@@ -198,9 +216,7 @@ class Planning:
                 self.store.learning.fail_round(round_.number, self.error(job_id), now)
             return
         volumes = self._pseudo_labelled() if self.settings.training.mix_share > 0 else []
-        patches = self._spread(volumes, [*round_.train, *round_.gate], MIX_PATCHES)
-        used = {p.volume_id for p in patches}
-        mix = [(v, key) for v, key in volumes if v.id in used]
+        mix, patches = self._spread(volumes, [*round_.train, *round_.gate], MIX_PATCHES)
         yield self.planner.finetune(round_, self.store.learning.pretrained(), mix, patches)
 
     def _judging(self, round_: RoundRow, now: float) -> Iterator[Wanted]:
@@ -254,7 +270,8 @@ class Planning:
         promoted = self.store.learning.promoted()
         if promoted is None:
             return
-        for volume in self.store.learning.without_prediction(promoted.version, self.planner.predict_spec(promoted)):
+        spec = self.planner.predict_spec(promoted)
+        for volume in self.store.learning.without_prediction(promoted.version, spec, self._room("predict", spec)):
             yield self.planner.predict(volume, promoted)
 
 

@@ -87,22 +87,19 @@ class Results:
         self.store.state.event("encoder", text, now)
 
     def _suggestions_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
-        volume_of = {key: volume for volume, key in self.volumes_by_embedding(job).items()}
         picks = [
-            (volume_of[s["embedding"]], int(s["row"]), s["distance"], str(s["reason"])) for s in result["suggestions"]
+            (self._embedded_volume(s["embedding"]), int(s["row"]), s["distance"], str(s["reason"]))
+            for s in result["suggestions"]
         ]
         made = self.store.annotation.suggest(picks, now)
         if made:
             self.store.state.event("queue", f"{len(made)} patches queued for the expert: {made[0]} to {made[-1]}", now)
 
-    def volumes_by_embedding(self, job: JobRow) -> dict[int, str]:
-        """Volume id -> embedding key, for the embeddings that a suggestions job was given."""
-        found = {}
-        for item in job.inputs["embedding"]:
-            embedding = self.store.jobs.by_key(item.key)
-            assert embedding is not None and embedding.volume_id is not None
-            found[embedding.volume_id] = item.key
-        return found
+    def _embedded_volume(self, key: str) -> int:
+        """Id of the volume that was embedded in this artifact."""
+        embedding = self.store.jobs.by_key(key)
+        assert embedding is not None and embedding.volume_id is not None
+        return embedding.volume_id
 
     def _package_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         self.store.annotation.packaged(job.subject.split(":")[1], job.key)

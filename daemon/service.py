@@ -219,9 +219,11 @@ class Service:
 
     def _supervise(self) -> None:
         """Are the watcher, the scan and the timers alive?"""
-        for text in self._watcher.supervise():
-            log.warning("%s", text)
-            self._store.state.problem("watcher", "events", text, time.time())
+        wrong = "; ".join(self._watcher.supervise())
+        if not wrong:
+            self._store.state.solved("watcher", "events")
+        elif self._store.state.problem("watcher", "events", wrong, time.time()):
+            log.warning("%s", wrong)
         if self._timers.check_clock():
             log.warning("the clock was set; timers restarted")
         if self._ingest.ident is not None and not self._ingest.is_alive():

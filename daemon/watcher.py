@@ -60,16 +60,17 @@ class Watcher:
         self._handler = _Hint(wake)
         self._observer: Any = None
         self._watched: dict[Path, tuple[int, int]] = {}
+        self._problems: list[str] = []
         self._lock = threading.Lock()
 
     def supervise(self) -> list[str]:
         """Bring the watches in line with what is there; returns what is wrong, in words."""
         with self._lock:
             present = {f: i for f in self._folders if (i := _identity(f)) is not None}
-            if self._healthy() and present == self._watched:
-                return []
-            self._close()
-            return self._open(present)
+            if not self._healthy() or present != self._watched:
+                self._close()
+                self._problems = self._open(present)
+            return self._problems
 
     def _healthy(self) -> bool:
         observer = self._observer

@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 
 from daemon.cli.session import Session
-from daemon.commands import leave_label_note, take_label_note
+from daemon.commands import drop_label_note, leave_label_note
 from daemon.errors import UsageError, WorkspaceError
 
 SUFFIXES = (".tif", ".tiff")
@@ -38,7 +38,7 @@ def put(session: Session, file: Path, suggestion_id: str, empty: bool, user: str
         try:
             os.link(tmp, target)  # unlike a rename, this never replaces what is there
         except FileExistsError:
-            take_label_note(workspace, suggestion_id)  # what was said of this file must not be said of the other
+            drop_label_note(workspace, suggestion_id)  # what was said of this file must not be said of the other
             raise _waits_already(target) from None
         except OSError:
             os.rename(tmp, target)  # a file system without hard links

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from alcore.run import key_of
 from daemon.machine import JOB_TRANSITIONS, check_transition
 from daemon.store.connection import insert, transaction
-from daemon.store.rows import JobRow, Wanted, inputs_from_json, inputs_to_json
+from daemon.store.rows import JobRow, Wanted, inputs_to_json
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -26,11 +26,9 @@ def _row(r: Mapping[str, Any]) -> JobRow:
         volume_id=r["volume_id"],
         state=r["state"],
         priority=r["priority"],
-        inputs=inputs_from_json(json.loads(r["inputs"])),
-        params=json.loads(r["params"]),
         attempts=r["attempts"],
         fence=r["fence"],
-        result=json.loads(r["result"]) if r["result"] else {},
+        stored=(r["inputs"], r["params"], r["result"] or "{}"),
     )
 
 
@@ -75,10 +73,22 @@ class Jobs:
         sql = "SELECT id, state FROM job WHERE stage = ? AND subject = ? ORDER BY id"
         return [(r["id"], r["state"]) for r in self._db.query(sql, [stage, subject])]
 
-    def n_inputs(self, job_id: int, name: str) -> int:
-        """How many inputs of this name a job has."""
-        sql = "SELECT json_array_length(inputs, '$.' || ?) AS n FROM job WHERE id = ?"
-        return int(next(self._db.query(sql, [name, job_id]))["n"] or 0)
+    def of_stage(self, stage: str) -> list[tuple[str, str]]:
+        """(subject, state) of all jobs of one stage, oldest first."""
+        sql = "SELECT subject, state FROM job WHERE stage = ? ORDER BY id"
+        return [(r["subject"], r["state"]) for r in self._db.query(sql, [stage])]
+
+    def known(self, stage: str, spec: str) -> bool:
+        """Was a job of this stage and spec ever wanted?"""
+        return any(self._db.query("SELECT 1 FROM job WHERE stage = ? AND spec = ? LIMIT 1", [stage, spec]))
+
+    def n_ready(self, stage: str, spec: str) -> int:
+        """How many jobs of a stage and spec may be claimed now."""
+        sql = (
+            "SELECT COUNT(*) AS n FROM job WHERE stage = ? AND spec = ? AND state IN ('waiting', 'ready', 'running')"
+            " AND state = 'ready'"
+        )  # the first condition on the state is that of the index job_unfinished
+        return int(next(self._db.query(sql, [stage, spec]))["n"])
 
     def ready(self, stages: Sequence[str], limit: int) -> list[JobRow]:
         """Jobs of these stages that may be claimed now, most urgent first."""

@@ -186,7 +186,7 @@ class Learning:
 
     # predictions
 
-    def without_prediction(self, model: str, spec: str, limit: int = 256) -> list[VolumeRow]:
+    def without_prediction(self, model: str, spec: str, limit: int) -> list[VolumeRow]:
         """Readable volumes that this model has not segmented and for which no such job exists, newest first."""
         sql = READABLE + (
             "WHERE NOT EXISTS (SELECT 1 FROM prediction p WHERE p.volume_id = v.id AND p.model = ?)"

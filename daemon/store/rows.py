@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -142,7 +143,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class JobRow:
-    """A job as the dispatcher sees it."""
+    """A job as the dispatcher sees it.
+
+    stored: JSON of inputs, params and result, parsed when asked for: those of a job on the whole pool are megabytes, and
+    most looks at a job are at its state.
+    """
 
     id: int
     key: str
@@ -151,11 +156,26 @@ class JobRow:
     volume_id: int | None
     state: str
     priority: int
-    inputs: Inputs
-    params: Mapping[str, Any]
     attempts: int
     fence: int
-    result: Mapping[str, Any] = field(default_factory=dict)
+    stored: tuple[str, str, str]
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """What it works on."""
+        return inputs_from_json(json.loads(self.stored[0]))
+
+    @cached_property
+    def params(self) -> Mapping[str, Any]:
+        """How."""
+        found: dict[str, Any] = json.loads(self.stored[1])
+        return found
+
+    @cached_property
+    def result(self) -> Mapping[str, Any]:
+        """What it found; empty until it is done."""
+        found: dict[str, Any] = json.loads(self.stored[2])
+        return found
 
 
 def inputs_to_json(inputs: Inputs) -> dict[str, list[dict[str, str]]]:

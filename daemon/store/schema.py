@@ -178,8 +178,10 @@ CREATE INDEX volume_patches ON volume(n_patches);
 CREATE INDEX volume_export_name ON volume(export_name COLLATE NOCASE);
 CREATE INDEX job_unfinished ON job(stage, spec) WHERE state IN ('waiting', 'ready', 'running');
 CREATE INDEX job_done ON job(stage, spec, volume_id, key) WHERE state = 'done';
+UPDATE job SET subject = 'pretrain:' || json_array_length(inputs, '$.volume') WHERE stage = 'pretrain';
 """
-"""What ten thousand volumes need. The patches of a volume never change, so they are counted once."""
+"""What ten thousand volumes need. The patches of a volume never change, so they are counted once. A pre-training names the
+number of volumes that its patches were chosen from; it was the number of its inputs."""
 
 
 def migrations() -> Migrations:

@@ -158,7 +158,7 @@ class Volumes:
         taken = any(self._db.query("SELECT 1 FROM volume WHERE export_name = ? COLLATE NOCASE", [safe]))
         return f"{safe}-{sha256[:8]}" if taken else safe
 
-    def without(self, stage: str, spec: str, limit: int = 256) -> list[VolumeRow]:
+    def without(self, stage: str, spec: str, limit: int) -> list[VolumeRow]:
         """Readable volumes for which no job of this stage and spec exists, oldest first."""
         sql = READABLE + (
             "WHERE NOT EXISTS (SELECT 1 FROM job j WHERE j.stage = ? AND j.spec = ? AND j.volume_id = v.id)"
@@ -179,14 +179,24 @@ class Volumes:
         found = next(self._db.query(sql, [stage, spec]))
         return int(found["n"]), int(found["patches"])
 
-    def n_free_patches(self, stage: str, spec: str) -> int:
-        """Patches that were never suggested, in volumes for which the job of this stage and spec is done."""
+    def readable_pool(self) -> tuple[int, int, int]:
+        """(volumes, patches in them, sum of their ids) of all that can be read now: the same while the pool is."""
         sql = (
-            f"SELECT (SELECT COALESCE(SUM(v.n_patches), 0) FROM volume v WHERE EXISTS (SELECT 1 FROM {_DONE}))"
-            " - (SELECT COUNT(*) FROM suggestion s JOIN patch p ON p.id = s.patch_id JOIN volume v ON v.id = p.volume_id"
-            f" WHERE EXISTS (SELECT 1 FROM {_DONE})) AS n"
+            "SELECT COUNT(*) AS n, COALESCE(SUM(v.n_patches), 0) AS patches, COALESCE(SUM(v.id), 0) AS ids FROM volume v"
+            f" WHERE EXISTS (SELECT 1 FROM {_SOURCES})"
         )
-        return int(next(self._db.query(sql, [stage, spec, stage, spec]))["n"])
+        found = next(self._db.query(sql))
+        return int(found["n"]), int(found["patches"]), int(found["ids"])
+
+    def coverage(self, stage: str, spec: str) -> tuple[int, int, int]:
+        """(volumes, patches in them, those of them that were ever suggested) for which the job of this stage is done."""
+        sql = (
+            f"SELECT COUNT(*) AS n, COALESCE(SUM(v.n_patches), 0) AS patches, (SELECT COUNT(*) FROM suggestion s"
+            f" JOIN patch p ON p.id = s.patch_id JOIN volume v ON v.id = p.volume_id WHERE EXISTS (SELECT 1 FROM {_DONE}))"
+            f" AS covered FROM volume v WHERE EXISTS (SELECT 1 FROM {_DONE})"
+        )
+        found = next(self._db.query(sql, [stage, spec, stage, spec]))
+        return int(found["n"]), int(found["patches"]), int(found["covered"])
 
     def get(self, volume_id: int) -> VolumeRow | None:
         """One volume if it can be read now."""

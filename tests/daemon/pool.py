@@ -98,9 +98,10 @@ class Pool:
     def queued(self, n: int) -> list[str]:
         """Suggestions with their folders made, spread over the volumes."""
         encoder = self.store.annotation.encoders()["current"]
-        embeddings = self.store.jobs.done_by_volume("embedding", self.planning.planner.embedding_spec(encoder))
+        spec = self.planning.planner.embedding_spec(encoder)
+        embeddings = self.store.jobs.done_by_volume("embedding", spec)
         covered = self.store.annotation.covered_rows()
-        self.done(self.planning.planner.suggestions(embeddings, covered, n), {})
+        self.done(self.planning.planner.suggestions(embeddings, covered, n, spec), {})
         ids = sorted(embeddings)
         chosen = [ids[i * len(ids) // n] for i in range(n)]
         picks = [(volume, len(covered.get(volume, [])), 0.5, "far from the rest") for volume in chosen]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.arrival import Arriving, Gone, Identified, Known, Reachable, Settled
+from daemon.arrival import Arriving, Gone, Reachable, Settled
 from daemon.ingest import Ingest
 from daemon.leases import open_for_writing
 from daemon.walk import Folder

@@ -108,3 +108,68 @@ def test_status_reads_a_large_pool_without_a_statement_for_each_volume(pools):
         return len(found)
 
     assert ran(pools[20]) == ran(pools[200]) == 1
+
+
+# what arrives faster than it can be dealt with
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[Pool]:
+    made = Pool(tmp_path)
+    yield made
+    made.close()
+
+
+def jobs(pool: Pool, stage: str) -> list[tuple[str, int]]:
+    """(state, priority) of the jobs of a stage, oldest first."""
+    sql = "SELECT state, priority FROM job WHERE stage = ? ORDER BY id"
+    return [(r["state"], r["priority"]) for r in pool.store._db.query(sql, [stage])]
+
+
+def test_of_two_hundred_acquisitions_few_are_planned_and_what_was_read_is_learned_from_first(pool):
+    pool.ingested(0, 3)
+    pool.settled(3, 200)
+    pool.executor.slots = {False: 0, True: 0}
+    for _ in range(3):
+        pool.engine.tick()
+    waiting = [state for state, _ in jobs(pool, "volume") if state == "ready"]
+    assert len(waiting) == LEAST_READING
+    assert [job.stage for job in pool.store.jobs.ready(SMALL, 9)] == ["pseudo"] * 3 + ["volume"] * LEAST_READING
+    assert PRIORITY["backlog"] < PRIORITY["embedding"]
+
+
+def test_a_few_acquisitions_are_read_before_anything_is_learned(pool):
+    pool.ingested(0, 3)
+    pool.settled(3, BACKLOG)
+    pool.executor.slots = {False: 0, True: 0}
+    pool.engine.tick()
+    stages = [job.stage for job in pool.store.jobs.ready(SMALL, 9)]
+    assert stages == ["volume"] * LEAST_READING + ["pseudo"] * 3
+
+
+@pytest.mark.parametrize("backlog", ["newest", "oldest"])
+def test_a_backlog_is_read_in_the_order_that_is_asked_for_and_late_comers_find_their_place(tmp_path, backlog):
+    pool = Pool(tmp_path, run={"min_free_gb": 0.0, "backlog": backlog})
+    pool.settled(100, 40)
+    read: list[int] = []
+
+    def read_one() -> None:
+        pool.engine.tick()
+        order = pool.executor.orders[-1]
+        assert order.stage == "volume"
+        number = int(order.inputs["source"][0].path.stem.split("_")[1])
+        read.append(number)
+        source = pool.store.sources.at(bytes(order.inputs["source"][0].path))
+        pool.store.jobs.done(order.job_id, {}, pool.now)
+        pool.artifact(order.key)
+        pool.store.volumes.ingest(source, fingerprint(number), order.key, read_result(number), pool.now)
+        pool.executor.slots[False] += 1
+
+    def start(order):
+        pool.executor.slots[False] -= 1
+
+    pool.executor.script = start
+    pool.executor.slots = {False: 1, True: 0}
+    with contextlib.closing(pool):
+        while len(read) < 10:
+            read_one_volume(pool, read)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from daemon.cli.main import main
-from daemon.commands import obey, take_label_note
+from daemon.commands import drop_label_note, label_note, obey
 from daemon.files import Files
 from tests.daemon.scene import Scene
 
@@ -70,7 +70,8 @@ class Attendant(threading.Thread):
     def _take(self, path, files: Files) -> None:
         annotation = self.scene.store.annotation
         suggestion = annotation.suggestion(path.stem)
-        self.notes.append(take_label_note(self.scene.workspace, path.stem))
+        self.notes.append(label_note(self.scene.workspace, path.stem))
+        drop_label_note(self.scene.workspace, path.stem)
         content = path.read_bytes()
         author = str(self.notes[-1].get("user", ""))
         number = annotation.receive(
