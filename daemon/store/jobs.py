@@ -39,10 +39,17 @@ class Jobs:
         self._db = db
 
     def want(self, wanted: Wanted, now: float) -> int | None:
-        """Insert the job unless its recipe is known already; returns the new id, or None."""
+        """Insert the job unless its recipe is known already; returns the new id, or None.
+
+        One that has not begun becomes as urgent as it is wanted now.
+        """
         key = key_of(wanted.stage, wanted.inputs, wanted.params)
         with transaction(self._db):
-            if any(self._db.query("SELECT 1 FROM job WHERE key = ?", [key])):
+            known = next(self._db.query("SELECT id, state, priority FROM job WHERE key = ?", [key]), None)
+            if known is not None:
+                if known["priority"] != wanted.priority and known["state"] in ("waiting", "ready"):
+                    sql = "UPDATE job SET priority = ? WHERE id = ?"
+                    self._db.execute(sql, [wanted.priority, known["id"]])
                 return None
             row = {
                 "key": key,

@@ -83,7 +83,7 @@ class Pool:
         self.store.annotation.add_encoder(job.key, self.store.volumes.n_patches(), {}, self.now)
 
     def pseudo_labelled(self) -> None:
-        for volume in self.volumes():
+        for volume in self.store.volumes.without("pseudo", self.planning.planner.pseudo_spec(), 1 << 30):
             self.done(self.planning.planner.pseudo(volume), {"n_objects": 3})
 
     def embedded(self) -> None:
@@ -181,9 +181,14 @@ class Pool:
         """The job was wanted, run and finished."""
         made = self.store.jobs.want(wanted, self.now)
         assert made is not None, f"{wanted.stage} of {wanted.subject} exists already"
-        job = self.store.jobs.claim(made, "me", self.now)
-        self.store.jobs.done(made, result, self.now)
+        job = self.finish(made, result)
         assert job.key == key_of(wanted.stage, wanted.inputs, wanted.params)
+        return job
+
+    def finish(self, job_id: int, result: dict[str, Any]) -> JobRow:
+        """A job that is ready was run."""
+        job = self.store.jobs.claim(job_id, "me", self.now)
+        self.store.jobs.done(job_id, result, self.now)
         self.artifact(job.key, job.stage)
         return job
 

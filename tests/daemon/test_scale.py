@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from daemon.engine import SMALL
+from daemon.planning import AHEAD, BACKLOG, LEAST_READING
+from daemon.policy import PRIORITY
 from daemon.store import listing
 from daemon.store.connection import DATABASE, open_reader
 from daemon.store.report import snapshot
-from tests.daemon.pool import Pool
+from tests.daemon.pool import MODEL, Pool, fingerprint, name, read_result
 
 STEP = 100
 """Instructions of SQLite's virtual machine are counted in hundreds."""
@@ -147,29 +150,111 @@ def test_a_few_acquisitions_are_read_before_anything_is_learned(pool):
     assert stages == ["volume"] * LEAST_READING + ["pseudo"] * 3
 
 
+def read_next(pool: Pool) -> int:
+    """Plan, and read the acquisition whose turn it is; returns its number."""
+    pool.engine.tick()
+    job = next(job for job in pool.store.jobs.ready(SMALL, 99) if job.stage == "volume")
+    path = job.inputs["source"][0].path
+    number, source = int(path.stem.split("_")[1]), pool.store.sources.at(bytes(path))
+    pool.finish(job.id, {})
+    pool.store.volumes.ingest(source, fingerprint(number), job.key, read_result(number), pool.now)
+    return number
+
+
 @pytest.mark.parametrize("backlog", ["newest", "oldest"])
 def test_a_backlog_is_read_in_the_order_that_is_asked_for_and_late_comers_find_their_place(tmp_path, backlog):
-    pool = Pool(tmp_path, run={"min_free_gb": 0.0, "backlog": backlog})
-    pool.settled(100, 40)
-    read: list[int] = []
+    with contextlib.closing(Pool(tmp_path, run={"min_free_gb": 0.0, "backlog": backlog})) as pool:
+        pool.executor.slots = {False: 0, True: 0}
+        pool.settled(100, 40)
+        newest_first = backlog == "newest"
+        expected = sorted(range(100, 140), reverse=newest_first)
+        assert [read_next(pool) for _ in range(10)] == expected[:10]
+        late = 500 if newest_first else 50
+        pool.settled(late, 1)
+        following = [read_next(pool) for _ in range(LEAST_READING + 1)]
+        assert late in following
+        following.remove(late)
+        assert following == expected[10 : 10 + LEAST_READING]
+        rest = [read_next(pool) for _ in range(40 - 10 - LEAST_READING)]
+        assert rest == expected[10 + LEAST_READING :]
 
-    def read_one() -> None:
+
+# the whole pool at once
+
+
+def test_few_predictions_lie_ready_however_many_volumes_wait_and_all_are_made_in_the_end(tmp_path):
+    with contextlib.closing(Pool(tmp_path)) as pool:
+        pool.at_rest(2 * AHEAD)
+        pool.executor.slots = {False: 0, True: 0}
+        for sql in (
+            "DELETE FROM prediction",
+            "DELETE FROM job_event WHERE job_id IN (SELECT id FROM job WHERE stage = 'predict')",
+            "DELETE FROM job WHERE stage = 'predict'",
+        ):
+            pool.store._db.conn.execute(sql)
+        made = 0
+        while True:
+            pool.engine.tick()
+            ready = pool.store.jobs.ready(("predict",), 999)
+            assert len(ready) == min(AHEAD, 2 * AHEAD - made)
+            if not ready:
+                break
+            for job in ready[:50]:
+                pool.finish(job.id, {"n_objects": 1})
+                assert job.volume_id is not None
+                pool.store.learning.add_prediction(job.volume_id, MODEL, pool.artifact(job.key), 1, pool.now)
+                pool.store.learning.prediction_published(job.volume_id, MODEL)
+                made += 1
+        assert made == 2 * AHEAD
+
+
+def failed(pool: Pool, stage: str) -> None:
+    (job,) = pool.store.jobs.ready((stage,), 9)
+    pool.store.jobs.claim(job.id, "me", pool.now)
+    pool.store.jobs.failed(job.id, "rejected", "permanent", pool.now)
+
+
+def test_an_encoder_that_failed_is_not_thought_about_again_until_the_pool_is_another_one(pool):
+    pool.executor.slots = {False: 0, True: 0}
+    pool.ingested(0, 3)
+    pool.engine.tick()
+    failed(pool, "encoder")
+    assert list(pool.planning._encoder()) == []
+    assert not any("v.read" in sql for sql in statements(pool, lambda: list(pool.planning._encoder())))
+    pool.store.sources.set_gone(bytes(pool.folder / name(2)), True)
+    assert [w.subject for w in pool.planning._encoder()] == ["pool:16"]
+    pool.ingested(3, 1)  # as many volumes and patches as before, but not the same
+    assert [w.subject for w in pool.planning._encoder()] == ["pool:24"]
+
+
+def test_suggestions_that_failed_are_asked_for_again_once_something_else_is_asked(pool):
+    pool.at_rest(12)
+    for suggestion in snapshot(pool.workspace.root, pool.now).queue:
+        pool.store.annotation.move(suggestion.id, "skipped", "", pool.now)
+        pool.store.annotation.set_published(suggestion.id, False)
+    pool.executor.slots = {False: 0, True: 0}
+    pool.engine.tick()
+    failed(pool, "suggestions")
+    assert list(pool.planning._suggestions()) == []
+    assert not any("SELECT volume_id, key" in s for s in statements(pool, lambda: list(pool.planning._suggestions())))
+    pool.queued(1)
+    assert [w.params["n"] for w in pool.planning._suggestions()] == [7]
+
+
+def test_pretraining_takes_the_volumes_that_its_patches_lie_in_and_remembers_how_many_there_were(tmp_path):
+    with contextlib.closing(Pool(tmp_path, training={"pretrain_max_patches": 4})) as pool:
+        pool.ingested(0, 10)
+        pool.pseudo_labelled()
+        pool.executor.slots = {False: 0, True: 0}
         pool.engine.tick()
-        order = pool.executor.orders[-1]
-        assert order.stage == "volume"
-        number = int(order.inputs["source"][0].path.stem.split("_")[1])
-        read.append(number)
-        source = pool.store.sources.at(bytes(order.inputs["source"][0].path))
-        pool.store.jobs.done(order.job_id, {}, pool.now)
-        pool.artifact(order.key)
-        pool.store.volumes.ingest(source, fingerprint(number), order.key, read_result(number), pool.now)
-        pool.executor.slots[False] += 1
-
-    def start(order):
-        pool.executor.slots[False] -= 1
-
-    pool.executor.script = start
-    pool.executor.slots = {False: 1, True: 0}
-    with contextlib.closing(pool):
-        while len(read) < 10:
-            read_one_volume(pool, read)
+        (job,) = pool.store.jobs.ready(("pretrain",), 9)
+        chosen = [(p["volume"], tuple(p["start"])) for p in job.params["patches"]]
+        assert [i.path.name for i in job.inputs["source"]] == [name(n) for n in (0, 2, 5, 7)]
+        assert chosen == [(0, (0, 0, 0)), (1, (32, 0, 0)), (2, (0, 0, 0)), (3, (32, 0, 0))]
+        failed(pool, "pretrain")
+        pool.ingested(10, 9)
+        pool.pseudo_labelled()
+        assert list(pool.planning._pretraining()) == []  # it failed on ten: nineteen are not much more
+        pool.ingested(19, 1)
+        pool.pseudo_labelled()
+        assert [w.subject for w in pool.planning._pretraining()] == ["pretrain:20"]

@@ -22,6 +22,13 @@ def test_one_recipe_is_one_job(store, want):
     assert store.jobs.want(want(2), 2.0) is not None
 
 
+def test_a_job_that_has_not_begun_is_as_urgent_as_it_is_wanted_now(store, want):
+    first, second = (store.jobs.want(want(n, 10), 1.0) for n in (1, 2))
+    store.jobs.claim(second, "me", 2.0)
+    assert [store.jobs.want(want(n, 30), 3.0) for n in (1, 2)] == [None, None]
+    assert [store.jobs.get(job_id).priority for job_id in (first, second)] == [30, 10]
+
+
 def test_the_most_urgent_is_first_then_the_oldest(store, want):
     for n, priority in enumerate([10, 30, 20, 30]):
         store.jobs.want(want(n, priority), 1.0)
