@@ -15,7 +15,7 @@ from alcore.volumes.images import Image, ImageFile
 from alcore.volumes.port import MOST_PARTS, Array, ReadOptions
 from alcore.volumes.rawfile import RawFile
 
-SUFFIXES = (".mrc", ".st", ".rec", ".map", ".ali")
+SUFFIXES = (".mrc", ".mrcs", ".st", ".rec", ".map", ".ali")
 HEADER_BYTES = 1024
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 REFUSED = {3: "complex 16-bit integers", 4: "complex numbers (a transform)", 16: "RGB colours", 101: "4-bit numbers"}

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import load
+from alcore.volumes.formats import FORMATS
+from alcore.volumes.port import ReadOptions
+from daemon.config import ACQUISITIONS, load
 from daemon.config_file import find_config
 from daemon.errors import ConfigError
 
@@ -33,6 +35,10 @@ def write(tmp_path: Path, text: str) -> Path:
         ('workspace = "in/ws"\n' + WATCH, "inside the watched folder"),
         ('workspace = "ws"\n[[watch]]\nfolder = "ws/in"', "inside the workspace"),
         (WATCH + '[[watch]]\nfolder = "in/deeper"', "in another watched folder"),
+        (WATCH + 'marker = "done.txt"', "must name a file beside the acquisition, with {name} or {stem}"),
+        (WATCH + 'marker = "../{stem}.done"', "must name a file beside the acquisition"),
+        (WATCH + 'marker = "{nom}.done"', "must name a file beside the acquisition"),
+        (WATCH + "[run]\nbacklog = 'largest'", "run.backlog = 'largest': input should be 'newest' or 'oldest'"),
         ("a = [", "not valid TOML"),
         (WATCH + "[training]\ngate_share = 1.5", "training.gate_share"),
     ],
@@ -75,3 +81,31 @@ def test_only_options_that_were_set_reach_the_reader(tmp_path):
     assert settings.watch[0].read_options() == {}
     settings = load(write(tmp_path, WATCH + 'axes = "ZYX"\nchannels = [1]'))
     assert settings.watch[0].read_options() == {"axes": "ZYX", "channels": [1]}
+
+
+def test_links_do_not_hide_that_folders_lie_in_each_other(tmp_path):
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "in").symlink_to(tmp_path / "ws")
+    with pytest.raises(ConfigError, match="inside the workspace"):
+        load(write(tmp_path, 'workspace = "ws"\n[[watch]]\nfolder = "in"\n'))
+    (tmp_path / "other").symlink_to(tmp_path / "disk")
+    with pytest.raises(ConfigError, match="inside the watched folder"):
+        load(write(tmp_path, 'workspace = "other/ws"\n[[watch]]\nfolder = "disk"\n'))
+
+
+def test_read_options_are_those_that_were_set(tmp_path):
+    text = WATCH + 'axes = "ZYX"\nchannels = ["GFP", 1]\nchannels_together = true\ndataset = "/v"\nsparse = true\n'
+    (watch,) = load(write(tmp_path, text)).watch
+    expected = {"axes": "ZYX", "channels": ["GFP", 1], "together": True, "dataset": "/v", "sparse": True}
+    assert watch.read_options() == expected
+    ReadOptions.from_json(watch.read_options())
+    assert load(write(tmp_path, WATCH)).watch[0].read_options() == {}
+
+
+def test_every_suffix_that_can_be_read_is_watched_for():
+    """But those that other programs use as well (.map, .ali, .hdf) are a person's choice."""
+    suffixes = {s for f in FORMATS for s in f.suffixes}
+    watched = {pattern.removeprefix("*") for pattern in ACQUISITIONS}
+    assert watched <= suffixes
+    assert {".tif", ".tiff", ".btf", ".zarr", ".mrc", ".h5", ".nd2", ".czi", ".lif"} <= watched

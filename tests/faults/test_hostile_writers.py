@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests.alcore.volumes.ome_set import write_ome_set
 from tests.daemon.daemons import RealDaemon, real_daemon
 from tests.faults.invariants import check
 
@@ -66,11 +67,12 @@ def tiff(path: Path, seed: int) -> bytes:
 
 
 def content_hash(path: Path) -> str:
-    """The hash of an acquisition as the store knows it: of the file, or of one line per file of a folder."""
-    if path.is_file():
+    """The hash of an acquisition as the store knows it: of the file, or of one line per file of a folder or set."""
+    if path.is_file() and not path.name.endswith(".companion.ome"):
         return hashlib.sha256(path.read_bytes()).hexdigest()
     whole = hashlib.sha256()
-    files = {os.fsencode(p.relative_to(path)): p for p in path.rglob("*") if p.is_file()}
+    folder = path.parent if path.is_file() else path
+    files = {os.fsencode(p.relative_to(folder)): p for p in folder.rglob("*") if p.is_file()}
     for name, file in sorted(files.items()):
         data = file.read_bytes()
         whole.update(b"%d:%s:%d:%s\n" % (len(name), name, len(data), hashlib.sha256(data).hexdigest().encode()))
@@ -245,6 +247,17 @@ class Writers:
                     array[block] = image(3000)[block]
                     time.sleep(0.8)
         return folder
+
+    def write_ome_set_with_the_companion_in_the_middle(self, path: Path, data: bytes, scratch: Path) -> Path:
+        made, folder = scratch.with_suffix(""), path.with_name("set")
+        made.mkdir()
+        write_ome_set(made, [image(6000)[None, None]], lambda s, t, c, z: f"set_{z}.tif", "s.companion.ome")
+        names = sorted(p.name for p in made.iterdir() if p.suffix == ".tif")
+        folder.mkdir()
+        for name in (*names[5:], "s.companion.ome", *names[:5]):
+            shutil.copy(made / name, folder / name)
+            time.sleep(LONG_S if name in (names[5], "s.companion.ome") else 0.5)
+        return folder / "s.companion.ome"
 
     def write_rename_while_it_settles(self, path: Path, data: bytes, scratch: Path) -> Path:
         path.write_bytes(data)
