@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from alcore.arrays.drift import drift
@@ -14,6 +16,9 @@ from daemon.planner import PSEUDO_LABELS
 from daemon.policy import digest
 from daemon.store.rows import JobRow, LabelRow
 from daemon.store.store import Store
+
+MANY_SINGLES = 20
+"""So many single images with running numbers in one folder are worth a question."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,17 @@ class Results:
             self.store.state.event("volume", text, now)
             for warning in warnings[:5]:
                 self.store.state.event("quality", f"{name}: {warning}", now)
+            if volumes[0]["info"]["shape"][1] == 1:
+                self._hint_at_slices(job.inputs["source"][0].path, now)
+
+    def _hint_at_slices(self, path: Path, now: float) -> None:
+        """Many single images with running numbers may be the slices of one volume: say so, once."""
+        if self.store.sources.n_numbered_alike(os.fsencode(path)) == MANY_SINGLES:
+            text = (
+                f"{MANY_SINGLES} single images like {printable(path.name)} were each taken for a volume of one slice; if "
+                f"they are the slices of one volume, name their folder, {printable(path.parent.name)}, in `slices`"
+            )
+            self.store.state.event("hint", text, now)
 
     def _warnings(self, volume_id: int) -> list[str]:
         """What a first look at a new volume found, and how it differs from those before it. Never blocks."""

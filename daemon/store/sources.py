@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 def source_row(r: Mapping[str, Any]) -> SourceRow:
     """Parse a row of the source table."""
     return SourceRow(r["id"], bytes(r["path"]), r["watch"], r["fingerprint"], members_of(r["members"]))
+
+
+def _without_numbers(path: bytes) -> bytes:
+    return re.sub(rb"[0-9]+", b"#", os.path.basename(path))
 
 
 def display_name(path: bytes) -> str:
@@ -185,6 +190,14 @@ class Sources:
             f" AND watch >= 0 ORDER BY {order} LIMIT ?"
         )
         return [source_row(r) for r in self._db.query(sql, [limit])]
+
+    def n_numbered_alike(self, path: bytes) -> int:
+        """How many files were read of those beside this one whose names differ from its own in nothing but numbers."""
+        folder = os.path.dirname(path)
+        name = _without_numbers(path)
+        sql = "SELECT path FROM source WHERE path > ? AND path < ? AND state = 'ingested' AND gone = 0"
+        beside = (bytes(r["path"]) for r in self._db.query(sql, [folder + b"/", folder + b"0"]))
+        return sum(os.path.dirname(p) == folder and _without_numbers(p) == name for p in beside)
 
     def n_settled(self) -> int:
         """Acquisitions that wait to be read."""

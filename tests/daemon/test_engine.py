@@ -378,3 +378,28 @@ def check_invariants(stage: Stage) -> None:
     shot = stage.shot()
     assert sum(m.state == "promoted" for m in shot.models) <= 1
     assert not [p for p in stage.workspace.predictions.iterdir() if p.name.startswith(".")]
+
+
+def test_many_numbered_single_images_are_asked_about_once(tmp_path):
+    """Images of one slice in one folder count; other folders and other names do not."""
+
+    def flat(order):
+        result = results(order)
+        for volume in result.get("volumes", []):
+            volume["info"]["shape"][1] = 1
+        return result
+
+    stage = Stage(tmp_path, script=flat)
+    (stage.folder / "run5").mkdir()
+    for number in range(30):
+        stage.drop(f"run5/slice_{number:03d}.tif", b"%d" % number)
+        stage.drop(f"other_{chr(97 + number)}.tif", b"other %d" % number)
+    stage.run()
+    hints = [m for m in events(stage) if "each taken for a volume of one slice" in m]
+    assert len(hints) == 1
+    assert "name their folder, run5, in `slices`" in hints[0]
+    stage.store.close()
+
+
+def events(stage: Stage) -> list[str]:
+    return [r["message"] for r in stage.store.state._db.query("SELECT message FROM event")]
