@@ -36,6 +36,8 @@ log = logging.getLogger("alscope.engine")
 LABEL_SUFFIXES = (".tif", ".tiff")
 LONG = tuple(name for name in STAGES if stage(name).long)
 SMALL = tuple(name for name in STAGES if not stage(name).long)
+FIND_ATTEMPTS = 5
+"""An acquisition that is not found is looked for so often, for about three minutes, before it is set aside."""
 PREEMPTIBLE = {name: stage(name).preemptible for name in STAGES}
 
 
@@ -57,7 +59,7 @@ class Engine:
     def __post_init__(self) -> None:
         planner = Planner(self.settings, self.device, self.workspace.artifacts.path, self.workspace.root)
         self.planning = Planning(self.store, planner, self.settings)
-        self.results = Results(self.store, self.settings, self._forget)
+        self.results = Results(self.store, self.settings)
         self.files = Files(self.store, self.workspace)
 
     def start(self) -> None:
@@ -67,6 +69,7 @@ class Engine:
         if recovered:
             self.store.state.event("daemon", f"{recovered} interrupted jobs taken up again", self.clock())
         self.store.sources.assign([watch.folder for watch in self.settings.watch])
+        self.store.state.no_problems("folder")  # the first scan tells what cannot be reached now
         for source in self.store.sources.unusable():
             if self.store.jobs.by_key(self.planning.key(self.planning.planner.volume(source))) is None:
                 self.store.sources.look_again(source.id)  # config.toml answers differently now
@@ -91,22 +94,23 @@ class Engine:
     def sightings(self, events: Sequence[Arriving | Settled | Gone]) -> None:
         """What the scan saw of acquisitions, in one transaction however many they are."""
         now = self.clock()
+        events = [e for e in events if self.ingest is None or not self.ingest.is_apart(e.path)]  # said before it was a set
+        forgotten = []
         with self.store.transaction():
             for event in events:
                 if isinstance(event, Settled):
                     self.store.sources.settled(event, now)
                 elif isinstance(event, Gone):
-                    self.store.sources.set_gone(event.path, event.gone)
+                    if self.store.sources.set_gone(event.path, event.gone):
+                        forgotten.append(event.path)
                 elif event.watch != INBOX:
                     self.store.sources.arriving(event, now)
         if self.ingest is not None:
             for event in events:
                 if isinstance(event, Settled):
                     self.ingest.acknowledge(event.path, event.fingerprint)
-
-    def _forget(self, path: bytes) -> None:
-        if self.ingest is not None:
-            self.ingest.forget(path)
+            for path in forgotten:
+                self.ingest.set_members(path, None)
 
     def _folder_changed(self, event: Reachable) -> None:
         """What was read from a folder that cannot be reached is not gone: it waits, and goes on when the folder is back."""
@@ -175,7 +179,11 @@ class Engine:
                 with self.store.transaction():
                     self.results.done(job, job.result, now)
             elif job.state == "failed":
-                self.store.sources.set_aside(source.id, source.fingerprint, self.planning.error(job.id), now)
+                self.results.set_aside(source, source.fingerprint, job, self.planning.error(job.id), now)
+            elif job.state == "cancelled":
+                words = f"{job.inputs['source'][0].path}: its reading was {self.planning.error(job.id)}"
+                text = f"{words}; `alscope jobs retry {job.id}` reads it after all"
+                self.results.set_aside(source, source.fingerprint, job, text, now)
 
     def _cancel_outdated(self, now: float) -> None:
         """Predictions that an older model was still to make are not wanted any more."""
@@ -278,7 +286,7 @@ class Engine:
             self._done(job, now)
         elif event.outcome == "preempted":
             self.store.jobs.postponed(job.id, now, "made room for more urgent work", "preempted", now, False)
-        elif event.kind == "source_changed" and job.stage != "volume":
+        elif event.kind == "source_changed":
             self._source_changed(job, event, now)
         elif event.kind == "part_of_set" and job.stage == "volume":
             self._part_of_set(job, event, now)
@@ -286,41 +294,58 @@ class Engine:
             self.store.jobs.postponed(job.id, now + 60, event.error, event.kind, now, False)  # gone, or out of reach
         elif event.kind == "disk_full":
             self.store.jobs.postponed(job.id, now + 10, f"disk full: {event.error}", event.kind, now, False)
-        elif event.kind in ("transient", "source_missing") and job.attempts < stage(job.stage).max_attempts:
+        elif event.kind == "source_missing" and self._gives_up(job):
+            self.store.jobs.cancel(job.id, event.error, now, event.kind)  # wanted again when it can be read again
+        elif event.kind in ("transient", "source_missing") and job.attempts < self._most_attempts(job, event.kind):
             self.store.jobs.postponed(job.id, now + backoff_s(job.attempts), event.error, event.kind, now, True)
+            if event.kind == "source_missing" and self.ingest is not None:
+                self.ingest.wake()  # the scan tells whether it is gone, or its folder out of reach
         else:
             self._failed(job, event.error, event.kind, now)
 
+    def _most_attempts(self, job: JobRow, kind: str) -> int:
+        """A folder that cannot be reached is noticed by a scan of all folders, which takes its time."""
+        return FIND_ATTEMPTS if kind == "source_missing" and job.stage == "volume" else stage(job.stage).max_attempts
+
+    def _gives_up(self, job: JobRow) -> bool:
+        """Is a file that was not found out of reach for longer, so that a job on it is to be planned anew when it is back?"""
+        if job.stage == "volume":
+            return not self.store.sources.is_there(path_in(job))
+        return job.volume_id is None and job.stage != "label" and job.attempts >= stage(job.stage).max_attempts
+
     def _part_of_set(self, job: JobRow, event: Finished, now: float) -> None:
         """A file turned out to be one of several that make up an acquisition (or, no members: to be one no longer)."""
-        source = self.store.sources.source(int(job.subject.split(":")[1]))
+        owner = os.fsencode(str(event.detail["owner"]))
+        members: tuple[str, ...] | None = tuple(str(name) for name in event.detail["members"]) or None
         with self.store.transaction():
-            self.store.jobs.cancel(job.id, event.error, now)
+            self.store.jobs.cancel(job.id, event.error, now, event.kind)
+            found = self.store.sources.at(path_in(job))
+            source = None if found is None else self.store.sources.source(found)
             if source is None:
                 return
-            owner = os.fsencode(str(event.detail["owner"]))
-            members: tuple[str, ...] | None = tuple(str(name) for name in event.detail["members"])
-            if members:
+            if members is None:
+                self.store.sources.dissolve_set(source.id)
+            else:
                 adds_up = not os.path.lexists(owner)
                 members = self.store.sources.make_set(owner, source.watch, members, adds_up, now)
-            else:
-                self.store.sources.dissolve_set(source.id)
-                members = None
         if self.ingest is not None:
             self.ingest.set_members(owner, members)
 
     def _source_changed(self, job: JobRow, event: Finished, now: float) -> None:
-        """An acquisition changed while it was read: it arrives again. The job waits for it, or is planned anew without it."""
-        path = os.fsencode(str(event.detail.get("path", "")))
-        source = self.store.sources.at(path)
-        if source is not None and self.store.sources.arrive_again(source) is not None:
-            self._forget(path)
-        if job.volume_id is not None:
-            self.store.jobs.postponed(job.id, now + 5, event.error, "source_missing", now, False)
-        elif job.stage == "label":
-            self._failed(job, event.error, event.kind, now)
-        else:
-            self.store.jobs.cancel(job.id, event.error, now)
+        """An acquisition changed while it was read: it arrives again. The job waits for it, or is planned anew."""
+        path = path_in(job) if job.stage == "volume" else os.fsencode(str(event.detail.get("path", "")))
+        with self.store.transaction():
+            source = self.store.sources.at(path)
+            if source is not None:
+                self.store.sources.arrive_again(source)
+            if job.volume_id is not None:
+                self.store.jobs.postponed(job.id, now + 5, event.error, "source_missing", now, False)
+            elif job.stage == "label":
+                self._failed(job, event.error, event.kind, now)
+            else:
+                self.store.jobs.cancel(job.id, event.error, now, event.kind)
+        if source is not None and self.ingest is not None:
+            self.ingest.forget(path)
 
     def _done(self, job: JobRow, now: float, note: str = "") -> None:
         """The artifact is published; the job and everything that follows from it become true together."""
@@ -357,6 +382,11 @@ class Engine:
             self.store.checkpoint()
         except sqlite3.OperationalError as e:
             log.warning("checkpoint postponed: %s", e)
+
+
+def path_in(job: JobRow) -> bytes:
+    """The acquisition that a job of the stage `volume` reads."""
+    return os.fsencode(str(job.inputs["source"][0].path))
 
 
 def is_sighting(event: Any) -> bool:

@@ -50,7 +50,7 @@ class Planning:
 
     def error(self, job_id: int) -> str:
         """The last words of a failed job."""
-        return self.store.jobs.story(job_id)[-1]
+        return self.store.jobs.last_words(job_id)
 
     # volumes and pool
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 from alcore.arrays.drift import drift
 from alcore.arrays.splits import assign_role
 from daemon.config import Settings
+from daemon.executors.perform import one_line
 from daemon.planner import PSEUDO_LABELS
 from daemon.policy import digest
-from daemon.store.rows import JobRow, LabelRow
+from daemon.store.rows import JobRow, LabelRow, SourceRow, path_of
 from daemon.store.store import Store
 
 MANY_SINGLES = 20
@@ -23,11 +24,10 @@ MANY_SINGLES = 20
 
 @dataclass(frozen=True)
 class Results:
-    """Applies results; `forget` tells the ingest to look at a file afresh."""
+    """Applies results."""
 
     store: Store
     settings: Settings
-    forget: Callable[[bytes], None]
 
     def done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         """A job's artifact exists: draw the consequences."""
@@ -47,6 +47,9 @@ class Results:
 
     def _volume_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         source_id, fingerprint = self._source_of(job)
+        source = self.store.sources.source(source_id)
+        if source is None or source.fingerprint != fingerprint:
+            return  # it has gone, or changed, since it was read
         fresh = self.store.volumes.ingest(source_id, fingerprint, job.key, result, now)
         warnings = [w for volume_id in fresh for w in self._warnings(volume_id)]
         if fresh:
@@ -83,13 +86,18 @@ class Results:
 
     def _volume_failed(self, job: JobRow, error: str, kind: str, now: float) -> None:
         source_id, fingerprint = self._source_of(job)
-        if kind == "source_changed":
-            path = self.store.sources.arrive_again(source_id)
-            if path is not None:
-                self.forget(path)
-            return
-        self.store.sources.set_aside(source_id, fingerprint, error, now)
-        self.store.state.event("set aside", error, now)
+        source = self.store.sources.source(source_id)
+        if source is not None:
+            self.set_aside(source, fingerprint, job, error, now)
+
+    def set_aside(self, source: SourceRow, fingerprint: str, job: JobRow, error: str, now: float) -> None:
+        """An acquisition cannot be used, as the job said that tried to read it, or another one that is the same file."""
+        path = path_of(source.path)
+        folder = next((w.folder for w in self.settings.watch if w.folder in path.parents), path.parent)
+        # people know it by its place in the watched folder; the whole path would push the reason off their screen
+        reason = error.replace(one_line(job.inputs["source"][0].path), printable(str(path.relative_to(folder))))
+        self.store.sources.set_aside(source.id, fingerprint, reason, now)
+        self.store.state.event("set aside", reason, now)
 
     def _source_of(self, job: JobRow) -> tuple[int, str]:
         return int(job.subject.split(":")[1]), json.dumps(job.params["fingerprint"], sort_keys=True)

@@ -84,7 +84,12 @@ SPARKS = "▁▂▃▄▅▆▇█"
 
 def clean(text: str) -> str:
     """One line of harmless text: line breaks become spaces; control, direction and undecodable characters are shown escaped."""
-    return "".join(c if c.isprintable() else " " if c in "\n\r\t" else repr(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() else " " if c in "\n\r\t" else _escaped(c) for c in text)
+
+
+def _escaped(c: str) -> str:
+    """A character as Python would write it; a byte of a file name that was no text, as that byte."""
+    return f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else repr(c)[1:-1]
 
 
 def doing(stage: str, name: str) -> str:

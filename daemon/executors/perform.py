@@ -16,6 +16,7 @@ from alcore.errors import AlcoreError, Preempted
 from alcore.run import execute, stage
 from daemon.executors.memory import memory_limit
 from daemon.executors.port import Finished, Order, Places, Progress
+from daemon.wording import clean
 
 REPORT_EVERY_S = 0.5
 
@@ -39,7 +40,7 @@ class OrderContext:
         now = time.monotonic()
         if now - self.last_told >= REPORT_EVERY_S:
             self.last_told = now
-            self.tell(Progress(self.order.job_id, self.order.fence, min(1.0, max(0.0, float(fraction))), note[:200]))
+            self.tell(Progress(self.order.job_id, self.order.fence, min(1.0, max(0.0, float(fraction))), clean(note[:200])))
 
     def should_stop(self) -> bool:
         """Was the job asked to stop?"""
@@ -88,6 +89,6 @@ def _log_traceback() -> None:
         traceback.print_exc()
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an exception on one line."""
-    return " ".join(str(error).split())[:1000] or type(error).__name__
+def one_line(error: object) -> str:
+    """The message of an exception as one line of valid, harmless text, whatever names and metadata are in it."""
+    return " ".join(clean(str(error)).split())[:1000] or type(error).__name__

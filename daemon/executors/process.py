@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from alcore.artifact import ArtifactStore
 from alcore.disk import full_words, is_full, no_space
+from daemon.executors.perform import one_line
 from daemon.executors.port import Finished, Order, Places, Progress, Reports
 
 JOBS_PER_WARM_WORKER = 200
@@ -146,7 +147,7 @@ class _LaneThread(threading.Thread):
                 finished = self._serve(order)
             except Exception as e:  # the lane must outlive whatever went wrong with one job
                 self._drop_worker()
-                finished = Finished(order.job_id, order.fence, "lost", f"{type(e).__name__}: {e}", "transient")
+                finished = Finished(order.job_id, order.fence, "lost", one_line(f"{type(e).__name__}: {e}"), "transient")
                 if no_space(e):
                     finished = self._no_room(order)
             self.current = None

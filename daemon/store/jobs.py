@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _COLUMNS = "id, key, stage, subject, volume_id, state, priority, inputs, params, attempts, fence, result"
 
+_PASSING = "(state = 'cancelled' AND error_kind IN ('source_changed', 'source_missing', 'part_of_set'))"
+"""SQL: cancelled for a reason that lies in the source, and may pass."""
+
 
 def _row(r: Mapping[str, Any]) -> JobRow:
     return JobRow(
@@ -39,31 +42,29 @@ class Jobs:
         self._db = db
 
     def want(self, wanted: Wanted, now: float) -> int | None:
-        """Insert the job unless its recipe is known already; returns the new id, or None.
+        """Insert the job unless its recipe is known already; returns the id of a job that is new, or None.
 
-        One that has not begun becomes as urgent as it is wanted now.
+        One that was cancelled because of the state that its source was in is wanted again, where that lies now.
         """
         key = key_of(wanted.stage, wanted.inputs, wanted.params)
         with transaction(self._db):
-            known = next(self._db.query("SELECT id, state, priority FROM job WHERE key = ?", [key]), None)
-            if known is not None:
-                if known["priority"] != wanted.priority and known["state"] in ("waiting", "ready"):
-                    sql = "UPDATE job SET priority = ? WHERE id = ?"
-                    self._db.execute(sql, [wanted.priority, known["id"]])
+            known = next(self._db.query(f"SELECT id, {_PASSING} AS passing FROM job WHERE key = ?", [key]), None)
+            if known is not None and not known["passing"]:
                 return None
             row = {
-                "key": key,
                 "stage": wanted.stage,
                 "spec": wanted.spec,
                 "volume_id": wanted.volume_id,
                 "subject": wanted.subject,
-                "state": "ready",
                 "priority": wanted.priority,
                 "inputs": json.dumps(inputs_to_json(wanted.inputs)),
                 "params": json.dumps(dict(wanted.params)),
-                "created_at": now,
             }
-            job_id = insert(self._db, "job", row)
+            if known is not None:
+                again = {"attempts": 0, "error": "", "error_kind": "", "finished_at": None}
+                self._move(known["id"], "ready", now, "wanted again", **row, **again)
+                return int(known["id"])
+            job_id = insert(self._db, "job", {"key": key, "state": "ready", "created_at": now, **row})
             self._log(job_id, now, "", "ready", "wanted")
             return job_id
 
@@ -86,8 +87,9 @@ class Jobs:
         return [(r["subject"], r["state"]) for r in self._db.query(sql, [stage])]
 
     def known(self, stage: str, spec: str) -> bool:
-        """Was a job of this stage and spec ever wanted?"""
-        return any(self._db.query("SELECT 1 FROM job WHERE stage = ? AND spec = ? LIMIT 1", [stage, spec]))
+        """Was a job of this stage and spec ever wanted (and not cancelled because of the state of its sources)?"""
+        sql = f"SELECT 1 FROM job WHERE stage = ? AND spec = ? AND NOT {_PASSING} LIMIT 1"
+        return any(self._db.query(sql, [stage, spec]))
 
     def n_ready(self, stage: str, spec: str) -> int:
         """How many jobs of a stage and spec may be claimed now."""
@@ -118,8 +120,11 @@ class Jobs:
         return int(next(self._db.query(sql, [stage]))["n"])
 
     def active_with_spec(self, stage: str, spec: str) -> int:
-        """How many jobs of a stage and spec are waiting, ready or running."""
-        sql = "SELECT COUNT(*) AS n FROM job WHERE stage = ? AND spec = ? AND state IN ('waiting', 'ready', 'running')"
+        """How many jobs of a stage and spec are waiting, ready or running; not those that wait for a file to come back."""
+        sql = (
+            "SELECT COUNT(*) AS n FROM job WHERE stage = ? AND spec = ? AND state IN ('waiting', 'ready', 'running')"
+            " AND NOT (state = 'waiting' AND error_kind = 'source_missing')"
+        )
         return int(next(self._db.query(sql, [stage, spec]))["n"])
 
     def of_volume(self, stage: str, spec: str, volume_id: int) -> tuple[str, str]:
@@ -194,10 +199,10 @@ class Jobs:
             if not spend:
                 self._db.execute("UPDATE job SET attempts = MAX(0, attempts - 1) WHERE id = ?", [job_id])
 
-    def cancel(self, job_id: int, why: str, now: float) -> None:
-        """Nobody wants this any more."""
+    def cancel(self, job_id: int, why: str, now: float, kind: str = "") -> None:
+        """Nobody wants this any more. kind: of the error that its source is to blame for, if that is the reason."""
         with transaction(self._db):
-            self._move(job_id, "cancelled", now, why, lease=None, finished_at=now)
+            self._move(job_id, "cancelled", now, why, lease=None, finished_at=now, error_kind=kind)
 
     def retry(self, job_id: int, now: float) -> None:
         """A failed or cancelled job is to be tried again, with all its attempts."""
@@ -207,15 +212,18 @@ class Jobs:
     def recover(self, now: float) -> int:
         """At start, with the workspace lock held, every running row belongs to a daemon that is dead: take it back.
 
-        Jobs that used up their attempts for passing reasons (killed workers, a device that was busy) get new ones: what
-        was in the way may have gone with the restart.
+        Jobs that used up their attempts for passing reasons (killed workers, a device that was busy, a package that was not
+        installed) get new ones: what was in the way may have gone with the restart.
         """
         with transaction(self._db):
             dead = self.running()
             for job in dead:
                 self._move(job.id, "waiting", now, "the daemon that ran it is gone", lease=None, not_before=now)
                 self._db.execute("UPDATE job SET attempts = MAX(0, attempts - 1) WHERE id = ?", [job.id])
-            gave_up = "SELECT id FROM job WHERE state = 'failed' AND error_kind IN ('transient', 'source_missing')"
+            gave_up = (
+                "SELECT id FROM job WHERE state = 'failed'"
+                " AND error_kind IN ('transient', 'source_missing', 'missing_extra')"
+            )
             for row in list(self._db.query(gave_up)):
                 self.retry(row["id"], now)
         return len(dead)
@@ -224,6 +232,11 @@ class Jobs:
         """Every transition of a job in words, oldest first."""
         rows = self._db.query("SELECT start, finish, note FROM job_event WHERE job_id = ? ORDER BY id", [job_id])
         return [f"{r['start'] or 'new'} -> {r['finish']}" + (f" ({r['note']})" if r["note"] else "") for r in rows]
+
+    def last_words(self, job_id: int) -> str:
+        """Why a job is in the state that it is in."""
+        sql = "SELECT note FROM job_event WHERE job_id = ? ORDER BY id DESC LIMIT 1"
+        return str(next(self._db.query(sql, [job_id]))["note"])
 
     def _move(self, job_id: int, finish: str, now: float, why: str, /, **columns: Any) -> None:
         start = next(self._db.query("SELECT state FROM job WHERE id = ?", [job_id]))["state"]
