@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from alcore.arrays.instancing import SlabComponents, connected_components
+from alcore.arrays.block_components import BYTES_PER_VOXEL, BlockComponents
+from alcore.arrays.blocking import Zyx, core_shape, layout
+from alcore.arrays.diskgrid import DiskGrid
+from alcore.arrays.instancing import connected_components
 from alcore.errors import Preempted
 from alcore.nnunet.prediction import ArrayVoxels, Predictor, Voxels
 from alcore.stage import Context
 from alcore.types import IntensityStats, VoxelSize
 
-SLAB_VOXELS = 1 << 26
-"""Voxels that are labelled at a time."""
+BLOCK_SHARE = 0.25
+"""Share of the memory of a stage for the block that is labelled."""
+ROWS_BYTES = 16 << 20
+"""Rows that are read and written at a time."""
 
 
 def segment_patch(
@@ -36,18 +42,21 @@ def segment_patch(
 
 
 class VolumeInstances:
-    """Instances of a volume that need not fit into memory: 5 bytes of scratch per voxel, one slab in memory.
+    """Instances of a volume that need not fit into memory: 5 bytes of scratch per voxel, one block in memory.
 
-    After `segment`: n_objects, foreground_voxels, and `planes` for a writer.
+    After `segment`: n_objects, foreground_voxels, and `rows` for a writer.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, shape: Zyx, ram_bytes: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        for name in ("mask.raw", "ids.raw"):  # of an attempt that was killed
+            (folder / name).unlink(missing_ok=True)
+        self.shape, self._budget = shape, int(BLOCK_SHARE * ram_bytes)
+        self._mask = DiskGrid(folder / "mask.raw", shape, np.uint8)
+        self._ids = DiskGrid(folder / "ids.raw", shape, np.uint32)
+        self._table: npt.NDArray[np.uint32] = np.zeros(1, np.uint32)
         self.n_objects = 0
         self.foreground_voxels = 0
-        self._ids: npt.NDArray[np.uint32] = np.zeros((0, 0, 0), np.uint32)
-        self._table: npt.NDArray[np.uint32] = np.zeros(1, np.uint32)
 
     def segment(
         self,
@@ -58,10 +67,7 @@ class VolumeInstances:
         min_voxels: int | None,
         ctx: Context,
     ) -> None:
-        """Predict, then label by 6-connectivity. Raises Preempted between tiles when asked to stop."""
-        shape = voxels.shape[1:]
-        mask = np.memmap(self._folder / "mask.raw", np.uint8, "w+", shape=shape)
-
+        """Predict, then label by 6-connectivity. Raises Preempted between tiles and blocks when asked to stop."""
         reported = [-1]
 
         def report(share: float) -> None:
@@ -70,32 +76,30 @@ class VolumeInstances:
             percent = int(100 * share)
             if percent > reported[0]:
                 reported[0] = percent
-                ctx.progress(0.9 * share, f"segmenting, {percent} %")
+                ctx.progress(share, f"segmenting, {percent} %")
 
-        for box, part in predictor.foreground(voxels, stats, voxel_um, report):
-            mask[box.slices] = part
-        ctx.progress(0.9, "finding instances")
-        self._ids = np.memmap(self._folder / "ids.raw", np.uint32, "w+", shape=shape)
-        components = SlabComponents()
-        depth = max(1, SLAB_VOXELS // (shape[1] * shape[2]))
-        for z in range(0, shape[0], depth):
-            self._ids[z : z + depth] = components.add(mask[z : z + depth])
-        self._table = components.finish(predictor.design.min_voxels if min_voxels is None else min_voxels)
+        for box, part in predictor.foreground(voxels, stats, voxel_um, lambda share: report(0.9 * share)):
+            self._mask[box.slices] = part
+        least = predictor.design.min_voxels if min_voxels is None else min_voxels
+        components = BlockComponents(self._ids, self.shape, least)
+        boxes = layout(self.shape, core_shape(self.shape, max(1, self._budget // BYTES_PER_VOXEL)))
+        for n, box in enumerate(boxes):
+            report(0.9 + 0.05 * n / len(boxes))
+            components.add(box, self._mask[box.slices])
+        self._table = components.finish()
         self.n_objects = int(self._table.max())
-        counts = np.zeros(len(self._table), np.int64)
-        for plane in self._ids:
-            counts += np.bincount(plane.ravel(), minlength=len(counts))
-        self.foreground_voxels = int(counts[self._table > 0].sum())
-        del mask
-        (self._folder / "mask.raw").unlink()
+        self.foreground_voxels = components.foreground_voxels
+        self._mask.remove()
 
-    def planes(self) -> Iterator[npt.NDArray[np.uint32]]:
-        """Planes (Y, X) of final ids 1..n, from the first to the last."""
-        for plane in self._ids:
-            yield self._table[plane]
+    def rows(self) -> Iterator[npt.NDArray[np.uint32]]:
+        """Rows (n, X) of final ids 1..n, one after the other from the first plane to the last; a plane begins with new rows."""
+        depth, height, width = self.shape
+        n = max(1, min(height, ROWS_BYTES // (8 * width)))
+        for z, y in product(range(depth), range(0, height, n)):
+            rows = self._ids[slice(z, z + 1), slice(y, min(y + n, height)), slice(0, width)][0]
+            yield self._table[rows]
 
     def close(self) -> None:
         """Remove the scratch files."""
-        self._ids = np.zeros((0, 0, 0), np.uint32)
-        for name in ("mask.raw", "ids.raw"):
-            (self._folder / name).unlink(missing_ok=True)
+        self._mask.remove()
+        self._ids.remove()

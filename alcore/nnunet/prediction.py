@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +22,13 @@ from alcore.nnunet import binning, model, precision
 from alcore.types import Box, IntensityStats, VoxelSize
 
 Mask = npt.NDArray[np.bool_]
+
+LARGEST_BLOCK_PX = 2048
+"""Edge of a block where memory is no matter."""
+BLOCK_SHARE = 0.4
+"""Share of the memory of a stage for one block; the rest is for the network, its activations and the reader."""
+PIECE_BYTES = 32 << 20
+"""Voxels that are read and normalised at a time, where a row of the block allows it."""
 
 
 class Voxels(Protocol):
@@ -53,19 +62,25 @@ class ArrayVoxels:
 class Predictor:
     """A model ready to segment.
 
-    tile_step: distance of neighbouring tiles as a share of the patch (nnU-Net's own default is 0.5). block_px: network
-    pixels (y, x) that are predicted at a time, along the whole of z; smaller blocks take less memory and more time and
-    give the same result, because tiles lie on one grid of the whole volume, each is computed alone, and those that
-    reach into a block are summed in the same order whatever the block is.
+    tile_step: distance of neighbouring tiles as a share of the patch (nnU-Net's own default is 0.5). ram_bytes: what a
+    stage may use, from which the size of a block follows (see `block_of`): network pixels (y, x) that are predicted at a
+    time, along the whole of z. Smaller blocks take less memory and more time and give the same result, because tiles lie
+    on one grid of the whole volume, each is computed alone, and those that reach into a block are summed in the same
+    order whatever the block is. block_px: that size, where it is set instead.
     """
 
     def __init__(
-        self, folder: Path, device: str, tile_step: float = 0.5, block_px: tuple[int, int] = (2048, 2048)
+        self,
+        folder: Path,
+        device: str,
+        tile_step: float = 0.5,
+        ram_bytes: int = 4 << 30,
+        block_px: tuple[int, int] | None = None,
     ) -> None:
         self.design = model.load_design(folder)
         self.device = torch.device(device)
         self.tile_step = tile_step
-        self.block_px = block_px
+        self._ram_bytes, self._block_px = ram_bytes, block_px
         manager = PlansManager(dict(self.design.plans))
         self._2d = self.design.configuration == "2d"
         patch = self.design.patch_px
@@ -105,17 +120,36 @@ class Predictor:
         steps = compute_steps_for_sliding_window(padded, self._tile, self.tile_step)
         # nnU-Net pads what is smaller than a tile on both sides; starts are in coordinates of the unpadded grid
         zs, ys, xs = ([s - (p - n) // 2 for s in axis] for axis, p, n in zip(steps, padded, grid, strict=True))
-        height, width = self.block_px
+        height, width = self._block_px or self.block_of(grid, factors)
         corners = [(y, x) for y in range(0, grid[1], height) for x in range(0, grid[2], width)]
         for n, (y, x) in enumerate(corners):
-            block = _Block(grid, (y, min(y + height, grid[1])), (x, min(x + width, grid[2])))
+            block = _Block(grid, (y, min(y + height, grid[1])), (x, min(x + width, grid[2])), self._tile[0])
             for i, z in enumerate(zs):
                 tiles = block.reached(ys, xs, self._tile)
                 for t, (start, tile) in enumerate(self._row(voxels, stats, factors, grid, z, tiles)):
                     report((n + (i + t / len(tiles)) / len(zs)) / len(corners))
                     block.add(start, self._logits(tile), self._importance)
-                for first, values in block.take(zs[i + 1] if i + 1 < len(zs) else grid[0]):
+                for first, values in block.take(zs[i + 1] if i + 1 < len(zs) else grid[0], factors[0] == 1):
                     yield self._finish(values, block, first, factors, voxels.shape[1:])
+
+    def block_of(self, grid: tuple[int, int, int], factors: binning.Factors) -> tuple[int, int]:
+        """Network pixels (y, x) of a block that fits into the memory of the stage, but at least a tile."""
+        depth, *tile = self._tile
+        planes = 1 if factors[0] == 1 else depth
+        fine = math.prod(factors)
+        # the image below the tiles that reach into it; sums and weights; then interpolation to voxels, plane by plane
+        image = 4 * self.design.n_channels * depth
+        inner = 8 * depth + 4 * planes + 17 * planes * fine
+
+        def cost(block: list[int]) -> int:
+            y, x = (min(b, n) for b, n in zip(block, grid[1:], strict=True))
+            return image * (y + 2 * tile[0]) * (x + 2 * tile[1]) + inner * (y + 2) * (x + 2)
+
+        block = [min(LARGEST_BLOCK_PX, max(n, t)) for n, t in zip(grid[1:], tile, strict=True)]
+        while cost(block) > BLOCK_SHARE * self._ram_bytes and any(b > t for b, t in zip(block, tile, strict=True)):
+            axis = max((k for k in (0, 1) if block[k] > tile[k]), key=lambda k: block[k])
+            block[axis] = max(tile[axis], -(-block[axis] * 3 // 4))
+        return (block[0], block[1])
 
     def _row(
         self,
@@ -130,11 +164,19 @@ class Predictor:
         first = (z, min(y for y, _ in corners), min(x for _, x in corners))
         stop = tuple(max(c) + t for c, t in zip(((z,), *zip(*corners, strict=True)), self._tile, strict=True))
         inside = [(max(0, a), min(b, n)) for a, b, n in zip(first, stop, grid, strict=True)]
-        fine = [(a * f, min(b * f, n)) for (a, b), f, n in zip(inside, factors, voxels.shape[1:], strict=True)]
-        (z0, z1), (y0, y1), (x0, x1) = fine
-        image = normalise.fixed(voxels.read(Box((z0, y0, x0), (z1 - z0, y1 - y0, x1 - x0))), stats)
-        margin = [(a - f, s - b) for (a, b), f, s in zip(inside, first, stop, strict=True)]
-        image = np.pad(binning.bin_image(image, factors), [(0, 0), *margin])
+        image = np.zeros((len(stats), *(b - a for a, b in zip(first, stop, strict=True))), np.float32)
+        (z0, z1), (y0, y1), (x0, x1) = inside
+        row_bytes = 8 * len(stats) * math.prod(factors) * (x1 - x0)
+        rows = max(1, PIECE_BYTES // row_bytes)
+        for plane, top in product(range(z0, z1), range(y0, y1, rows)):
+            bottom = min(top + rows, y1)
+            edges = [(plane, plane + 1), (top, bottom), (x0, x1)]
+            a, b, c = (
+                (lo * f, min(hi * f, n)) for (lo, hi), f, n in zip(edges, factors, voxels.shape[1:], strict=True)
+            )
+            box = Box((a[0], b[0], c[0]), (a[1] - a[0], b[1] - b[0], c[1] - c[0]))
+            piece = binning.bin_image(normalise.fixed(voxels.read(box), stats), factors)
+            image[:, plane - z, top - first[1] : bottom - first[1], x0 - first[2] : x1 - first[2]] = piece[:, 0]
         for y, x in corners:
             top, left = y - first[1], x - first[2]
             yield (z, y, x), image[:, :, top : top + self._tile[1], left : left + self._tile[2]]
@@ -167,16 +209,16 @@ class Predictor:
 class _Block:
     """Weighted sums of the tiles over one column of the network grid; planes leave it as soon as they are complete.
 
-    It is one network pixel wider than y and x say, because interpolation to voxels looks at the neighbours.
+    No more than `depth` planes, those of a tile, are incomplete at a time. It is one network pixel wider than y and x
+    say, because interpolation to voxels looks at the neighbours.
     """
 
-    def __init__(self, grid: tuple[int, int, int], y: tuple[int, int], x: tuple[int, int]) -> None:
+    def __init__(self, grid: tuple[int, int, int], y: tuple[int, int], x: tuple[int, int], depth: int) -> None:
         self.y, self.x = y, x
-        self._depth = grid[0]
         self.top, self._bottom = max(0, y[0] - 1), min(grid[1], y[1] + 1)
         self.left, self._right = max(0, x[0] - 1), min(grid[2], x[1] + 1)
         self._first = 0
-        self._sums = np.zeros((2, 0, self._bottom - self.top, self._right - self.left), np.float32)
+        self._sums = np.zeros((2, min(depth, grid[0]), self._bottom - self.top, self._right - self.left), np.float32)
 
     def reached(self, ys: list[int], xs: list[int], tile: Sequence[int]) -> list[tuple[int, int]]:
         """Starts (y, x) of the tiles that reach into the block, in raster order."""
@@ -188,10 +230,6 @@ class _Block:
         self, start: tuple[int, int, int], logits: npt.NDArray[np.float32], importance: npt.NDArray[np.float32]
     ) -> None:
         """Add one tile's logits, weighted, where it lies in the block."""
-        missing = min(start[0] + len(logits), self._depth) - self._first - self._sums.shape[1]
-        if missing > 0:
-            empty = np.zeros((2, missing, *self._sums.shape[2:]), np.float32)
-            self._sums = np.concatenate([self._sums, empty], axis=1)
         into: list[slice] = []
         part: list[slice] = []
         lows = (self._first, self.top, self.left)
@@ -203,10 +241,14 @@ class _Block:
         self._sums[0][tuple(into)] += logits[tuple(part)] * weight
         self._sums[1][tuple(into)] += weight
 
-    def take(self, stop: int) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        """(first plane, mean logits) of the planes below `stop`, which no later tile reaches."""
+    def take(self, stop: int, by_plane: bool) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """(first plane, mean logits) of the planes below `stop`, which no later tile reaches: all together, or each alone."""
         n = stop - self._first
-        if n > 0:
-            first, sums = self._first, self._sums[:, :n]
-            self._first, self._sums = stop, self._sums[:, n:]
-            yield first, sums[0] / sums[1]
+        for k in range(0, n, 1 if by_plane else max(n, 1)):
+            part = slice(k, k + 1 if by_plane else n)
+            yield self._first + k, self._sums[0, part] / self._sums[1, part]
+        left = self._sums.shape[1] - n
+        for plane in range(left):  # plane by plane: as a whole numpy would copy it first
+            self._sums[:, plane] = self._sums[:, plane + n]
+        self._sums[:, left:] = 0
+        self._first = stop

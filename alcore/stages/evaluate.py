@@ -62,7 +62,7 @@ def _segmenter(inputs: Inputs, params: Params, ctx: Context) -> Any:
         from alcore.nnunet.instances import segment_patch
         from alcore.nnunet.prediction import Predictor
 
-        predictor = Predictor(one(inputs, "model"), ctx.device, float(params.get("tile_step", 0.5)))
+        predictor = Predictor(one(inputs, "model"), ctx.device, float(params.get("tile_step", 0.5)), ctx.ram_bytes)
 
     def predicted(label: Path) -> Any:
         image, stats, voxel_um = sources.label_image(label)

@@ -14,7 +14,8 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     """Write instances.tif (ids 1..n, uint16 or uint32 beyond 65535) and prediction.json.
 
     Inputs: model, volume, source. params: read, version (written into the file), min_voxels (null: the model's own),
-    tile_step (0.5). Memory stays bounded for any volume; scratch needs 5 bytes per voxel for the time being.
+    tile_step (0.5). Memory stays within `ctx.ram_bytes` for any volume (see `Predictor`); scratch needs 5 bytes per voxel
+    for the time being.
     """
     from alcore.nnunet import sources
     from alcore.nnunet.environment import nnunet_process
@@ -28,15 +29,15 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         from alcore.nnunet.instances import VolumeInstances
         from alcore.nnunet.prediction import Predictor
 
-        predictor = Predictor(model.path, ctx.device, float(params.get("tile_step", 0.5)))
-        instances = VolumeInstances(ctx.scratch / "prediction")
+        predictor = Predictor(model.path, ctx.device, float(params.get("tile_step", 0.5)), ctx.ram_bytes)
+        instances = VolumeInstances(ctx.scratch / "prediction", info.zyx, ctx.ram_bytes)
         try:
             with open_volume(one(inputs, "source"), params["read"]) as reader:
                 instances.segment(predictor, reader, info.stats, info.voxel_um, params.get("min_voxels"), ctx)
             ctx.progress(0.95, "writing instances.tif")
             dtype = "uint16" if instances.n_objects < 1 << 16 else "uint32"
             about = {"model": str(params["version"]), "model_key": model.key, "volume_sha256": info.sha256}
-            write_labels_tiff(out / "instances.tif", instances.planes(), info.zyx, dtype, info.voxel_um, about)
+            write_labels_tiff(out / "instances.tif", instances.rows(), info.zyx, dtype, info.voxel_um, about)
         finally:
             instances.close()
     z, y, x = info.zyx

@@ -1,4 +1,4 @@
-"""TIFFs that Fiji, napari and tifffile open with the right axes and voxel size, written plane by plane.
+"""TIFFs that Fiji, napari and tifffile open with the right axes and voxel size, written strip by strip.
 
 Two dialects: ImageJ hyperstacks where ImageJ has the dtype and 4 GB suffice, OME-TIFF (BigTIFF when needed) otherwise.
 ImageJ has no uint32, and instance ids must survive.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ CLASSIC_LIMIT_BYTES = 3_900_000_000
 """Above this size TIFF's 32-bit offsets are not safe: BigTIFF."""
 IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
 METADATA_KEY = "alscope"
+STRIP_BYTES = 1 << 18
+"""Pixels that are compressed together, as most writers do."""
 
 Scalar = str | int | float
 
@@ -34,7 +37,9 @@ def write_labels_tiff(
     voxel_um: VoxelSize | None,
     metadata: Mapping[str, Scalar] | None = None,
 ) -> None:
-    """Write instance ids (Z, Y, X) from `planes`, Z arrays (Y, X), holding one plane at a time; zlib.
+    """Write instance ids (Z, Y, X) from `planes`, Z arrays (Y, X), holding one at a time; zlib.
+
+    A plane may also come as several arrays (rows, X) one after the other, so that not even a plane has to fit into memory.
 
     dtype: uint8 or uint16 (ImageJ dialect) or uint32 (OME). metadata comes back through `labels.read_labels_metadata`.
     Raises ValueError, leaving no file, for a plane of another shape, an id that `dtype` cannot hold, or too few or too
@@ -93,14 +98,16 @@ def _write(
             per_cm = (10_000 / voxel_um[2], 10_000 / voxel_um[1])
             resolution = {"resolution": per_cm, "resolutionunit": "CENTIMETER"}
     source = iter(planes)
+    rows = min(y, max(1, STRIP_BYTES // (x * dtype.itemsize)))
     try:
         with tifffile.TiffWriter(path, bigtiff=large, imagej=imagej, ome=not imagej) as tif:
             tif.write(
-                _checked(path, source, c * z, (y, x), dtype),
+                _strips(path, source, c * z, (y, x), dtype, rows),
                 shape=(z, c, y, x),
                 dtype=dtype,
                 photometric="minisblack",
                 compression="zlib",
+                rowsperstrip=rows,
                 maxworkers=1,
                 metadata=about,
                 **resolution,
@@ -112,16 +119,40 @@ def _write(
         raise
 
 
-def _checked(
-    path: Path, planes: Iterator[npt.NDArray[np.generic]], n: int, plane_shape: tuple[int, int], dtype: np.dtype[Any]
-) -> Iterator[npt.NDArray[np.generic]]:
-    """The next n planes, contiguous, of this shape and cast without loss."""
+def _strips(
+    path: Path,
+    parts: Iterator[npt.NDArray[np.generic]],
+    n: int,
+    plane_shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    rows: int,
+) -> Iterator[bytes]:
+    """The next n planes, whole or in parts, as compressed strips of `rows` rows (the last of a plane may have fewer)."""
+    height, width = plane_shape
     for index in range(n):
-        plane = next(planes, None)
-        if plane is None:
-            raise ValueError(f"{path}: {index} planes instead of {n}")
-        if plane.shape != plane_shape:
-            raise ValueError(f"{path}: plane {index} has shape {plane.shape}, expected {plane_shape}")
-        if not np.can_cast(plane.dtype, dtype) and (plane.astype(dtype) != plane).any():
-            raise ValueError(f"{path}: plane {index} holds values that {dtype} cannot ({plane.min()}..{plane.max()})")
-        yield np.ascontiguousarray(plane, dtype)
+        waiting: list[npt.NDArray[np.generic]] = []
+        have = done = 0
+        while done < height:
+            part = next(parts, None)
+            if part is None:
+                raise ValueError(f"{path}: {index} planes instead of {n}")
+            if part.ndim != 2 or part.shape[1] != width or not 0 < len(part) <= height - done:
+                raise ValueError(f"{path}: plane {index} has shape {part.shape}, expected {plane_shape}")
+            if not np.can_cast(part.dtype, dtype) and (part.astype(dtype) != part).any():
+                raise ValueError(f"{path}: plane {index} holds values that {dtype} cannot ({part.min()}..{part.max()})")
+            done += len(part)
+            waiting, have = [*waiting, part], have + len(part)
+            while have >= rows or (done == height and have):
+                strip, waiting = _first_rows(waiting, min(rows, have))
+                have -= len(strip)
+                yield zlib.compress(np.ascontiguousarray(strip, dtype).data)
+
+
+def _first_rows(
+    parts: list[npt.NDArray[np.generic]], n: int
+) -> tuple[npt.NDArray[np.generic], list[npt.NDArray[np.generic]]]:
+    """The first n rows of arrays that follow one another, and the arrays without them."""
+    if len(parts[0]) >= n:
+        return parts[0][:n], [part for part in (parts[0][n:], *parts[1:]) if len(part)]
+    together = np.concatenate(parts)
+    return together[:n], [together[n:]] if len(together) > n else []

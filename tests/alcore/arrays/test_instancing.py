@@ -1,4 +1,4 @@
-"""Components equal an independent flood fill, whole or in slabs."""
+"""Components equal an independent flood fill, whole or in blocks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alcore.arrays.instancing import SlabComponents, connected_components, relabel_sequential
+from alcore.arrays.block_components import BlockComponents
+from alcore.arrays.blocking import layout
+from alcore.arrays.instancing import connected_components, relabel_sequential
 
 
 def flood_fill(mask: np.ndarray, min_voxels: int = 0) -> np.ndarray:
@@ -48,14 +50,16 @@ def test_components_equal_a_flood_fill(mask, min_voxels):
     np.testing.assert_array_equal(got, flood_fill(mask, min_voxels))
 
 
-@settings(max_examples=80, deadline=None)
-@given(MASKS, st.integers(0, 6), st.lists(st.integers(0, 7), max_size=5))
-def test_slabs_give_the_same_partition_as_the_whole(mask, min_voxels, cuts):
-    slabs = SlabComponents()
-    provisional = [slabs.add(slab) for slab in np.split(mask, sorted(cuts))]
-    joined = np.concatenate(provisional)
-    np.testing.assert_array_equal(joined > 0, mask)
-    np.testing.assert_array_equal(slabs.finish(min_voxels)[joined], connected_components(mask, min_voxels))
+@settings(max_examples=120, deadline=None)
+@given(MASKS, st.integers(0, 6), st.tuples(*[st.integers(1, 8)] * 3))
+def test_blocks_give_the_same_instances_as_the_whole(mask, min_voxels, core):
+    ids = np.zeros(mask.shape, np.uint32)
+    blocks = BlockComponents(ids, mask.shape, min_voxels)
+    for box in layout(mask.shape, core):
+        blocks.add(box, mask[box.slices])
+    found = blocks.finish()[ids]
+    np.testing.assert_array_equal(found, connected_components(mask, min_voxels))
+    assert blocks.foreground_voxels == (found > 0).sum()
 
 
 def test_a_corner_does_not_connect():
@@ -64,8 +68,18 @@ def test_a_corner_does_not_connect():
     assert connected_components(mask).max() == 3
 
 
-def test_no_slab_at_all():
-    np.testing.assert_array_equal(SlabComponents().finish(), [0])
+def test_no_block_at_all():
+    np.testing.assert_array_equal(BlockComponents(np.zeros((0, 0, 0)), (0, 0, 0)).finish(), [0])
+
+
+def test_what_is_too_small_and_ends_in_its_block_is_forgotten_at_once():
+    mask = np.zeros((1, 4, 40), bool)
+    mask[0, 1, 1:39:2] = True
+    ids = np.zeros(mask.shape, np.uint32)
+    blocks = BlockComponents(ids, mask.shape, 2)
+    for box in layout(mask.shape, (1, 4, 10)):
+        blocks.add(box, mask[box.slices])
+    assert ids.max() == 3 and not blocks.finish().any()  # those at a face may go on
 
 
 @given(

@@ -52,21 +52,18 @@ def test_blocks_equal_the_whole(trained: Path, ctx: QuietContext, shape: tuple[i
     assert all((m == masks[0]).all() for m in masks[1:])
 
 
-def test_instances_through_files_equal_those_in_memory(
-    trained: Path, ctx: QuietContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_instances_through_files_equal_those_in_memory(trained: Path, ctx: QuietContext) -> None:
     from alcore.nnunet import instances
     from alcore.nnunet.prediction import ArrayVoxels, Predictor
 
     image, _ = blobs(4, (19, 90, 80), n=20)
     stats = normalise.measure(image, np.random.default_rng(0))
-    monkeypatch.setattr(instances, "SLAB_VOXELS", 4 * 90 * 80)
     with nnunet_process(ctx.scratch, "cpu", 1):
         predictor = Predictor(trained, "cpu", block_px=(32, 32))
         expected = instances.segment_patch(predictor, image, stats, SPACING, 5)
-        big = instances.VolumeInstances(ctx.scratch / "p")
+        big = instances.VolumeInstances(ctx.scratch / "p", (19, 90, 80), 1 << 20)
         big.segment(predictor, ArrayVoxels(image), stats, SPACING, 5, ctx)
-        found = np.stack(list(big.planes()))
+        found = np.concatenate(list(big.rows())).reshape(expected.shape)
         assert (found == expected).all()
         assert big.n_objects == expected.max()
         assert big.foreground_voxels == (expected > 0).sum()

@@ -187,3 +187,15 @@ def test_label_store(tmp_path: Path) -> None:
         create_labels(tmp_path / "instances.zarr", (4, 4, 4))
     with pytest.raises(PermanentError, match=r"gone\.zarr"):
         open_labels(tmp_path / "gone.zarr")
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [100, 150], [300, 301, 350]])
+def test_planes_in_parts_give_the_same_file(tmp_path: Path, cuts: list[int]) -> None:
+    labels = np.random.default_rng(0).integers(0, 9, (3, 400, 900)).astype(np.uint32)
+    write_labels_tiff(tmp_path / "whole.tif", labels, labels.shape, "uint32", None)
+    parts = (part for plane in labels for part in np.split(plane, cuts))
+    write_labels_tiff(tmp_path / "parts.tif", parts, labels.shape, "uint32", None)
+    assert (tmp_path / "parts.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
+    np.testing.assert_array_equal(read_labels(tmp_path / "whole.tif")[0], labels)
+    with tifffile.TiffFile(tmp_path / "whole.tif") as tif:
+        assert len(tif.pages[0].dataoffsets) > 1
