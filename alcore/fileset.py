@@ -64,14 +64,14 @@ def members_of(path: bytes, members: Sequence[str] | None = None) -> Iterator[tu
 
     Names are relative to the folder of a set and to the tree or slice folder itself; a single file has the name b"".
     members: names of a set beside `path`; None for everything else. Links are never followed.
-    Raises FileNotFoundError when there is nothing at `path`.
+    Raises FileNotFoundError when there is nothing at `path`, another OSError when it cannot be looked at.
     """
     if members is not None:
         folder = os.path.dirname(path)
         for name in sorted(os.fsencode(m) for m in members):
             try:
                 found = os.lstat(os.path.join(folder, name))
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             if stat.S_ISREG(found.st_mode):
                 yield name, found
@@ -80,23 +80,42 @@ def members_of(path: bytes, members: Sequence[str] | None = None) -> Iterator[tu
     if stat.S_ISREG(found.st_mode):
         yield b"", found
     elif stat.S_ISDIR(found.st_mode):
-        yield from sorted(_tree(path, b"") if is_tree(path) else _slices(path))
+        yield from sorted(_tree(path) if is_tree(path) else _slices(path))
 
 
-def _tree(folder: bytes, prefix: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _tree(entry.path, prefix + entry.name + b"/")
-            elif entry.is_file(follow_symlinks=False):
-                yield prefix + entry.name, entry.stat(follow_symlinks=False)
+def _tree(root: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
+    """Every file below a folder; what vanishes meanwhile is left out, as it is by the next look."""
+    prefixes = [b""]
+    while prefixes:
+        prefix = prefixes.pop()
+        try:
+            with os.scandir(os.path.join(root, prefix)) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        prefixes.append(prefix + entry.name + b"/")
+                    elif entry.is_file(follow_symlinks=False) and (found := _lstat(entry)) is not None:
+                        yield prefix + entry.name, found
+        except (FileNotFoundError, NotADirectoryError):
+            if not prefix:
+                raise
 
 
 def _slices(folder: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            if is_slice(os.fsdecode(entry.name)) and entry.is_file(follow_symlinks=False):
-                yield entry.name, entry.stat(follow_symlinks=False)
+            if (
+                is_slice(os.fsdecode(entry.name))
+                and entry.is_file(follow_symlinks=False)
+                and (found := _lstat(entry)) is not None
+            ):
+                yield entry.name, found
+
+
+def _lstat(entry: os.DirEntry[bytes]) -> os.stat_result | None:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
 
 
 def is_slice(name: str) -> bool:
@@ -105,10 +124,13 @@ def is_slice(name: str) -> bool:
 
 
 def fingerprint_of(path: bytes, members: Sequence[str] | None = None) -> Fingerprint | None:
-    """The fingerprint of a fileset, or None when none of it is there (or a vanishing folder made it impossible)."""
+    """The fingerprint of a fileset, or None when none of it is there.
+
+    Raises OSError when it cannot be looked at: it may be there as well as not.
+    """
     try:
         found = list(members_of(path, members))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     if not found:
         return None

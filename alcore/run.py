@@ -71,7 +71,11 @@ def execute(name: str, inputs: Inputs, params: Params, artifacts: ArtifactStore,
 def _same_sources(inputs: Inputs) -> None:
     """Raise unless every acquisition file is still the one that its key was computed from."""
     for item in (i for items in inputs.values() for i in items if i.content):
-        now = fingerprint_of(os.fsencode(item.path), item.members)
+        try:
+            now = fingerprint_of(os.fsencode(item.path), item.members)
+        except OSError as e:
+            why = f"{item.path}: cannot be reached now ({e.strerror})"
+            raise SourceMissingError(why, {"path": str(item.path)}) from e
         if now is None:
             raise SourceMissingError(f"{item.path}: is not there now", {"path": str(item.path)})
         if now.content != item.content:

@@ -94,7 +94,9 @@ class Engine:
     def sightings(self, events: Sequence[Arriving | Settled | Gone]) -> None:
         """What the scan saw of acquisitions, in one transaction however many they are."""
         now = self.clock()
-        events = [e for e in events if self.ingest is None or not self.ingest.is_apart(e.path)]  # said before it was a set
+        events = [
+            e for e in events if self.ingest is None or not self.ingest.is_apart(e.path)
+        ]  # said before it was a set
         forgotten = []
         with self.store.transaction():
             for event in events:

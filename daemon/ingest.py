@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,10 @@ class Ingest(threading.Thread):
         super().__init__(name="ingest", daemon=True)
         self._folders = {folder: _FolderState() for folder in folders}
         self._report = report
-        self._known = {path: _parsed(k.fingerprint) for path, k in known.items()}
+        self._known = {path: _parsed(k.fingerprint) for path, k in known.items()}  # None: has to settle
         self._gone = {path for path, k in known.items() if k.gone}
         self._sets: dict[bytes, tuple[str, ...]] = {}
-        self._apart: dict[bytes, bytes] = {}
+        self._apart: dict[bytes, set[bytes]] = {}
         self._identities = dict(identities or {})
         self._lock = threading.RLock()
         self._woken = threading.Event()
@@ -81,7 +81,7 @@ class Ingest(threading.Thread):
         self._ended = threading.Event()
         for path, k in known.items():
             if k.members is not None:
-                self.set_members(path, k.members)
+                self._gather(path, k.members)
 
     def wake(self) -> None:
         """Something may have happened: scan soon."""
@@ -93,27 +93,44 @@ class Ingest(threading.Thread):
             self._known[path] = _parsed(fingerprint)
 
     def forget(self, path: bytes) -> None:
-        """Treat the acquisition as never seen, so that it settles afresh."""
+        """Let the acquisition settle afresh, if it is there."""
         with self._lock:
-            self._known.pop(path, None)
+            self._known[path] = None
         self.wake()
 
     def set_members(self, owner: bytes, members: tuple[str, ...] | None) -> None:
         """From now on the file `owner` stands for a set of files in its folder, or (None) for itself alone."""
-        folder = os.path.dirname(owner)
         with self._lock:
-            for path in [p for p, o in self._apart.items() if o == owner]:
-                del self._apart[path]
-            self._sets.pop(owner, None)
-            self._known.pop(owner, None)
+            if members is None and owner not in self._sets:
+                return
+            self._scatter(owner)
+            self._known[owner] = None
             if members is not None:
-                self._sets[owner] = members
-                for name in members:
-                    path = os.path.join(folder, os.fsencode(name))
-                    if path != owner:
-                        self._apart[path] = owner
-                        self._known.pop(path, None)
+                for path in self._gather(owner, members):
+                    self._scatter(path)
+                    self._known.pop(path, None)
         self.wake()
+
+    def is_apart(self, path: bytes) -> bool:
+        """Is this file one of a set, for which another stands? A file that stands for a set itself never is."""
+        return path in self._apart and path not in self._sets
+
+    def _gather(self, owner: bytes, members: tuple[str, ...]) -> list[bytes]:
+        folder = os.path.dirname(owner)
+        self._sets[owner] = members
+        others = [path for name in members if (path := os.path.join(folder, os.fsencode(name))) != owner]
+        for path in others:
+            self._apart.setdefault(path, set()).add(owner)
+        return others
+
+    def _scatter(self, owner: bytes) -> None:
+        folder = os.path.dirname(owner)
+        for name in self._sets.pop(owner, ()):
+            path = os.path.join(folder, os.fsencode(name))
+            owners = self._apart.get(path, set())
+            owners.discard(owner)
+            if not owners:
+                self._apart.pop(path, None)
 
     def close(self) -> None:
         """End the thread."""
@@ -159,11 +176,11 @@ class Ingest(threading.Thread):
         due = [path for path, candidate in state.candidates.items() if candidate.due <= began]
         for path in due:
             before = time.monotonic()
+            candidate = state.candidates[path]
+            candidate.due = before + REMIND_S  # whatever happens in this look
             self._consider(folder, state, path, before)
-            if path in state.candidates:
-                candidate = state.candidates[path]
-                took = time.monotonic() - before
-                candidate.due = max(candidate.due, before + took / SHARE)
+            took = time.monotonic() - before
+            candidate.due = max(candidate.due, before + took / SHARE)
         if len(due) > 100:  # very many at once: look at them less often
             pause = (time.monotonic() - began) / SHARE
             for path in due:
@@ -179,9 +196,12 @@ class Ingest(threading.Thread):
         blocked: dict[bytes, str] = {}
         try:
             identity = identity_of(root)
-            seen = {f.path: f for f in walk(folder, self._apart.__contains__, blocked.__setitem__)}
-            seen |= self._seen_sets(root)
+            seen = {f.path: f for f in walk(folder, self.is_apart, blocked.__setitem__)}
+            seen |= self._seen_sets(root, blocked)
             error = ""
+            if identity_of(root) != identity:  # mounted or unmounted meanwhile: this was half of each
+                self.wake()
+                return
         except OSError as e:
             identity, seen, error = "", {}, e.strerror or str(e)
         with self._lock:
@@ -195,21 +215,22 @@ class Ingest(threading.Thread):
             self._identities[folder.path] = identity
             self._report(Identified(folder.path, identity))
         self._compare(state, seen, known)
-        expected = state.candidates.keys() if error else known.keys() | state.candidates.keys()
-        hidden = tuple(path + b"/" for path in blocked)
-        for path in expected - seen.keys() - self._gone:
-            if path.startswith(hidden) or (error and path in known):
-                continue
-            state.candidates.pop(path, None)
-            self._gone.add(path)
-            self._report(Gone(path, True))
+        if not error:
+            self._miss(there - seen.keys(), blocked)
 
-    def _seen_sets(self, root: bytes) -> dict[bytes, Found]:
+    def _seen_sets(self, root: bytes, blocked: dict[bytes, str]) -> dict[bytes, Found]:
         with self._lock:
             sets = {p: m for p, m in self._sets.items() if p.startswith(root + b"/")}
         found = {}
+        hidden = tuple(path + b"/" for path in blocked)
         for path, members in sets.items():
-            fingerprint = fingerprint_of(path, members)
+            if path.startswith(hidden):
+                continue
+            try:
+                fingerprint = fingerprint_of(path, members)
+            except OSError as e:
+                blocked[path] = e.strerror or str(e)
+                continue
             if fingerprint is not None:
                 found[path] = Found(path, fingerprint, True)
         return found
@@ -217,27 +238,45 @@ class Ingest(threading.Thread):
     def _compare(
         self, state: _FolderState, seen: Mapping[bytes, Found], known: Mapping[bytes, Fingerprint | None]
     ) -> None:
+        """What is new or changed becomes a candidate, and stays one only while it is there."""
         for path, found in seen.items():
+            with self._lock:
+                if self.is_apart(path):
+                    continue
+                self._known.setdefault(path, None)
             if path in self._gone:
                 self._gone.discard(path)
                 self._report(Gone(path, False))
-            if known.get(path) != found.fingerprint and path not in state.candidates:
+            if path in state.candidates:
+                state.candidates[path].whole_folder = found.whole_folder  # a file may give way to a tree of its name
+            elif known.get(path) != found.fingerprint:
                 state.candidates[path] = _Candidate(Settling(found.fingerprint, time.monotonic()), found.whole_folder)
-        for path in [p for p in state.candidates if p in self._apart]:
-            del state.candidates[path]  # one of a set, as we know now
+        for path in [p for p in state.candidates if p not in seen or self.is_apart(p)]:
+            del state.candidates[path]
+
+    def _miss(self, missing: Set[bytes], blocked: Mapping[bytes, str]) -> None:
+        """Report what is not there any more; what lies where nobody can look may still be there."""
+        hidden = tuple(path + b"/" for path in blocked)
+        for path in missing:
+            if path not in blocked and not path.startswith(hidden) and not self.is_apart(path):
+                self._gone.add(path)
+                self._report(Gone(path, True))
 
     def _tell_reachable(self, folder: Folder, state: _FolderState, error: str, blocked: Mapping[bytes, str]) -> None:
         if folder.watch == INBOX:
             return
-        if error != state.error:
+        changed = error != state.error
+        if changed:
             self._report(Reachable(folder.path, error))
-        elif not error:
-            for path in state.blocked.keys() - blocked.keys():
-                self._report(Reachable(Path(os.fsdecode(path)), ""))
+            state.error = error
+        if error:
+            return  # nothing is known of the folders in it
+        for path in state.blocked.keys() - blocked.keys():
+            self._report(Reachable(Path(os.fsdecode(path)), ""))
         for path, why in blocked.items():
-            if state.blocked.get(path) != why:
+            if changed or state.blocked.get(path) != why:
                 self._report(Reachable(Path(os.fsdecode(path)), why))
-        state.error, state.blocked = error, dict(blocked)
+        state.blocked = dict(blocked)
 
     # the candidates
 
@@ -245,11 +284,16 @@ class Ingest(threading.Thread):
         """One look at a candidate."""
         candidate = state.candidates[path]
         with self._lock:
-            members, known = self._sets.get(path), self._known.get(path)
-        fingerprint = fingerprint_of(path, members)
+            members, known, apart = self._sets.get(path), self._known.get(path), self.is_apart(path)
+        if apart:
+            del state.candidates[path]
+            return
+        try:
+            fingerprint = fingerprint_of(path, members)
+        except OSError:
+            fingerprint = None
         if fingerprint is None:
-            candidate.due = now + REMIND_S
-            self.wake()  # the scan reports it missing
+            self.wake()  # the scan tells what has become of it
             return
         if known == fingerprint:
             del state.candidates[path]
@@ -279,10 +323,11 @@ class Ingest(threading.Thread):
         now: float,
     ) -> Answer:
         missing = missing_members(path, members) if members is not None else []
-        marked = is_marked(path, fingerprint, folder)
+        marked = is_marked(path, members, folder)
         wait_s = quiet_needed(folder.settle_s, None, bool(missing), marked)
         answer = settle(candidate.settling, fingerprint, now, wait_s, None)
-        if answer.whole and candidate.whole_folder and not missing and not marked:
+        may_grow = candidate.whole_folder or members is not None
+        if answer.whole and may_grow and not missing and not marked:
             wait_s = quiet_needed(folder.settle_s, change_times_s(path, members), False, False)
             answer = settle(candidate.settling, fingerprint, now, wait_s, None)
         if answer.whole:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from alcore.fileset import Fingerprint, fingerprint_of, is_temporary, is_tree, members_of
+from alcore.fileset import Fingerprint, fingerprint_of, is_slice, is_temporary, is_tree, members_of
 from daemon.settle import is_wanted
 
 INBOX = -1
@@ -45,45 +45,66 @@ class Found:
 def walk(folder: Folder, apart: Callable[[bytes], bool], blocked: Callable[[bytes, str], None]) -> Iterator[Found]:
     """Every acquisition in a folder that is wanted.
 
-    apart: is this file one of a set, for which another stands? blocked: called with a subfolder that cannot be listed, and
-    why; one that vanishes is skipped. Raises OSError when the folder itself cannot be listed.
+    apart: is this file one of a set, for which another stands? blocked: called with a subfolder that cannot be listed, or an
+    acquisition that cannot be looked at, and why; what vanishes is skipped. Raises OSError when the folder itself cannot
+    be listed.
     """
     root = os.fsencode(folder.path)
-    yield from _slices(root, ".", folder)
-    yield from _walk(root, "", folder, apart, blocked)
+    waiting = [(root, ".")]
+    while waiting:
+        path, inside = waiting.pop()
+        try:
+            if path != root and folder.watch != INBOX and is_tree(path):
+                yield from _tree(path, folder)
+                continue
+            yield from _slices(path, inside, folder)
+            yield from _list(path, inside, folder, apart, blocked, waiting)
+        except (FileNotFoundError, NotADirectoryError):
+            if path == root:
+                raise
+        except OSError as e:
+            if path == root:
+                raise
+            blocked(path, e.strerror or str(e))
 
 
-def _walk(
-    path: bytes, inside: str, folder: Folder, apart: Callable[[bytes], bool], blocked: Callable[[bytes, str], None]
+def _tree(path: bytes, folder: Folder) -> Iterator[Found]:
+    wanted = _tree_is_wanted(os.fsdecode(os.path.basename(path)), folder)
+    if wanted and (fingerprint := fingerprint_of(path)) is not None:
+        yield Found(path, fingerprint, True)
+
+
+def _list(
+    path: bytes,
+    inside: str,
+    folder: Folder,
+    apart: Callable[[bytes], bool],
+    blocked: Callable[[bytes, str], None],
+    waiting: list[tuple[bytes, str]],
 ) -> Iterator[Found]:
-    holds_slices = _are_slices(inside or ".", folder)
-    subfolders = []
+    """The acquisitions directly in one folder; its subfolders are put into `waiting`."""
+    holds_slices = _are_slices(inside, folder)
     with os.scandir(path) as entries:
         for entry in entries:
             name = os.fsdecode(entry.name)
             if entry.is_dir(follow_symlinks=False):
                 if not is_temporary(name):
-                    subfolders.append((entry.path, f"{inside}{name}"))
+                    waiting.append((entry.path, name if inside == "." else f"{inside}/{name}"))
             elif (
-                not holds_slices
-                and is_wanted(name, folder.include, folder.exclude)
+                is_wanted(name, folder.include, folder.exclude)
+                and not (holds_slices and is_slice(name))
                 and entry.is_file(follow_symlinks=False)
                 and not apart(entry.path)
-                and (fingerprint := fingerprint_of(entry.path)) is not None
             ):
-                yield Found(entry.path, fingerprint)
-    for sub, name in subfolders:
-        if folder.watch != INBOX and is_tree(sub):
-            if _tree_is_wanted(os.path.basename(name), folder) and (fingerprint := fingerprint_of(sub)) is not None:
-                yield Found(sub, fingerprint, True)
-            continue
-        try:
-            yield from _slices(sub, name, folder)
-            yield from _walk(sub, f"{name}/", folder, apart, blocked)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as e:
-            blocked(sub, e.strerror or str(e))
+                try:
+                    fingerprint = fingerprint_of(entry.path)
+                except PermissionError:
+                    raise  # the folder's permissions are the reason, and the same for all in it
+                except OSError as e:
+                    blocked(entry.path, e.strerror or str(e))
+                    continue
+                if fingerprint is not None:
+                    yield Found(entry.path, fingerprint)
 
 
 def _slices(path: bytes, inside: str, folder: Folder) -> Iterator[Found]:
@@ -92,7 +113,6 @@ def _slices(path: bytes, inside: str, folder: Folder) -> Iterator[Found]:
 
 
 def _are_slices(inside: str, folder: Folder) -> bool:
-    inside = inside.rstrip("/")
     return any(
         inside == "." if pattern == "." else inside != "." and fnmatch.fnmatchcase(inside, pattern)
         for pattern in folder.slices
@@ -123,18 +143,30 @@ def newest_files(path: bytes, members: tuple[str, ...] | None, most: int) -> lis
     return [os.path.join(folder, name) if name else path for name, _ in found]
 
 
-def is_marked(path: bytes, fingerprint: Fingerprint, folder: Folder) -> bool:
-    """Has the writer left its marker file for this acquisition, after the last change of its files?"""
+def is_marked(path: bytes, members: tuple[str, ...] | None, folder: Folder) -> bool:
+    """Has the writer left its marker file for this acquisition, after the last change of its files?
+
+    By the change times, which the file system itself sets: a copy keeps modification times, also those of a marker that
+    comes before its acquisition.
+    """
     if folder.marker is None:
         return False
     name = os.fsdecode(os.path.basename(path))
-    stem = os.path.splitext(name)[0].removesuffix(".ome")
-    said = folder.marker.format(name=name, stem=stem)
+    said = folder.marker.format(name=name, stem=_stem(path, name))
     try:
         found = os.stat(os.path.join(os.path.dirname(path), os.fsencode(said)))
+        return found.st_ctime_ns >= max(
+            (s.st_ctime_ns for _, s in members_of(path, members)), default=found.st_ctime_ns + 1
+        )
     except (OSError, ValueError):
         return False
-    return found.st_mtime_ns >= fingerprint.mtime_ns
+
+
+def _stem(path: bytes, name: str) -> str:
+    """An acquisition's name without what says its format; a folder of slices may have a point in its name."""
+    if os.path.isdir(path) and not name.lower().endswith(".zarr"):
+        return name
+    return os.path.splitext(name)[0].removesuffix(".ome")
 
 
 def missing_members(path: bytes, members: tuple[str, ...]) -> list[str]:

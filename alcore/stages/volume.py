@@ -37,8 +37,11 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     _same(source, before)
     ctx.progress(0.0, "checking completeness")
     found = members(source.path)
-    if found is not None and found != source.members:
-        raise PartOfSetError(f"{source.path}: {len(found)} files belong together", str(source.path), found)
+    if found != source.members:
+        what = (
+            f"{len(found)} files belong together" if found else "is an acquisition by itself, no set of files any more"
+        )
+        raise PartOfSetError(f"{source.path}: {what}", str(source.path), found or ())
     check.strict(source.path, params["read"], int(params["limit_gb"] * 2**30))
     held = parts(source.path, params["read"])
     volumes, refused = [], []
@@ -122,7 +125,10 @@ def _write(folder: Path, info: VolumeInfo, middle: Any, shape_px: list[int]) -> 
 
 
 def _fingerprint(source: Input) -> Fingerprint:
-    now = fingerprint_of(os.fsencode(source.path), source.members)
+    try:
+        now = fingerprint_of(os.fsencode(source.path), source.members)
+    except OSError as e:
+        raise SourceMissingError(f"{source.path}: cannot be reached now ({e.strerror})") from e
     if now is None:
         raise SourceMissingError(f"{source.path}: is not there now")
     return now

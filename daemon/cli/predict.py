@@ -139,9 +139,11 @@ def _segment(session: Session, source: Path, target: Path, version: str, model_k
     settings = session.settings
     try:
         names = members(source.resolve())
+        fingerprint = fingerprint_of(bytes(source.resolve()), names)
     except AlcoreError as e:
         raise UnusableFileError(str(e)) from e
-    fingerprint = fingerprint_of(bytes(source.resolve()), names)
+    except OSError as e:
+        raise UnusableFileError(f"{source}: cannot be opened ({e.strerror}); check its permissions") from e
     if fingerprint is None:
         raise UnusableFileError(f"{source}: no acquisition is there")
     watched = (i for i, w in enumerate(settings.watch) if source.resolve().is_relative_to(w.folder.resolve()))

@@ -44,12 +44,17 @@ class Jobs:
     def want(self, wanted: Wanted, now: float) -> int | None:
         """Insert the job unless its recipe is known already; returns the id of a job that is new, or None.
 
-        One that was cancelled because of the state that its source was in is wanted again, where that lies now.
+        One that has not begun becomes as urgent as it is wanted now. One that was cancelled because of the state that its
+        source was in is wanted again, where that lies now.
         """
         key = key_of(wanted.stage, wanted.inputs, wanted.params)
         with transaction(self._db):
-            known = next(self._db.query(f"SELECT id, {_PASSING} AS passing FROM job WHERE key = ?", [key]), None)
+            sql = f"SELECT id, state, priority, {_PASSING} AS passing FROM job WHERE key = ?"
+            known = next(self._db.query(sql, [key]), None)
             if known is not None and not known["passing"]:
+                if known["priority"] != wanted.priority and known["state"] in ("waiting", "ready"):
+                    sql = "UPDATE job SET priority = ? WHERE id = ?"
+                    self._db.execute(sql, [wanted.priority, known["id"]])
                 return None
             row = {
                 "stage": wanted.stage,

@@ -32,6 +32,9 @@ def display_name(path: bytes) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+_NEVER_WHOLE = "state = 'arriving' AND volume_id IS NULL AND NOT EXISTS (SELECT 1 FROM source_part l WHERE l.source_id = source.id)"
+
+
 class Sources:
     """The source table, and that of the watched folders."""
 
@@ -39,8 +42,8 @@ class Sources:
         self._db = db
 
     def known(self) -> dict[bytes, Known]:
-        """Every acquisition that needs no more settling (and every set, whether it does or not)."""
-        sql = "SELECT path, fingerprint, state, gone, members FROM source WHERE state <> 'arriving' OR members IS NOT NULL"
+        """Every acquisition; those that need no more settling with their fingerprint."""
+        sql = "SELECT path, fingerprint, state, gone, members FROM source"
         return {
             bytes(r["path"]): Known(
                 "" if r["state"] == "arriving" else r["fingerprint"], bool(r["gone"]), members_of(r["members"])
@@ -103,7 +106,8 @@ class Sources:
             self._db.execute(
                 "INSERT INTO source (path, name, watch, state, size, fingerprint, reason, members, first_seen, changed_at)"
                 " VALUES (?, ?, ?, 'arriving', 0, '', 'one of several files', ?, ?, ?) ON CONFLICT (path) DO UPDATE SET"
-                " state = 'arriving', fingerprint = '', members = excluded.members",
+                " state = 'arriving', fingerprint = '', reason = excluded.reason, quiet_since = NULL, wait_s = NULL,"
+                " members = excluded.members",
                 [path, display_name(path), watch, json.dumps(list(members)), now, now],
             )
             for name in members:
@@ -122,7 +126,9 @@ class Sources:
         """The file stands for itself alone again."""
         with transaction(self._db):
             self._db.execute(
-                "UPDATE source SET state = 'arriving', fingerprint = '', members = NULL WHERE id = ?", [source_id]
+                "UPDATE source SET state = 'arriving', fingerprint = '', reason = 'no set of files any more',"
+                " quiet_since = NULL, wait_s = NULL, members = NULL WHERE id = ?",
+                [source_id],
             )
 
     def set_away(self, folder: bytes, away: bool) -> int:
@@ -146,7 +152,10 @@ class Sources:
             self._db.execute(sql, [os.fsencode(folder), identity])
 
     def assign(self, folders: Sequence[Path]) -> None:
-        """Give every source the number of its watched folder as config.toml has it now; -1 when it is in none."""
+        """Give every source the number of its watched folder as config.toml has it now; -1 when it is in none.
+
+        One that is in none is out of reach: nobody would notice what becomes of it. It comes back with its folder.
+        """
         roots = [os.fsencode(folder) for folder in folders]
 
         def number(path: bytes) -> int:
@@ -157,14 +166,19 @@ class Sources:
                 now = number(bytes(r["path"]))
                 if now != r["watch"]:
                     self._db.execute("UPDATE source SET watch = ? WHERE id = ?", [now, r["id"]])
-            self._db.execute("DELETE FROM source WHERE watch = -1 AND state = 'arriving' AND volume_id IS NULL")
+            self._db.execute("UPDATE source SET away = 1 WHERE watch = -1")
+            self._db.execute(f"DELETE FROM source WHERE watch = -1 AND {_NEVER_WHOLE}")
 
-    def set_gone(self, path: bytes, gone: bool) -> None:
-        """The file is no longer, or again, where it was. What was learned from it stays."""
+    def set_gone(self, path: bytes, gone: bool) -> bool:
+        """The file is no longer, or again, where it was. What was learned from it stays.
+
+        Returns True when nothing was learned from it, and it is forgotten: a file that vanished before it was whole was a
+        temporary one.
+        """
         with transaction(self._db):
             self._db.execute("UPDATE source SET gone = ? WHERE path = ?", [int(gone), path])
-            # a file that vanished before it was whole was a temporary one
-            self._db.execute("DELETE FROM source WHERE path = ? AND gone = 1 AND state = 'arriving'", [path])
+            forgotten = self._db.execute(f"DELETE FROM source WHERE path = ? AND gone = 1 AND {_NEVER_WHOLE}", [path])
+            return bool(forgotten.rowcount)
 
     def set_aside(self, source_id: int, fingerprint: str, reason: str, now: float) -> None:
         """The file cannot be used, as it is now, for this reason."""
@@ -174,13 +188,14 @@ class Sources:
                 [reason, now, source_id, fingerprint],
             )
 
-    def arrive_again(self, source_id: int) -> bytes | None:
-        """The file changed while it was read: forget what was known of it. Returns its path."""
+    def arrive_again(self, source_id: int) -> None:
+        """The file changed while it was read: forget what was known of it, unless it is gone."""
         with transaction(self._db):
-            self._db.execute("UPDATE source SET state = 'arriving', fingerprint = '' WHERE id = ?", [source_id])
-        return next(
-            (bytes(r["path"]) for r in self._db.query("SELECT path FROM source WHERE id = ?", [source_id])), None
-        )
+            self._db.execute(
+                "UPDATE source SET state = 'arriving', fingerprint = '', reason = 'changed while it was read',"
+                " quiet_since = NULL, wait_s = NULL WHERE id = ? AND gone = 0",
+                [source_id],
+            )
 
     def to_read(self, newest_first: bool, limit: int = 256) -> list[SourceRow]:
         """Settled acquisitions that are there, in the order in which they are to be read."""
@@ -205,8 +220,8 @@ class Sources:
         return int(next(self._db.query(sql))["n"])
 
     def n_arriving(self) -> int:
-        """Files that are still growing, or whole and not yet read."""
-        sql = "SELECT COUNT(*) AS n FROM source WHERE state IN ('arriving', 'settled') AND gone = 0"
+        """Files that are still growing, or whole and not yet read; not those that are out of reach, perhaps for long."""
+        sql = "SELECT COUNT(*) AS n FROM source WHERE state IN ('arriving', 'settled') AND gone = 0 AND away = 0"
         return int(next(self._db.query(sql))["n"])
 
     def unusable(self) -> list[SourceRow]:
@@ -227,6 +242,10 @@ class Sources:
     def at(self, path: bytes) -> int | None:
         """Id of the source at a path, or None."""
         return next((r["id"] for r in self._db.query("SELECT id FROM source WHERE path = ?", [path])), None)
+
+    def is_there(self, path: bytes) -> bool:
+        """Is there a source at a path that is neither gone nor out of reach, as far as the scan knows?"""
+        return any(self._db.query("SELECT 1 FROM source WHERE path = ? AND gone = 0 AND away = 0", [path]))
 
     def source(self, source_id: int) -> SourceRow | None:
         """One source, or None when there is none any more (its file turned out to be one of a set)."""

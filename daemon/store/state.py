@@ -75,6 +75,11 @@ class State:
             cursor = self._db.execute("DELETE FROM problem WHERE kind = ? AND subject = ?", [kind, subject])
             return bool(cursor.rowcount)
 
+    def no_problems(self, kind: str) -> None:
+        """Forget all problems of a kind: they are told afresh if they are still there."""
+        with transaction(self._db):
+            self._db.execute("DELETE FROM problem WHERE kind = ?", [kind])
+
     # events: what happened, for people
 
     def event(self, kind: str, message: str, now: float) -> None:
