@@ -42,6 +42,7 @@ run: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks.footprint
+	$(BIN)/python -m benchmarks.ingest
 
 lock:
 	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 --upgrade \

@@ -5,8 +5,6 @@ Limits (issue "The whole loop runs"): idle under 150 MB RSS and under 1 % of a c
 
 from __future__ import annotations
 
-import os
-import platform
 import signal
 import statistics
 import subprocess
@@ -16,8 +14,8 @@ import time
 from pathlib import Path
 
 import psutil
-from rich.console import Console
-from rich.table import Table
+
+from benchmarks.table import Row, show
 
 IDLE_S = 60.0
 STATUS_RUNS = 9
@@ -40,18 +38,10 @@ def main() -> int:
                 daemon.kill()
                 daemon.wait()
             log.close()
-    table = Table(
-        title=f"footprint on {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    )
-    for heading in ("what", "measured", "limit", "ratio to limit"):
-        table.add_column(heading, justify="left" if heading == "what" else "right")
-    for what, value, unit, limit in rows:
-        table.add_row(what, f"{value:.2f} {unit}", f"{limit:g} {unit}", f"{value / limit:.2f}")
-    Console().print(table)
-    return 0 if all(value <= limit for _, value, _, limit in rows) else 1
+    return show("footprint", rows)
 
 
-def idle(pid: int) -> list[tuple[str, float, str, float]]:
+def idle(pid: int) -> list[Row]:
     """Memory and processor use of the daemon and its children over a minute of nothing."""
     time.sleep(8.0)  # start-up is not idling
     process = psutil.Process(pid)
@@ -61,12 +51,12 @@ def idle(pid: int) -> list[tuple[str, float, str, float]]:
     used = sum(sum(p.cpu_times()[:2]) for p in family) - before
     rss = sum(p.memory_info().rss for p in family)
     return [
-        ("idle daemon, RSS with children", rss / 1e6, "MB", 150.0),
-        ("idle daemon, share of a core", 100 * used / (time.monotonic() - began), "%", 1.0),
+        Row("idle daemon, RSS with children", rss / 1e6, "MB", 150.0),
+        Row("idle daemon, share of a core", 100 * used / (time.monotonic() - began), "%", 1.0),
     ]
 
 
-def status(config: Path) -> list[tuple[str, float, str, float]]:
+def status(config: Path) -> list[Row]:
     """Wall time of the command, interpreter start included."""
     seconds = []
     for _ in range(STATUS_RUNS):
@@ -74,17 +64,17 @@ def status(config: Path) -> list[tuple[str, float, str, float]]:
         subprocess.run([*ALSCOPE, "--config", str(config), "status"], stdout=subprocess.DEVNULL, check=True)
         seconds.append(time.monotonic() - began)
     return [
-        (f"alscope status, median of {STATUS_RUNS}", statistics.median(seconds), "s", 0.5),
-        ("alscope status, slowest", max(seconds), "s", 0.5),
+        Row(f"alscope status, median of {STATUS_RUNS}", statistics.median(seconds), "s", 0.5),
+        Row("alscope status, slowest", max(seconds), "s", 0.5),
     ]
 
 
-def stop(daemon: subprocess.Popen[bytes]) -> list[tuple[str, float, str, float]]:
+def stop(daemon: subprocess.Popen[bytes]) -> list[Row]:
     """Time from SIGTERM to the end."""
     began = time.monotonic()
     daemon.send_signal(signal.SIGTERM)
     daemon.wait(30)
-    return [("SIGTERM to exit", time.monotonic() - began, "s", 5.0)]
+    return [Row("SIGTERM to exit", time.monotonic() - began, "s", 5.0)]
 
 
 if __name__ == "__main__":

@@ -56,7 +56,9 @@ class QualityStream:
             if not plane.size:
                 continue
             seen.checksum = zlib.crc32(np.ascontiguousarray(plane).data, seen.checksum)
-            values = np.nan_to_num(plane.astype(np.float32), posinf=0.0, neginf=0.0)
+            values = plane.astype(np.float32)
+            if plane.dtype.kind == "f":
+                np.nan_to_num(values, copy=False, posinf=0.0, neginf=0.0)
             seen.n += values.size
             seen.total += float(values.sum(dtype=np.float64))
             seen.squares += float(np.square(values, dtype=np.float64).sum())
