@@ -17,7 +17,7 @@ LIMIT_BYTES = 1 << 40
 def problems(path: Path, read: Mapping[str, Any] | None = None, limit_bytes: int = LIMIT_BYTES) -> list[str]:
     """What keeps `path` from being a complete volume, in words; empty when nothing does. Decodes no voxel.
 
-    Raises SourceMissingError when the file is not there.
+    Raises SourceMissingError when the file is not there, MissingExtraError when it needs a package that is not installed.
     """
     try:
         return format_of(path).check(path, ReadOptions.from_json(read), limit_bytes)

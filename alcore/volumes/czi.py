@@ -17,7 +17,7 @@ from alcore.types import Box, VoxelSize
 from alcore.volumes import czi_metadata
 from alcore.volumes.czi_pixels import RAW, Kind, coloured, decoded, kind_of
 from alcore.volumes.extras import needed
-from alcore.volumes.faults import readable
+from alcore.volumes.faults import AGAIN, readable
 from alcore.volumes.images import Image, ImageFile
 from alcore.volumes.port import Array, ReadOptions
 from alcore.volumes.rawfile import RawFile
@@ -122,13 +122,14 @@ class CziFile(ImageFile):
             there = block.directory_entry
         alike = ("axes", "start", "shape", "mosaic_index", "pixel_type", "compression")
         if any(getattr(there, name) != getattr(tile.entry, name) for name in alike):
-            raise UnreadableVolumeError(f"{self.path}: the directory and a subblock disagree; it is damaged")
+            raise UnreadableVolumeError(f"{self.path}: the directory and a subblock disagree: damaged; {AGAIN}")
         offset, n = int(block.data_offset), int(block.data_size)
         kind = tile.kind
         least = tile.height * tile.width * kind.stored_samples * kind.dtype.itemsize if kind.compression == RAW else 1
         if n < least or offset + n > self._file.size:
             raise UnreadableVolumeError(
-                f"{self.path}: a subblock has {n} bytes at byte {offset}, the file ends at {self._file.size}: it is not whole"
+                f"{self.path}: a subblock has {n} bytes at byte {offset}, the file ends at {self._file.size}: "
+                f"cut off; {AGAIN}"
             )
         return offset, n
 
@@ -150,21 +151,23 @@ def _prove_head(file: RawFile) -> None:
     """Raise unless the file was finished: its header names a directory and metadata that are there."""
     path = file.path
     if file.size < 112:
-        raise UnreadableVolumeError(f"{path}: {file.size} bytes are less than the header of a CZI file")
+        raise UnreadableVolumeError(f"{path}: {file.size} bytes are less than the header of a CZI file; {AGAIN}")
     part, directory, metadata, is_pending = POSITIONS.unpack(file.bytes(80, POSITIONS.size))
     if part:
         raise UnreadableVolumeError(f"{path}: part {part} of a CZI in several files; save it as one file")
     if is_pending or not directory or not metadata:
-        raise UnreadableVolumeError(f"{path}: was not finished; is it still being written?")
+        raise UnreadableVolumeError(f"{path}: was not finished: was it still being written? Copy or save it again")
     for position, name in ((directory, b"ZISRAWDIRECTORY"), (metadata, b"ZISRAWMETADATA")):
         if not file.bytes(position, HEAD_BYTES).startswith(name + b"\0"):
-            raise UnreadableVolumeError(f"{path}: {name.decode()} is not at byte {position}, where the header says")
+            raise UnreadableVolumeError(
+                f"{path}: {name.decode()} is not at byte {position}, where the header says; {AGAIN}"
+            )
     (xml_bytes,) = struct.unpack("<i", file.bytes(metadata + HEAD_BYTES, 4))
     if not 0 <= xml_bytes <= METADATA_LIMIT_BYTES:
-        raise UnreadableVolumeError(f"{path}: {xml_bytes} bytes of metadata are absurd")
+        raise UnreadableVolumeError(f"{path}: {xml_bytes} bytes of metadata are absurd; {AGAIN}")
     (entries,) = struct.unpack("<i", file.bytes(directory + HEAD_BYTES, 4))
     if not 0 < entries <= file.size // HEAD_BYTES:
-        raise UnreadableVolumeError(f"{path}: a directory of {entries} subblocks is absurd")
+        raise UnreadableVolumeError(f"{path}: a directory of {entries} subblocks is absurd; {AGAIN}")
 
 
 def _scenes(path: Path, entries: Sequence[Any]) -> dict[tuple[tuple[str, int], ...], Planes]:
@@ -173,15 +176,19 @@ def _scenes(path: Path, entries: Sequence[Any]) -> dict[tuple[tuple[str, int], .
     for entry in entries:
         dims = {d.dimension: d for d in entry.dimension_entries}
         if not {"X", "Y"} <= set(dims) <= DIMENSIONS or min(d.size for d in dims.values()) < 1:
-            raise UnreadableVolumeError(f"{path}: a subblock of dimensions {sorted(dims)} is not understood")
+            raise UnreadableVolumeError(
+                f"{path}: a subblock of dimensions {sorted(dims)} is not understood; save it as TIFF"
+            )
         if any(dims[a].size != dims[a].stored_size for a in "YX"):
             continue  # a level of a pyramid
         if entry.file_part:
             raise UnreadableVolumeError(f"{path}: refers to another file of a CZI in several; save it as one file")
         if any(d.size != 1 for a, d in dims.items() if a not in "YX"):
-            raise UnreadableVolumeError(f"{path}: subblocks of several planes are not understood")
+            raise UnreadableVolumeError(f"{path}: subblocks of several planes are not understood; save it as TIFF")
         if dims["Y"].size * dims["X"].size * 16 > TILE_LIMIT_BYTES:
-            raise UnreadableVolumeError(f"{path}: a subblock of {dims['Y'].size} x {dims['X'].size} pixels is absurd")
+            raise UnreadableVolumeError(
+                f"{path}: a subblock of {dims['Y'].size} x {dims['X'].size} pixels is absurd; {AGAIN}"
+            )
         at = {a: d.start for a, d in dims.items()}
         key = tuple(sorted((a, n) for a, n in at.items() if a not in "YXMTCZ"))
         kind = kind_of(path, str(entry.pixel_type), int(entry.compression))
@@ -204,7 +211,8 @@ def _prove_sizes(path: Path, scenes: dict[tuple[tuple[str, int], ...], Planes], 
         if n > found[letter]:
             words = {"T": "time points", "C": "channels", "Z": "slices", "S": "scenes"}[letter]
             raise UnreadableVolumeError(
-                f"{path}: its metadata promise {n} {words}, {found[letter]} are there: stopped early, or damaged"
+                f"{path}: its metadata promise {n} {words}, {found[letter]} are there: stopped early, or damaged; "
+                "copy or save it again"
             )
 
 
@@ -238,12 +246,14 @@ def _image(
     wanted = sizes[0] * sizes[1] * sizes[2]
     if wanted != len(planes):
         raise UnreadableVolumeError(
-            f"{path}: {len(planes)} of the {wanted} planes are there (T, C, Z = {tuple(sizes)}): stopped early, or damaged"
+            f"{path}: {len(planes)} of the {wanted} planes are there (T, C, Z = {tuple(sizes)}): stopped early, "
+            "or damaged; copy or save it again"
         )
     counts = {len(plane) for plane in planes.values()}
     if len(counts) > 1:
         raise UnreadableVolumeError(
-            f"{path}: its planes have {min(counts)} to {max(counts)} tiles: stopped early, or damaged"
+            f"{path}: its planes have {min(counts)} to {max(counts)} tiles: stopped early, or damaged; "
+            "copy or save it again"
         )
     top, left = _corner(planes)
     height, width = max(t.y + t.height for t in tiles) - top, max(t.x + t.width for t in tiles) - left

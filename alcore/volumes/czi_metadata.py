@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from alcore.errors import UnreadableVolumeError
+from alcore.volumes.faults import AGAIN
 
 UM_PER_M = 1e6
 
@@ -25,11 +26,11 @@ class CziMetadata:
 def parse(path: Path, xml: str) -> CziMetadata:
     """Raises UnreadableVolumeError for XML that is damaged or defines entities."""
     if "<!ENTITY" in xml:
-        raise UnreadableVolumeError(f"{path}: its metadata define entities; they are not read")
+        raise UnreadableVolumeError(f"{path}: its metadata define entities; save it again")
     try:
         root = ElementTree.fromstring(xml)
     except ElementTree.ParseError as e:
-        raise UnreadableVolumeError(f"{path}: its metadata are damaged ({e})") from e
+        raise UnreadableVolumeError(f"{path}: its metadata are cut off or damaged; {AGAIN}") from e
     pixel_um = {}
     for distance in root.iterfind(".//Scaling/Items/Distance"):
         value = _number(distance.findtext("Value"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from alcore.errors import UnreadableVolumeError
-from alcore.volumes.faults import readable
+from alcore.volumes.faults import AGAIN, readable
 from alcore.volumes.port import Array
 
 PIXELS = {
@@ -43,7 +43,7 @@ class Kind:
 def kind_of(path: Path, pixel_type: str, compression: int) -> Kind:
     """Raises UnreadableVolumeError for pixels that are no intensities, and for compressions that are not understood."""
     if pixel_type not in PIXELS:
-        raise UnreadableVolumeError(f"{path}: pixels of kind {pixel_type} are no intensities")
+        raise UnreadableVolumeError(f"{path}: pixels of kind {pixel_type} are no intensities; save it as grey values")
     if compression not in COMPRESSIONS:
         raise UnreadableVolumeError(
             f"{path}: CZI compression {compression} is not supported; save it without, or with Zstandard or JPEG XR"
@@ -69,7 +69,9 @@ def decoded(path: Path, data: bytes, kind: Kind, height: int, width: int) -> Arr
         if kind.compression == JPEG_XR:
             found: Array = np.asarray(imagecodecs.jpegxr_decode(data))
             if found.size != height * width * kind.stored_samples or found.dtype != kind.dtype.newbyteorder("="):
-                raise UnreadableVolumeError(f"{path}: a subblock decodes to {found.shape} {found.dtype}, not {shape}")
+                raise UnreadableVolumeError(
+                    f"{path}: a subblock decodes to {found.shape} {found.dtype}, not {shape}; {AGAIN}"
+                )
             return found.reshape(shape)
         is_split = False
         if kind.compression == ZSTD_1:  # a head of 1 or 3 bytes: whether low and high bytes are stored apart
@@ -77,7 +79,7 @@ def decoded(path: Path, data: bytes, kind: Kind, height: int, width: int) -> Arr
             data = data[data[0] :]
         plain = imagecodecs.lzw_decode(data, out=n) if kind.compression == LZW else imagecodecs.zstd_decode(data, out=n)
         if len(plain) != n:
-            raise UnreadableVolumeError(f"{path}: a subblock decodes to {len(plain)} of {n} bytes")
+            raise UnreadableVolumeError(f"{path}: a subblock decodes to {len(plain)} of {n} bytes; {AGAIN}")
         if is_split:
             plain = np.frombuffer(plain, np.uint8).reshape(2, -1).T.tobytes()
         return np.frombuffer(plain, kind.dtype).reshape(shape)

@@ -6,14 +6,14 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from alcore.errors import UnreadableVolumeError
+from alcore.errors import MissingExtraError
 
 
 def needed(path: Path, module: str, extra: str, what: str) -> Any:
-    """The imported package that reads `what`. Raises UnreadableVolumeError with the way to get it, and its licence."""
+    """The imported package that reads `what`. Raises MissingExtraError with the way to get it, and its licence."""
     try:
         return importlib.import_module(module)
     except ImportError as e:
-        raise UnreadableVolumeError(
+        raise MissingExtraError(
             f'{path}: {what} needs the package {module} (BSD-3-Clause): pip install "alscope[{extra}]"'
         ) from e

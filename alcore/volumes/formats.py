@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alcore.errors import UnreadableVolumeError
 from alcore.volumes import czi, hdf5, lif, mrc, nd2, slices, tiff_planes
-from alcore.volumes.faults import readable
+from alcore.volumes.faults import AGAIN, readable
 from alcore.volumes.images import image_format
 from alcore.volumes.port import Format
 from alcore.volumes.tiff import TiffReader, tiff_parts
@@ -40,15 +40,19 @@ def format_of(path: Path) -> Format:
     with readable(path):
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise UnreadableVolumeError(f"{path}: a special file, not a volume")
+            raise UnreadableVolumeError(f"{path}: a special file, not a volume; leave it out")
         if stat.S_ISREG(mode):
             with open(path, "rb") as f:
                 head = f.read(HEAD_BYTES)
     for candidate in FORMATS:
         if candidate.sniff(path, head):
             return candidate
-    known = ", ".join(s for f in FORMATS for s in f.suffixes)
+    known = ", ".join(f.name for f in FORMATS if f.suffixes)
     if stat.S_ISDIR(mode):
-        raise UnreadableVolumeError(f"{path}: a folder that is neither an OME-Zarr nor a stack of slices")
-    what = "an empty file" if not head else f"not a known volume format (it begins with {head[:4]!r})"
-    raise UnreadableVolumeError(f"{path}: {what}; known: {known}")
+        raise UnreadableVolumeError(f"{path}: a folder that is neither an OME-Zarr nor a stack of slices; leave it out")
+    if not any(head):
+        what = "begins with zeros only" if head else "an empty file"
+        raise UnreadableVolumeError(f"{path}: {what}: was it still being written? {AGAIN.capitalize()}")
+    raise UnreadableVolumeError(
+        f"{path}: no image of a format that can be read (it begins with {head[:4]!r}); save it as one of {known}"
+    )

@@ -10,7 +10,7 @@ import numpy as np
 
 from alcore.errors import UnreadableVolumeError
 from alcore.types import Box
-from alcore.volumes.faults import readable
+from alcore.volumes.faults import AGAIN, readable
 from alcore.volumes.hdf5_axes import letters_of, voxel_um_of
 from alcore.volumes.images import Image, ImageFile
 from alcore.volumes.port import Array, ReadOptions
@@ -55,7 +55,9 @@ class Hdf5File(ImageFile):
     def _interpret(self, options: ReadOptions) -> None:
         data, path = self._dataset, self.path
         if data.chunks and math.prod(data.chunks) * data.dtype.itemsize > CHUNK_LIMIT_BYTES:
-            raise UnreadableVolumeError(f"{path}: one chunk of {data.chunks} {data.dtype} would need too much memory")
+            raise UnreadableVolumeError(
+                f"{path}: one chunk of {data.chunks} {data.dtype} would need too much memory; save it in smaller chunks"
+            )
         _refuse_filters(path, data)
         self._letters = letters = letters_of(path, data, options)
         sizes = {letter: int(n) for letter, n in zip(letters, data.shape, strict=True)}
@@ -102,13 +104,14 @@ def _opened(path: Path) -> Any:
             head = f.read(16)
         if len(head) == 16 and head[8] == 3 and head[11] & OPEN_FOR_WRITING:
             raise UnreadableVolumeError(
-                f"{path}: is open for writing, or its writer died (then h5clear -s mends it); look again when it is closed"
+                f"{path}: is open for writing, or its writer died (then h5clear -s mends it); "
+                "look again when it is closed"
             )
         try:
             return h5py.File(path, "r", locking=False, rdcc_nbytes=CACHE_BYTES)
         except OSError as e:
             if "truncated file" in str(e):
-                raise UnreadableVolumeError(f"{path}: cut off, or still being written ({str(e)[:200]})") from e
+                raise UnreadableVolumeError(f"{path}: cut off, or still being written; {AGAIN}") from e
             raise
 
 
@@ -122,7 +125,8 @@ def _chosen(path: Path, file: Any, wanted: str | None) -> Any:
             raise UnreadableVolumeError(f"{path}: {wanted} is a group; set dataset to one of: {_list(path, file)}")
         if not _is_image(found):
             raise UnreadableVolumeError(
-                f"{path}: {wanted} {found.shape} {found.dtype} is no image of 2 to 5 dimensions; set dataset to one of: "
+                f"{path}: {wanted} {found.shape} {found.dtype} is no image of 2 to 5 dimensions; "
+                "set dataset to one of: "
                 f"{_list(path, file)}"
             )
         return found
@@ -152,7 +156,7 @@ def _resolved(path: Path, file: Any, name: str) -> Any:
         if isinstance(link, h5py.SoftLink):
             n_links += 1
             if n_links > MOST_LINKS:
-                raise UnreadableVolumeError(f"{path}: {name} is a link that goes round in circles")
+                raise UnreadableVolumeError(f"{path}: {name} is a link that goes round in circles; save it again")
             if link.path.startswith("/"):
                 found = file
             todo = [piece for piece in link.path.split("/") if piece and piece != "."] + todo
@@ -201,7 +205,7 @@ def _refuse_elsewhere(path: Path, dataset: Any) -> None:
         )
     if dataset.external:
         raise UnreadableVolumeError(
-            f"{path}: the voxels of {dataset.name} are in another file ({dataset.external[0][0]})"
+            f"{path}: the voxels of {dataset.name} are in another file ({dataset.external[0][0]}); save them in one"
         )
 
 
@@ -233,7 +237,10 @@ def _storage_problem(dataset: Any, file_bytes: int, sparse: bool) -> str:
     if dataset.chunks is None:
         offset, stored = dataset.id.get_offset(), dataset.id.get_storage_size()
         if offset is None or stored < dataset.size * dataset.dtype.itemsize:
-            return f"{dataset.name} was declared, but never written; was the file still being written?"
+            return (
+                f"{dataset.name} was declared, but never written; was the file still being written? "
+                "Copy or save it again"
+            )
         return _beyond(dataset, offset, stored, file_bytes)
     wanted = math.prod(-(-n // chunk) for n, chunk in zip(dataset.shape, dataset.chunks, strict=True))
     found, beyond = 0, ""
@@ -248,15 +255,16 @@ def _storage_problem(dataset: Any, file_bytes: int, sparse: bool) -> str:
     if beyond or found >= wanted or (sparse and found):
         return beyond
     return (
-        f"{wanted - found} of the {wanted} chunks of {dataset.name} were never written; was the file still being written? "
-        "Set sparse = true for its watched folder if its writer leaves out empty chunks"
+        f"{wanted - found} of the {wanted} chunks of {dataset.name} were never written; "
+        "was the file still being written? "
+        "Copy or save it again, or set sparse = true for its watched folder if its writer leaves out empty chunks"
     )
 
 
 def _beyond(dataset: Any, offset: int, n: int, file_bytes: int) -> str:
     end = offset + n
     return (
-        f"{dataset.name}: {n} bytes of voxels at byte {offset}, the file ends at {file_bytes}"
+        f"{dataset.name}: {n} bytes of voxels at byte {offset}, the file ends at {file_bytes}; {AGAIN}"
         if end > file_bytes
         else ""
     )

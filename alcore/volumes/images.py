@@ -15,6 +15,7 @@ import numpy as np
 from alcore.errors import UnreadableVolumeError
 from alcore.types import Box, VoxelSize
 from alcore.volumes.colour import RGB_NAMES, colour_rule, luminance
+from alcore.volumes.faults import AGAIN
 from alcore.volumes.port import (
     MOST_PARTS,
     REAL_DTYPES,
@@ -120,10 +121,12 @@ def _images(path: Path, file: ImageFile) -> Sequence[Image]:
     """The images of a file. Raises UnreadableVolumeError for none, for very many, and for one without voxels."""
     if not 0 < len(file.images) <= MOST_PARTS:
         n = "no image" if not file.images else f"more than {MOST_PARTS} images"
-        raise UnreadableVolumeError(f"{path}: claims to hold {n}")
+        raise UnreadableVolumeError(f"{path}: claims to hold {n}; {AGAIN}")
     for image in file.images:
         if min(image.shape) < 1:
-            raise UnreadableVolumeError(f"{path}: an image of shape (T, C, Z, Y, X) = {image.shape[:5]} is empty")
+            raise UnreadableVolumeError(
+                f"{path}: an image of shape (T, C, Z, Y, X) = {image.shape[:5]} is empty; {AGAIN}"
+            )
     return file.images
 
 

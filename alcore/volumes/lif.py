@@ -15,7 +15,7 @@ import numpy as np
 from alcore.errors import UnreadableVolumeError
 from alcore.types import Box
 from alcore.volumes.extras import needed
-from alcore.volumes.faults import readable
+from alcore.volumes.faults import AGAIN, readable
 from alcore.volumes.images import Image, ImageFile
 from alcore.volumes.lif_layout import LifLayout, NoImageError, layout_of
 from alcore.volumes.port import Array, ReadOptions
@@ -52,7 +52,7 @@ class LifFile(ImageFile):
             self.stored_bytes = self._file.size
             characters = HEAD.unpack(self._file.bytes(0, HEAD.size))[3]
             if 2 * characters > min(DESCRIPTION_LIMIT_BYTES, self._file.size - HEAD.size):
-                raise UnreadableVolumeError(f"{path}: its description of {2 * characters} bytes is cut off")
+                raise UnreadableVolumeError(f"{path}: its description of {2 * characters} bytes is cut off; {AGAIN}")
             with readable(path), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 with liffile.LifFile(path) as f:
@@ -67,7 +67,7 @@ class LifFile(ImageFile):
             if block.offset + block.size > self._file.size:
                 raise UnreadableVolumeError(
                     f"{path}: memory block {block.id} ends at byte {block.offset + block.size}, the file at "
-                    f"{self._file.size}; was it still being written?"
+                    f"{self._file.size}; was it still being written? Copy or save it again"
                 )
         self._placed: list[_Placed] = []
         images: list[Image] = []
@@ -94,13 +94,18 @@ class LifFile(ImageFile):
         memory = element.find("./Memory")
         block = blocks.get("" if memory is None else memory.get("MemoryBlockID", ""))
         if block is None:
-            raise UnreadableVolumeError(f"{self.path}: the voxels of {name} are missing; is the file cut off?")
+            raise UnreadableVolumeError(f"{self.path}: the voxels of {name} are missing: cut off; {AGAIN}")
         wanted = max(layout.extent, layout.nbytes)
         if wanted > block.size:
-            raise UnreadableVolumeError(f"{self.path}: {name} needs {wanted} bytes, its memory block has {block.size}")
+            raise UnreadableVolumeError(
+                f"{self.path}: {name} needs {wanted} bytes, its memory block has {block.size}; {AGAIN}"
+            )
         notes = layout.notes
         if (more := block.size - layout.extent) >= max(layout.steps.values()):
-            notes += (f"its memory block has {more} bytes more than its description speaks of: is it damaged?",)
+            notes += (
+                f"its memory block has {more} bytes more than its description speaks of: is it damaged? "
+                "Copy or save it again",
+            )
         sizes, n_tiles = layout.sizes, layout.sizes.get("M", 1)
         for tile in range(n_tiles):
             self._placed.append(_Placed(layout, block.offset + tile * layout.steps.get("M", 0)))

@@ -10,7 +10,7 @@ import numpy as np
 
 from alcore.errors import UnreadableVolumeError
 from alcore.types import Box, VoxelSize
-from alcore.volumes.faults import readable
+from alcore.volumes.faults import AGAIN, readable
 from alcore.volumes.images import Image, ImageFile
 from alcore.volumes.port import MOST_PARTS, Array, ReadOptions
 from alcore.volumes.rawfile import RawFile
@@ -84,10 +84,14 @@ class MrcFile(ImageFile):
         if self._file.bytes(0, min(2, self._file.size)) in (b"\x1f\x8b", b"BZ"):
             raise UnreadableVolumeError(f"{path}: a compressed MRC file; unpack it (gunzip, bunzip2)")
         if self._file.size < HEADER_BYTES:
-            raise UnreadableVolumeError(f"{path}: {self._file.size} bytes are less than the header of an MRC file")
+            raise UnreadableVolumeError(
+                f"{path}: {self._file.size} bytes are less than the header of an MRC file; {AGAIN}"
+            )
         header = _header(self._file.bytes(0, HEADER_BYTES))
         if header is None:
-            raise UnreadableVolumeError(f"{path}: the header of this MRC file makes no sense; was it being written?")
+            raise UnreadableVolumeError(
+                f"{path}: the header of this MRC file makes no sense: was it still being written? {AGAIN.capitalize()}"
+            )
         fields = header.fields
         mode, nsymbt = int(fields["mode"]), int(fields["nsymbt"])
         if mode in REFUSED:
@@ -100,13 +104,14 @@ class MrcFile(ImageFile):
         if mode == 0 and flags[0] == IMOD_STAMP and not flags[1] & IMOD_SIGNED:
             self._dtype = np.dtype(np.uint8)
         if nsymbt < 0:
-            raise UnreadableVolumeError(f"{path}: its extended header has {nsymbt} bytes; it is damaged")
+            raise UnreadableVolumeError(f"{path}: its extended header has {nsymbt} bytes: damaged; {AGAIN}")
         self._start = HEADER_BYTES + nsymbt
         self._stored = tuple(int(fields[key]) for key in ("nz", "ny", "nx"))
         needed = self._start + math.prod(self._stored) * self._dtype.itemsize
         if self._file.size < needed:
             raise UnreadableVolumeError(
-                f"{path}: its header promises {needed} bytes, {self._file.size} are there; was the file still being written?"
+                f"{path}: its header promises {needed} bytes, {self._file.size} are there; "
+                "was the file still being written? Copy or save it again"
             )
         if self._file.size > needed:
             notes += (f"{self._file.size - needed} bytes after the voxels are left out",)
@@ -134,7 +139,7 @@ class MrcFile(ImageFile):
             return 1
         if not 0 < depth <= n_sections or n_sections % depth or n_sections // depth > MOST_PARTS:
             raise UnreadableVolumeError(
-                f"{self.path}: {n_sections} sections are no stack of volumes of {depth} sections each"
+                f"{self.path}: {n_sections} sections are no stack of volumes of {depth} sections each; {AGAIN}"
             )
         if self._axes != (0, 1, 2) and depth != n_sections:
             raise UnreadableVolumeError(f"{self.path}: a stack of volumes whose axes are turned; save them one by one")
@@ -165,7 +170,7 @@ def _axes(path: Path, told: list[int]) -> tuple[int, ...]:
     if told == [0, 0, 0]:  # not written before MRC2000
         return (0, 1, 2)
     if sorted(told) != [1, 2, 3]:
-        raise UnreadableVolumeError(f"{path}: sections, rows and columns along axes {told} make no sense")
+        raise UnreadableVolumeError(f"{path}: sections, rows and columns along axes {told} make no sense; {AGAIN}")
     return tuple(3 - axis for axis in told)
 
 

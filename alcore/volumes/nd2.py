@@ -15,7 +15,7 @@ import numpy as np
 from alcore.errors import UnreadableVolumeError
 from alcore.types import Box, VoxelSize
 from alcore.volumes.extras import needed
-from alcore.volumes.faults import readable
+from alcore.volumes.faults import AGAIN, readable
 from alcore.volumes.images import Image, ImageFile
 from alcore.volumes.port import MOST_PARTS, Array, ReadOptions
 from alcore.volumes.rawfile import RawFile
@@ -69,9 +69,13 @@ class Nd2File(ImageFile):
         if told.compressionType == "lossy":
             raise UnreadableVolumeError(f"{path}: an ND2 file with lossy compression; save it again without")
         if min(self._height, self._width, self._beside) < 1 or self._frame_bytes > FRAME_LIMIT_BYTES:
-            raise UnreadableVolumeError(f"{path}: frames of {self._height} x {self._width} x {self._beside} are absurd")
+            raise UnreadableVolumeError(
+                f"{path}: frames of {self._height} x {self._width} x {self._beside} are absurd; {AGAIN}"
+            )
         if self._row_bytes < self._width * self._beside * self._dtype.itemsize:
-            raise UnreadableVolumeError(f"{path}: rows of {self._row_bytes} bytes do not hold {self._width} pixels")
+            raise UnreadableVolumeError(
+                f"{path}: rows of {self._row_bytes} bytes do not hold {self._width} pixels; {AGAIN}"
+            )
         n_channels = int(told.channelCount or 1)
         per_channel, rest = divmod(self._beside, n_channels)
         if rest or per_channel not in (1, 3):
@@ -82,7 +86,8 @@ class Nd2File(ImageFile):
         sizes, wanted = dict(self._loops), math.prod(n for _, n in self._loops)
         if wanted != len(self._frames) or (self._frames and max(self._frames) >= wanted):
             raise UnreadableVolumeError(
-                f"{path}: its experiment speaks of {wanted} frames, {len(self._frames)} are there: stopped early, or damaged; "
+                f"{path}: its experiment speaks of {wanted} frames, {len(self._frames)} are there: stopped early, "
+                "or damaged; "
                 "save it again from NIS-Elements"
             )
         depth = sizes.get("Z", 1)
@@ -102,7 +107,7 @@ class Nd2File(ImageFile):
         self._others = sizes.get("U", 1)
         n_scenes = sizes.get("P", 1) * self._others
         if n_scenes > MOST_PARTS:
-            raise UnreadableVolumeError(f"{path}: claims to hold {n_scenes} positions")
+            raise UnreadableVolumeError(f"{path}: claims to hold {n_scenes} positions; {AGAIN}")
         self.images = (image,) * n_scenes
 
     @property
@@ -132,7 +137,7 @@ class Nd2File(ImageFile):
                 data = unzip.decompress(self._file.bytes(offset, n), self._frame_bytes + 1)
             if len(data) != self._frame_bytes or not unzip.eof:  # the checksum is at the end
                 raise UnreadableVolumeError(
-                    f"{self.path}: frame {number} does not decode to its {self._frame_bytes} bytes"
+                    f"{self.path}: frame {number} does not decode to its {self._frame_bytes} bytes; {AGAIN}"
                 )
             pixel = self._beside * self._dtype.itemsize
             shape, strides = (self._height, self._width, self._beside), (self._row_bytes, pixel, self._dtype.itemsize)
@@ -145,10 +150,10 @@ class Nd2File(ImageFile):
         magic, name_bytes, n = struct.unpack("<4sIQ", self._file.bytes(where, 16))
         name = b"ImageDataSeq|%d!" % number
         if magic != MAGIC or self._file.bytes(where + 16, len(name)) != name:
-            raise UnreadableVolumeError(f"{self.path}: frame {number} is not where the map of the file says")
+            raise UnreadableVolumeError(f"{self.path}: frame {number} is not where the map of the file says; {AGAIN}")
         offset, n = where + 16 + name_bytes + STAMP_BYTES, n - STAMP_BYTES
         if n < (1 if self._is_zipped else self._frame_bytes) or offset + n > self._file.size:
-            raise UnreadableVolumeError(f"{self.path}: frame {number} has {n} bytes at byte {offset}: it is not whole")
+            raise UnreadableVolumeError(f"{self.path}: frame {number} has {n} bytes at byte {offset}: cut off; {AGAIN}")
         return offset, n
 
     def problem(self) -> str:
@@ -165,19 +170,20 @@ def _frames(file: RawFile) -> dict[int, int]:
     end = file.bytes(file.size - 40, 40) if file.size >= 40 else b""
     if end[:32] != MAP_SIGNATURE:
         raise UnreadableVolumeError(
-            f"{file.path}: its end, the map of chunks, is missing; was the file still being written?"
+            f"{file.path}: its end, the map of chunks, is missing; was the file still being written? "
+            "Copy or save it again"
         )
     (where,) = struct.unpack("<Q", end[32:])
     magic, name_bytes, n = struct.unpack("<4sIQ", file.bytes(where, 16))
     if magic != MAGIC or n > MAP_LIMIT_BYTES:
-        raise UnreadableVolumeError(f"{file.path}: its map of chunks is not where the end of the file says")
+        raise UnreadableVolumeError(f"{file.path}: its map of chunks is not where the end of the file says; {AGAIN}")
     data = file.bytes(where + 16 + name_bytes, n)
     frames: dict[int, int] = {}
     position = 0
     while not data.startswith(MAP_SIGNATURE, position):
         at = data.find(b"!", position) + 1
         if at == 0 or at + 16 > len(data):
-            raise UnreadableVolumeError(f"{file.path}: its map of chunks is damaged")
+            raise UnreadableVolumeError(f"{file.path}: its map of chunks is damaged; {AGAIN}")
         if found := FRAME_NAME.fullmatch(data, position, at):
             frames[int(found[1])] = struct.unpack_from("<Q", data, at)[0]
         position = at + 16
@@ -190,7 +196,7 @@ def _loops(path: Path, experiment: list[Any]) -> tuple[tuple[str, int], ...]:
     letters = [letter for letter, _ in loops]
     if "?" in letters or len(set(letters)) < len(letters) or any(n < 1 for _, n in loops):
         told = ", ".join(f"{loop.type} ({loop.count})" for loop in experiment)
-        raise UnreadableVolumeError(f"{path}: the loops of its experiment are not understood: {told}")
+        raise UnreadableVolumeError(f"{path}: the loops of its experiment are not understood: {told}; save it as TIFF")
     return loops
 
 

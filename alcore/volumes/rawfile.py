@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from alcore.errors import SourceChangedError, UnreadableVolumeError
-from alcore.volumes.faults import readable
+from alcore.volumes.faults import AGAIN, readable
 from alcore.volumes.port import Array
 
 ROW_GAP_BYTES = 32 << 10
@@ -30,7 +30,8 @@ class RawFile:
         """`length` bytes at `offset`. Raises UnreadableVolumeError beyond the end, SourceChangedError when that moved."""
         if offset < 0 or length < 0 or offset + length > self.size:
             raise UnreadableVolumeError(
-                f"{self.path}: {length} bytes at byte {offset} lie beyond the end of the file ({self.size})"
+                f"{self.path}: {length} bytes at byte {offset} lie beyond the end of the file ({self.size}): "
+                f"cut off; {AGAIN}"
             )
         parts, got = [], 0
         with readable(self.path):

@@ -49,7 +49,9 @@ def sweep(
     varies, nothing is finite, values are absurd or slices are tiny.
     """
     if min(reader.shape[2:]) < LEAST_PX:
-        raise UnreadableVolumeError(f"{path}: slices of {reader.shape[2]} x {reader.shape[3]} pixels are no image")
+        raise UnreadableVolumeError(
+            f"{path}: slices of {reader.shape[2]} x {reader.shape[3]} pixels are too small to segment; leave it out"
+        )
     streams = [StatsStream(reader.dtype, rng) for _ in range(reader.shape[0])]
     n_slices, height, width = reader.shape[1:]
     looks = QualityStream(n_slices)
@@ -124,7 +126,9 @@ def _judged(
 ) -> tuple[tuple[IntensityStats, ...], list[str]]:
     """The statistics, or the reason why these intensities are no image."""
     if not any(stream.n for stream in streams):
-        raise UnreadableVolumeError(f"{path}: holds no finite value, only NaN or infinities")
+        raise UnreadableVolumeError(
+            f"{path}: holds no finite value, only NaN or infinities; save it again, or leave it out"
+        )
     notes, stats = [], []
     voxels = reader.shape[1] * reader.shape[2] * reader.shape[3]
     for index, stream in enumerate(streams):
@@ -137,13 +141,16 @@ def _judged(
         found = stream.result()
         if max(abs(found.minimum), abs(found.maximum)) > ABSURD:
             raise UnreadableVolumeError(
-                f"{path}: {where}values from {found.minimum:.3g} to {found.maximum:.3g} are no intensities"
+                f"{path}: {where}values from {found.minimum:.3g} to {found.maximum:.3g} are no intensities; "
+                "save it again"
             )
         if found.percentile_00_5 == found.percentile_99_5 and found.minimum < found.maximum:
             notes.append(f"{where}more than 99 % of the voxels have the value {found.percentile_00_5:g}")
         stats.append(found)
     constant = [index for index, s in enumerate(stats) if s.minimum == s.maximum]
     if len(constant) == len(stats):
-        raise UnreadableVolumeError(f"{path}: every voxel has the value {stats[0].minimum:g}: there is nothing to see")
+        raise UnreadableVolumeError(
+            f"{path}: every voxel has the value {stats[0].minimum:g}: there is nothing to see; leave it out"
+        )
     notes += [f"channel {index} is constant" for index in constant]
     return tuple(stats), notes

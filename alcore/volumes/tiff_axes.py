@@ -31,7 +31,9 @@ def plane_order(path: Path, axes: str, shape: tuple[int, ...], options: ReadOpti
     Z and T are never guessed: raises UnreadableVolumeError with the question for dimensions without a meaning.
     """
     if not axes.endswith("YX"):
-        raise UnreadableVolumeError(f"{path}: dimensions {axes} do not end in rows and columns (YX)")
+        raise UnreadableVolumeError(
+            f"{path}: dimensions {axes} do not end in rows and columns (YX); save it as OME-TIFF"
+        )
     axes, shape = _named(path, axes, shape, options.axes)
     sizes = dict(zip(axes, shape, strict=True))
     strides, step = dict.fromkeys("TCZ", 0), 1
@@ -53,7 +55,9 @@ def _named(path: Path, axes: str, shape: tuple[int, ...], wanted: str | None) ->
         return axes, shape  # a person's word about stacks does not concern a file of other dimensions that names them
     if wanted is not None:
         raise UnreadableVolumeError(
-            f'{path}: axes = "{wanted}" of its watched folder names {len(wanted)} dimensions, the file has {len(axes)}: {shape}'
+            f'{path}: axes = "{wanted}" of its watched folder names {len(wanted)} dimensions, '
+            f"the file has {len(axes)}: {shape}; "
+            "correct it in config.toml"
         )
     if len(axes) == 3:
         question = f'{shape[0]} pages without names: are they slices, time points or channels? Set axes = "ZYX", "TYX" or "CYX"'

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from alcore.errors import UnreadableVolumeError
-from alcore.volumes.faults import readable
+from alcore.volumes.faults import AGAIN, readable
 
 MAX_DIRECTORIES = 200_000
 """More pages than any acquisition has; a chain that is longer is not walked to its end."""
@@ -40,7 +40,10 @@ Kind = tuple[tuple[int, ...], ...]
 
 
 class BrokenChainError(ValueError):
-    """The chain does not hold; the message says where."""
+    """The chain does not hold; the message says where, and what to do."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; cut off or damaged: {AGAIN}")
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def walk(path: Path) -> Iterator[Directory]:
         while offset:
             index = len(seen)
             if offset in seen or index >= MAX_DIRECTORIES:
-                raise BrokenChainError(f"the chain of pages does not end (page {index} points back or beyond reason)")
+                raise BrokenChainError(f"its list of pages goes round in circles at page {index}")
             seen.add(offset)
             if offset + 2 > size:
                 raise BrokenChainError(
@@ -165,13 +168,13 @@ def _header(f: BinaryIO) -> tuple[str, bool, int]:
     head = f.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
     if len(head) < 8 or not order:
-        raise BrokenChainError("no TIFF header")
+        raise BrokenChainError("its header is no TIFF header")
     (magic,) = struct.unpack(order + "H", head[2:4])
     if magic == 42:
         return order, False, struct.unpack(order + "I", head[4:8])[0]
     if magic == 43 and len(head) == 16:
         return order, True, struct.unpack(order + "Q", head[8:16])[0]
-    raise BrokenChainError("no TIFF header")
+    raise BrokenChainError("its header is no TIFF header")
 
 
 def _directory(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alcore.errors import PartOfSetError, UnreadableVolumeError
 from alcore.volumes import tiff_chain
-from alcore.volumes.faults import readable
+from alcore.volumes.faults import AGAIN, readable
 from alcore.volumes.port import ReadOptions
 from alcore.volumes.tiff import tiff_images
 from alcore.volumes.tiff_ome import OmeDocument, is_companion
@@ -59,7 +59,7 @@ def _set_problem(path: Path) -> str:
     if names is not None:
         if missing := missing_of(path, names):
             more = ", ..." if len(missing) > 5 else ""
-            return f"missing {len(missing)} of {len(names)} files: {', '.join(missing[:5])}{more}"
+            return f"missing {len(missing)} of {len(names)} files: {', '.join(missing[:5])}{more}; copy them too"
         for name in names:
             if name != path.name and (problem := _chain(path.with_name(name))):
                 return f"{name}: {problem}"
@@ -77,7 +77,8 @@ def _left_out(path: Path, document: OmeDocument) -> str:
         if more:
             where = "" if name == path.name else f"{name}: "
             return (
-                f"{where}{more} of its {len(pages)} pages are planes that its OME-XML does not speak of; is it damaged?"
+                f"{where}{more} of its {len(pages)} pages are planes that its OME-XML does not speak of; "
+                "is it damaged? Copy or save it again"
             )
     return ""
 
@@ -99,9 +100,11 @@ def size_problem(shape: tuple[int, ...], dtype: str, nbytes: int, stored: int, l
     """Is the decoded size one that can be true?"""
     claimed = nbytes / 2**30
     if nbytes > limit_bytes:
-        return f"{shape} {dtype} is {claimed:.3g} GB, above the limit of {limit_bytes / 2**30:.3g} GB"
+        return (
+            f"{shape} {dtype} is {claimed:.3g} GB, above the limit of {limit_bytes / 2**30:.3g} GB (run.max_volume_gb)"
+        )
     if nbytes > max(BOMB_BYTES, BOMB_RATIO * stored):
-        return f"{stored} bytes claim to hold {claimed:.3g} GB: no image compresses so well"
+        return f"{stored} bytes claim to hold {claimed:.3g} GB: no image compresses so well; {AGAIN}, or leave it out"
     return ""
 
 
@@ -113,16 +116,21 @@ def _chain(path: Path) -> str:
             for page in tiff_chain.walk(path):
                 segments = page.segments
                 if 0 in (*page.geometry[0], *page.geometry[1]):
-                    return f"page {page.index} is an image without height or width"
+                    return f"page {page.index} is an image without height or width; {AGAIN}"
                 if not segments:
-                    return f"page {page.index} has no image data"
+                    return f"page {page.index} has no image data; {AGAIN}"
                 bad = next(((o, n) for o, n in segments if not o or not n or o + n > size), None)
                 if bad is not None:
-                    where = f"{bad[1]} bytes at byte {bad[0]}" if all(bad) else "never written"
-                    return f"page {page.index}: image data {where}, the file ends at {size}"
+                    if not all(bad):
+                        return f"the image data of page {page.index} were never written; {AGAIN}"
+                    return (
+                        f"the image data of page {page.index} are {bad[1]} bytes at byte {bad[0]}, "
+                        f"but the file ends at {size}: "
+                        f"cut off; {AGAIN}"
+                    )
                 held = sum(n for _, n in segments)
                 if held < page.raw_bytes:
-                    return f"page {page.index}: {held} of {page.raw_bytes} bytes of image data were written"
+                    return f"page {page.index}: {held} of {page.raw_bytes} bytes of image data were written; {AGAIN}"
         except tiff_chain.BrokenChainError as e:
             return str(e)
     return ""

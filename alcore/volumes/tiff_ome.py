@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alcore.errors import PartOfSetError, UnreadableVolumeError
-from alcore.volumes.faults import readable
+from alcore.volumes.faults import AGAIN, readable
 
 LIMIT_BYTES = 64 << 20
 """No description of an acquisition is larger."""
@@ -71,7 +71,7 @@ def read_companion(path: Path) -> str:
     """The text of a companion file. Raises UnreadableVolumeError when it is too large or no text."""
     with readable(path):
         if os.stat(path).st_size > LIMIT_BYTES:
-            raise UnreadableVolumeError(f"{path}: larger than {LIMIT_BYTES >> 20} MB, which no description is")
+            raise UnreadableVolumeError(f"{path}: larger than {LIMIT_BYTES >> 20} MB, which no description is; {AGAIN}")
         return path.read_text(encoding="utf-8-sig")
 
 
@@ -82,14 +82,16 @@ def parse(path: Path, xml: str, companion: bool = False) -> OmeDocument:
     description.
     """
     if len(xml) > LIMIT_BYTES or "<!DOCTYPE" in xml or "<!ENTITY" in xml:
-        raise UnreadableVolumeError(f"{path}: its OME-XML is larger than {LIMIT_BYTES >> 20} MB or defines entities")
+        raise UnreadableVolumeError(
+            f"{path}: its OME-XML is larger than {LIMIT_BYTES >> 20} MB or defines entities; save it as OME-TIFF again"
+        )
     target = _Target()
     try:
         parser = ElementTree.XMLParser(target=target)
         parser.feed(xml)
         parser.close()
     except ElementTree.ParseError as e:
-        raise UnreadableVolumeError(f"{path}: its OME-XML is cut off or damaged ({e})") from e
+        raise UnreadableVolumeError(f"{path}: its OME-XML is cut off or damaged ({e}); {AGAIN}") from e
     if target.described_in is not None:
         other = _safe(path, target.described_in)
         raise PartOfSetError(f"{path}: described in {other}", str(path.with_name(other)), sorted({other, path.name}))
@@ -101,11 +103,11 @@ def parse(path: Path, xml: str, companion: bool = False) -> OmeDocument:
             try:
                 images.append(_image(path, draft, target.identity, files, budget, companion))
             except (KeyError, ValueError) as e:
-                what = f"{type(e).__name__} {e}"[:200]
-                raise UnreadableVolumeError(f"{path}: its OME-XML lacks or garbles what it has to say ({what})") from e
+                what = f"{e} is missing" if isinstance(e, KeyError) else str(e)
+                raise UnreadableVolumeError(f"{path}: its OME-XML makes no sense ({what[:200]}); {AGAIN}") from e
             budget -= len(images[-1].files)
     if not images:
-        raise UnreadableVolumeError(f"{path}: its OME-XML describes no image that is stored in a TIFF")
+        raise UnreadableVolumeError(f"{path}: its OME-XML describes no image that is stored in a TIFF; {AGAIN}")
     return OmeDocument(tuple(images), tuple(files), path.name, companion)
 
 
@@ -179,7 +181,7 @@ def _image(
     sizes = {**{axis: int(about[f"Size{axis}"]) for axis in "XYZT"}, "C": len(names)}
     total = sizes["C"] * sizes["Z"] * sizes["T"]
     if min(sizes.values()) < 1 or total > budget:
-        raise ValueError(f"sizes {sizes}")
+        raise ValueError("sizes " + ", ".join(f"{axis} = {n}" for axis, n in sizes.items()))
     a, b, c = order[2], order[3], order[4]
     of_file, directories = np.full(total, -1, np.int32), np.full(total, -1, np.int32)
     for start, count, first, number in sorted(
@@ -199,7 +201,7 @@ def _channels(draft: _Draft) -> tuple[list[str], int]:
     """Names of the channels that have planes of their own, and how many colour samples each has."""
     n = int(draft.pixels["SizeC"])
     if not 1 <= n <= MOST_PLANES:
-        raise ValueError(f"SizeC {n}")
+        raise ValueError(f"SizeC = {n}")
     names = [channel.get("Name", "") for channel in draft.channels]
     samples = [int(channel.get("SamplesPerPixel") or 1) for channel in draft.channels]
     if names and sum(samples) == n and len(set(samples)) == 1:
@@ -248,5 +250,7 @@ def missing_planes(image: OmeImage) -> int:
 def _safe(path: Path, name: str) -> str:
     """A name in the folder of `path`. Raises UnreadableVolumeError for any other."""
     if name in ("", ".", "..") or "/" in name or "\\" in name or not name.isprintable():
-        raise UnreadableVolumeError(f"{path}: its OME-XML names a file outside its folder ({name[:100]!r})")
+        raise UnreadableVolumeError(
+            f"{path}: its OME-XML names a file outside its folder ({name[:100]!r}); keep the files in one folder"
+        )
     return name

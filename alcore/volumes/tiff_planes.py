@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import os
+import re
 import struct
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import numpy as np
 import tifffile
 
 from alcore.errors import SourceChangedError, UnreadableVolumeError
-from alcore.volumes.faults import readable
+from alcore.volumes.faults import AGAIN, readable
 from alcore.volumes.port import Array
 from alcore.volumes.tiff_ome import is_companion
 from alcore.volumes.tiff_series import Stack, stacks_of
@@ -92,18 +93,21 @@ class TiffPlanes:
                 self._start, self._pages, self.name = stack.start, stack.pages, stack.name
                 self._measure(stack.keyframe, stack.axes, stack.shape)
             if complaints:
-                raise UnreadableVolumeError(f"{path}: incomplete or damaged TIFF ({complaints[0][:300]})")
+                raise UnreadableVolumeError(f"{path}: incomplete or damaged ({_plain(complaints[0])}); {AGAIN}")
             if self._start is not None and (missing := self._start + self.nbytes - self.file_bytes) > 0:
-                raise UnreadableVolumeError(f"{self.path}: {missing} bytes of image data are missing at the end")
+                raise UnreadableVolumeError(
+                    f"{self.path}: {missing} bytes of image data are missing at the end; {AGAIN}"
+                )
             self._close = undo.pop_all()
 
     def _measure(self, page: Any, axes: str, shape: tuple[int, ...]) -> None:
         """Shape and layout, from the first page."""
         if page.dtype is None or 0 in shape:
             raise UnreadableVolumeError(
-                f"{self.path}: {page.bitspersample}-bit samples of format {page.sampleformat} are not supported"
+                f"{self.path}: {page.bitspersample}-bit samples of format {page.sampleformat} are not supported; "
+                "save it with 8, 16 or 32 bits"
                 if page.dtype is None
-                else f"{self.path}: an image of shape {shape} is empty"
+                else f"{self.path}: an image of shape {shape} is empty; {AGAIN}"
             )
         self._keyframe = page
         self.dtype = np.dtype(page.dtype).newbyteorder("=")
@@ -117,7 +121,8 @@ class TiffPlanes:
         self.shape = tuple(int(n) for letter, n in zip(axes, shape, strict=True) if letter != "S")
         if self.shape[-2:] != (self.height, self.width):
             raise UnreadableVolumeError(
-                f"{self.path}: pages of {self.height} x {self.width} do not hold planes of shape {self.shape[-2:]}"
+                f"{self.path}: pages of {self.height} x {self.width} do not hold planes of shape {self.shape[-2:]}; "
+                f"{AGAIN}"
             )
         self.n_planes = math.prod(self.shape) // (self.height * self.width)
         self.nbytes = math.prod(self.shape) * self.samples * self.dtype.itemsize
@@ -128,7 +133,10 @@ class TiffPlanes:
         )
         decoded = math.prod(self.tile) * self.dtype.itemsize * (1 if self._planar else self.samples)
         if decoded > SEGMENT_LIMIT_BYTES and not page.is_final:
-            raise UnreadableVolumeError(f"{self.path}: one strip or tile would decode to {decoded / 2**30:.1f} GB")
+            raise UnreadableVolumeError(
+                f"{self.path}: one strip or tile would decode to {decoded / 2**30:.1f} GB; "
+                "save it in smaller strips or tiles"
+            )
 
     @property
     def imagej(self) -> dict[str, Any] | None:
@@ -230,18 +238,20 @@ class TiffPlanes:
             return self._cache[key]
         page = self._page(plane)
         if part >= len(page.dataoffsets) or not page.dataoffsets[part] or not page.databytecounts[part]:
-            raise UnreadableVolumeError(f"{self.path}: part {part} of plane {plane} was never written")
+            raise UnreadableVolumeError(f"{self.path}: part {part} of plane {plane} was never written; {AGAIN}")
         data = self._pread(int(page.dataoffsets[part]), int(page.databytecounts[part]))
         decoded, where, shape = self._keyframe.decode(data, part, jpegtables=page.jpegtables)
         top, left = (index // -(-self.width // self.tile[1])) * self.tile[0], where[3]
         wanted = (min(self.tile[0], self.height - top), min(self.tile[1], self.width - left))
         beside = 1 if self._planar else self.samples
         if decoded is None or where[2] != top or shape[0] != 1 or shape[3] != beside:
-            raise UnreadableVolumeError(f"{self.path}: part {part} of plane {plane} is not laid out as a plane")
+            raise UnreadableVolumeError(
+                f"{self.path}: part {part} of plane {plane} is not laid out as a plane; {AGAIN}"
+            )
         segment: Array = decoded[0]
         if segment.shape[0] < wanted[0] or segment.shape[1] < wanted[1]:
             raise UnreadableVolumeError(
-                f"{self.path}: part {part} of plane {plane} decodes to {segment.shape[:2]} only"
+                f"{self.path}: part {part} of plane {plane} decodes to {segment.shape[:2]} only; {AGAIN}"
             )
         self._cache[key] = segment
         self._cached_bytes += segment.nbytes
@@ -251,7 +261,9 @@ class TiffPlanes:
 
     def _pread(self, offset: int, length: int) -> bytes:
         if offset + length > self.file_bytes:
-            raise UnreadableVolumeError(f"{self.path}: image data at byte {offset} lie beyond the end of the file")
+            raise UnreadableVolumeError(
+                f"{self.path}: image data at byte {offset} lie beyond the end of the file; {AGAIN}"
+            )
         parts, got = [], 0
         while got < length:
             part = os.pread(self._file.fileno(), length - got, offset + got)
@@ -265,6 +277,11 @@ class TiffPlanes:
         """Release the file. Closing twice is harmless."""
         self._cache.clear()
         self._close.close()
+
+
+def _plain(complaint: str) -> str:
+    """What tifffile says is wrong, without what it says of itself."""
+    return re.sub(r"<tifffile[^>]*>:?\s*", "", complaint)[:200]
 
 
 def signature(path: Path, head: bytes) -> bool:

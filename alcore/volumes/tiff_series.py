@@ -13,6 +13,7 @@ from typing import Any
 import tifffile
 
 from alcore.errors import UnreadableVolumeError
+from alcore.volumes.faults import AGAIN
 from alcore.volumes.tiff_chain import Page, pages_of
 
 ASIDE = ("Thumbnail", "Label", "Macro", "Map")
@@ -56,7 +57,7 @@ def stacks_of(path: Path, tif: tifffile.TiffFile) -> list[Stack]:
     every = [s for s in tif.series if not s.keyframe.is_reduced] or list(tif.series)
     found = [s for s in every if s.name not in ASIDE] or every
     if not found:
-        raise UnreadableVolumeError(f"{path}: no image in the file")
+        raise UnreadableVolumeError(f"{path}: no image in the file; {AGAIN}")
     chain = pages_of(path)
     if len(found) > 1 and any(s.kind == "generic" for s in found):
         _refuse_mixed(path, chain)
@@ -64,11 +65,14 @@ def stacks_of(path: Path, tif: tifffile.TiffFile) -> list[Stack]:
     promised = _promised(tif)
     if promised is not None and promised != stacks[0].n_planes:
         raise UnreadableVolumeError(
-            f"{path}: its metadata promise {promised} planes, {stacks[0].n_planes} are there; was the file still being written?"
+            f"{path}: its metadata promise {promised} planes, {stacks[0].n_planes} are there; "
+            "was the file still being written? Copy or save it again"
         )
     held, present = sum(s.n_planes for s in stacks), sum(not page.is_reduced for page in chain)
     if held < present and all(s.kind in PLAIN for s in found) and found == every:
-        raise UnreadableVolumeError(f"{path}: its metadata promise {held} planes, {present} are there; is it damaged?")
+        raise UnreadableVolumeError(
+            f"{path}: its metadata promise {held} planes, {present} are there; is it damaged? Copy or save it again"
+        )
     _refuse_reserved(path, chain, stacks)
     return stacks
 
@@ -85,7 +89,7 @@ def _refuse_reserved(path: Path, chain: Sequence[Page], stacks: Sequence[Stack])
         f.seek(size - min(tail, MOST_LOOKED_AT))
         if not any(f.read()):
             raise UnreadableVolumeError(
-                f"{path}: {size - max(ends)} bytes after its last page were reserved but not written"
+                f"{path}: {size - max(ends)} bytes after its last page were reserved but not written; {AGAIN}"
             )
 
 
@@ -101,7 +105,8 @@ def _stands_alone(path: Path, tif: tifffile.TiffFile) -> None:
     promised = math.prod(max(int(index[:, i].max()) + 1, int(summary.get(key, 1))) for i, key in enumerate(keys))
     if promised > len(index):
         raise UnreadableVolumeError(
-            f"{path}: {len(index)} of the {promised} planes of a Micro-Manager acquisition: stopped early, or in several "
+            f"{path}: {len(index)} of the {promised} planes of a Micro-Manager acquisition: stopped early, "
+            "or in several "
             "files; save it as one OME-TIFF"
         )
 
@@ -115,7 +120,8 @@ def _refuse_mixed(path: Path, chain: Sequence[Page]) -> None:
     runs = [(kind, len(list(pages))) for kind, pages in itertools.groupby(kinds)]
     if len({geometry for (geometry, _), _ in runs}) < len(runs) or len({n for _, n in runs}) > 1:
         raise UnreadableVolumeError(
-            f"{path}: its pages differ in size, bits or compression without order: several images, or an unfinished one"
+            f"{path}: its pages differ in size, bits or compression without order: several images, "
+            "or an unfinished one; save them apart"
         )
 
 
@@ -143,13 +149,13 @@ def _stack(path: Path, series: Any, chain: Sequence[Page]) -> Stack:
     ):  # tifffile looks at its first page
         pages = chain[key.index : key.index + n]
         if len({(p.geometry, p.layout) for p in pages}) > 1:
-            raise UnreadableVolumeError(f"{path}: pages of one image differ in size, bits or compression")
+            raise UnreadableVolumeError(f"{path}: pages of one image differ in size, bits or compression; {AGAIN}")
         offsets = [page.offset for page in pages]
     else:
         offsets = list(series)
     present = sum(page is not None for page in offsets)
     if len(offsets) != n or present != n:
-        raise UnreadableVolumeError(f"{path}: {present} planes are there, {n} are declared")
+        raise UnreadableVolumeError(f"{path}: {present} planes are there, {n} are declared; {AGAIN}")
     return Stack(axes, shape, key, offsets, name=name)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import tifffile
 
 from alcore.errors import AlcoreError, PartOfSetError, UnreadableVolumeError
-from alcore.volumes.faults import readable
+from alcore.volumes.faults import AGAIN, readable
 from alcore.volumes.port import Array
 from alcore.volumes.tiff_chain import pages_of
 from alcore.volumes.tiff_ome import OmeDocument, is_companion, missing_planes, parse, read_companion
@@ -97,7 +97,7 @@ def _described_elsewhere(path: Path, e: PartOfSetError) -> AlcoreError:
         document_of(described_in)  # raises here when it is described elsewhere, too: no going round in circles
     except PartOfSetError:
         return UnreadableVolumeError(
-            f"{path}: says that {described_in.name} describes it, which says that of another file"
+            f"{path}: says that {described_in.name} describes it, which says that of another file; {AGAIN}"
         )
     except AlcoreError:  # not there, or damaged: whoever looks at it will say so
         return e
@@ -106,7 +106,9 @@ def _described_elsewhere(path: Path, e: PartOfSetError) -> AlcoreError:
     except PartOfSetError as further:
         names, described_in = tuple(further.detail["members"]), Path(further.detail["owner"])
     if names is None or path.name not in names:
-        return UnreadableVolumeError(f"{path}: says that {described_in.name} describes it, which does not name it")
+        return UnreadableVolumeError(
+            f"{path}: says that {described_in.name} describes it, which does not name it; {AGAIN}"
+        )
     return PartOfSetError(f"{path}: one of {len(names)} files that belong together", str(described_in), names)
 
 
@@ -134,7 +136,7 @@ class TiffSet:
         self.axes, self.shape, self.n_planes = self.ome.axes, self.ome.shape, len(self.ome.files)
         if absent := missing_planes(self.ome):
             raise UnreadableVolumeError(
-                f"{path}: {absent} of the {self.n_planes} planes that its OME-XML promises are nowhere"
+                f"{path}: {absent} of the {self.n_planes} planes that its OME-XML promises are nowhere; {AGAIN}"
             )
         self._files, counts = np.unique(self.ome.files, return_counts=True)
         by_file = np.argsort(self.ome.files, kind="stable")
@@ -151,7 +153,7 @@ class TiffSet:
             self.close()
             raise UnreadableVolumeError(
                 f"{path}: its OME-XML speaks of planes of {self.shape[-2]} x {self.shape[-1]} pixels, "
-                f"they have {self.height} x {self.width}"
+                f"they have {self.height} x {self.width}; {AGAIN}"
             )
 
     def _file(self, number: int) -> TiffPlanes:
@@ -165,15 +167,17 @@ class TiffSet:
         if number not in self._proved:
             if wanted.max() >= len(pages):
                 n = f"{len(pages)} pages are there, page {wanted.max() + 1} is promised by the OME-XML"
-                raise UnreadableVolumeError(f"{path}: {n}; was the file still being written?")
+                raise UnreadableVolumeError(f"{path}: {n}; was the file still being written? Copy or save it again")
             if len({(pages[d].geometry, pages[d].layout) for d in wanted.tolist()}) > 1:
-                raise UnreadableVolumeError(f"{path}: pages of one image differ in size, bits or compression")
+                raise UnreadableVolumeError(f"{path}: pages of one image differ in size, bits or compression; {AGAIN}")
         planes = TiffPlanes(path, directories=[pages[d].offset for d in wanted.tolist()], cache_bytes=self._cache_bytes)
         if self._proved and (planes.height, planes.width, planes.dtype, planes.samples, planes.photometric) != (
             *(self.height, self.width, self.dtype, self.samples, self.photometric),
         ):
             planes.close()
-            raise UnreadableVolumeError(f"{path}: its planes are unlike those of the other files of {self.path.name}")
+            raise UnreadableVolumeError(
+                f"{path}: its planes are unlike those of the other files of {self.path.name}; {AGAIN}"
+            )
         self._proved.add(number)
         while len(self._open) >= MOST_OPEN:
             self._open.popitem(last=False)[1].close()

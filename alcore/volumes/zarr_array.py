@@ -18,6 +18,8 @@ CHUNK_LIMIT_BYTES = 1 << 30
 MAX_INNER = 1 << 20
 """Chunks in one shard; the index of a shard is read whole."""
 MAX_DIMENSIONS = 8
+PLAIN = "save it in plain chunks, uncompressed or with a common compression such as zstd"
+"""What to do about chunks that are stored in a way that cannot be read."""
 MAX_SIZE = 1 << 40
 
 V2_CODECS = ("blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd")
@@ -103,7 +105,7 @@ def _array2(tree: Tree, node: Node) -> ZarrArray:
     for codec, known_ids in [(compressor, V2_CODECS)] * (compressor is not None) + [(f, V2_FILTERS) for f in filters]:
         name = codec.get("id") if isinstance(codec, dict) else codec
         if name not in known_ids:
-            raise tree.fault(f"array {node.key}: compression {str(name)[:60]!r} is not supported")
+            raise tree.fault(f"array {node.key}: compression {str(name)[:60]!r} is not supported", PLAIN)
     exact = None if compressor is not None or filters else math.prod(chunks) * dtype.itemsize
     separator = _separator(tree, node, d.get("dimension_separator", "."))
     return ZarrArray(node.key, 2, shape, dtype, chunks, chunks, separator, "", exact, 1, None)
@@ -114,16 +116,16 @@ def _array3(tree: Tree, node: Node) -> ZarrArray:
     shape = _sizes(tree, node, d.get("shape"), "shape")
     grid, settings = _named(tree, node, d.get("chunk_grid"), "chunk_grid")
     if grid != "regular":
-        raise tree.fault(f"array {node.key}: a {grid!r} grid of chunks is not supported, only a regular one")
+        raise tree.fault(f"array {node.key}: a {grid!r} grid of chunks is not supported, only a regular one", PLAIN)
     chunks = _sizes(tree, node, settings.get("chunk_shape"), "chunk_shape")
     text = d.get("data_type")
     known = isinstance(text, str) and re.fullmatch(r"u?int(8|16|32|64)|float(16|32|64)", text)
     dtype = _dtype(tree, node, np.dtype(text) if known and isinstance(text, str) else None, text)
     if d.get("storage_transformers"):
-        raise tree.fault(f"array {node.key}: storage transformers are not supported")
+        raise tree.fault(f"array {node.key}: storage transformers are not supported", PLAIN)
     encoding, how = _named(tree, node, d.get("chunk_key_encoding"), "chunk_key_encoding")
     if encoding not in ("default", "v2"):
-        raise tree.fault(f"array {node.key}: chunk_key_encoding {encoding!r} is not supported")
+        raise tree.fault(f"array {node.key}: chunk_key_encoding {encoding!r} is not supported", PLAIN)
     separator = _separator(tree, node, how.get("separator", "/" if encoding == "default" else "."))
     codecs = _codecs(tree, node, d.get("codecs"))
     inner, exact, least = chunks, None, 1
@@ -148,7 +150,7 @@ def _shard(
     """(voxels of one chunk inside a shard, bytes of the index that each shard has)."""
     settings = codecs[0][1]
     if len(codecs) > 1:
-        raise tree.fault(f"array {node.key}: shards that are compressed as a whole are not supported")
+        raise tree.fault(f"array {node.key}: shards that are compressed as a whole are not supported", PLAIN)
     inner = _sizes(tree, node, settings.get("chunk_shape"), "chunk_shape of its shards")
     if len(inner) != len(chunks) or any(c % i for c, i in zip(chunks, inner, strict=True)):
         raise tree.fault(f"array {node.key}: shards {chunks} are not made of whole chunks {inner}")
@@ -158,7 +160,7 @@ def _shard(
     _require_known(tree, node, _codecs(tree, node, settings.get("codecs")))
     index = _codecs(tree, node, settings.get("index_codecs"))
     if any(name not in ("bytes", "crc32c") for name, _ in index):
-        raise tree.fault(f"array {node.key}: a compressed index of its shards is not supported")
+        raise tree.fault(f"array {node.key}: a compressed index of its shards is not supported", PLAIN)
     return inner, 16 * n + 4 * sum(name == "crc32c" for name, _ in index)
 
 
@@ -171,7 +173,7 @@ def _codecs(tree: Tree, node: Node, value: object) -> list[tuple[str, Json]]:
 def _require_known(tree: Tree, node: Node, codecs: list[tuple[str, Json]]) -> None:
     for name, _ in codecs:
         if name not in V3_CODECS:
-            raise tree.fault(f"array {node.key}: compression {name[:60]!r} is not supported")
+            raise tree.fault(f"array {node.key}: compression {name[:60]!r} is not supported", PLAIN)
 
 
 def _named(tree: Tree, node: Node, value: object, what: str) -> tuple[str, Json]:
@@ -204,14 +206,15 @@ def _require_chunks(
     if dtype is not None and (decoded := math.prod(chunks) * dtype.itemsize) > CHUNK_LIMIT_BYTES:
         raise tree.fault(
             f"array {node.key}: one chunk {chunks} would decode to {decoded / 2**30:.3g} GB, more than "
-            f"{CHUNK_LIMIT_BYTES >> 30} GB; save it in smaller chunks"
+            f"{CHUNK_LIMIT_BYTES >> 30} GB",
+            "save it in smaller chunks",
         )
 
 
 def _dtype(tree: Tree, node: Node, dtype: np.dtype[Any] | None, told: object) -> np.dtype[Any]:
     if dtype is None or dtype.name not in (*REAL_DTYPES, "float16"):
         name = str(told)[:60] if dtype is None else dtype.name
-        raise tree.fault(f"{name} values are not supported; save it as one of {', '.join(REAL_DTYPES)}")
+        raise tree.fault(f"{name} values are not supported", f"save it as one of {', '.join(REAL_DTYPES)}")
     return dtype
 
 

@@ -52,7 +52,9 @@ def dimensions(tree: Tree, letters: str | None, shape: tuple[int, ...], options:
     sizes = tuple(shape[i] for i in long)
     if wanted is not None:
         raise tree.fault(
-            f'axes = "{wanted}" of its watched folder names {len(wanted)} dimensions, the array has {len(long)}: {sizes}'
+            f'axes = "{wanted}" of its watched folder names {len(wanted)} dimensions, the array has {len(long)}: '
+            f"{sizes}",
+            "correct it in config.toml",
         )
     if len(long) == 2:
         return dict(zip("YX", long, strict=True))
@@ -61,8 +63,8 @@ def dimensions(tree: Tree, letters: str | None, shape: tuple[int, ...], options:
     elif len(long) <= 5:
         question = f'what are its dimensions {sizes}? Set axes, such as "{"TCZYX"[-len(long) :]}",'
     else:
-        raise tree.fault(f"{len(long)} dimensions {sizes} are more than a volume has; save it as OME-Zarr")
-    raise tree.fault(f"{question} for its watched folder in config.toml")
+        raise tree.fault(f"{len(long)} dimensions {sizes} are more than a volume has", "save it as OME-Zarr")
+    raise tree.fault(f"{question} for its watched folder in config.toml", "")
 
 
 def scale_of(tree: Tree, key: str, levels: Sequence[object], n: int) -> list[float] | None:

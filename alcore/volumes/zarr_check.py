@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from alcore.errors import UnreadableVolumeError
-from alcore.volumes.faults import readable
+from alcore.volumes.faults import AGAIN, readable
 from alcore.volumes.port import ReadOptions
 from alcore.volumes.zarr_array import ZarrArray
 from alcore.volumes.zarr_images import images_of
@@ -39,7 +39,8 @@ def _problem(path: Path, options: ReadOptions, limit_bytes: int) -> str:
         if nbytes > limit_bytes:
             claimed, limit = nbytes / 2**30, limit_bytes / 2**30
             return (
-                f"{image.array.shape} {image.array.dtype.name} is {claimed:.3g} GB, above the limit of {limit:.3g} GB"
+                f"{image.array.shape} {image.array.dtype.name} is {claimed:.3g} GB, "
+                f"above the limit of {limit:.3g} GB (run.max_volume_gb)"
             )
     for image in images:
         open_array(path, image.array)
@@ -56,19 +57,23 @@ def _chunks(path: Path, array: ZarrArray, sparse: bool) -> str:
         if size == LINK:
             return f"{word} {name} is a link, which is not followed: copy what it points to into the tree"
         if size == 0:
-            return f"{word} {name} is empty (0 bytes): was it still being written?"
+            return f"{word} {name} is empty (0 bytes): was it still being written? Copy or save it again"
         if not inside:
-            return f"{word} {name} lies outside its shape {array.shape}: were its metadata not brought up to date?"
+            return (
+                f"{word} {name} lies outside its shape {array.shape}: were its metadata not brought up to date? "
+                "Save it again"
+            )
         if size < array.least_bytes or (array.exact_bytes is not None and size != array.exact_bytes):
             expected = array.least_bytes if array.exact_bytes is None else array.exact_bytes
-            return f"{word} {name} has {size} bytes, expected {expected}: cut off, or damaged"
+            return f"{word} {name} has {size} bytes, expected {expected}: cut off, or damaged; {AGAIN}"
         found += 1
     if found == total or (sparse and found):
         return ""
     if sparse:
-        return f"none of its {total} {word}s is there"
+        return f"none of its {total} {word}s is there; {AGAIN}"
     return (
         f"{total - found} of {total} {word}s are missing: not written yet, or left out because they are empty: "
+        "copy it again, or "
         f"set sparse = true for its watched folder if its writer leaves out empty {word}s"
     )
 

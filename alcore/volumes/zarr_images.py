@@ -109,7 +109,7 @@ def _well(tree: Tree, node: Node) -> list[_Place]:
 def _series(tree: Tree, layout: object) -> list[_Place]:
     """The series that the group OME lists; without a list: the groups 0, 1, 2... as far as there are any."""
     if layout not in LAYOUTS:
-        raise tree.fault(f"bioformats2raw.layout {str(layout)[:20]} is not known")
+        raise tree.fault(f"bioformats2raw.layout {str(layout)[:20]} is not known", "save it as OME-Zarr 0.4 or 0.5")
     listed = None
     if any(os.path.lexists(tree.folder("OME") / name) for name in ("zarr.json", ".zgroup")):
         listed = tree.node(tree.below("", "OME")).ome.get("series")

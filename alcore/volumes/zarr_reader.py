@@ -14,7 +14,7 @@ import numpy as np
 
 from alcore.errors import UnreadableVolumeError
 from alcore.types import Box
-from alcore.volumes.faults import readable
+from alcore.volumes.faults import AGAIN, readable
 from alcore.volumes.port import (
     Array,
     Part,
@@ -52,12 +52,11 @@ def open_array(path: Path, array: ZarrArray) -> Any:
     except OSError:
         raise
     except Exception as e:  # zarr and numcodecs raise every kind of exception on metadata that they do not like
-        raise UnreadableVolumeError(
-            f"{path}: zarr cannot use the metadata of array {array.key} ({_first_line(e)})"
-        ) from e
+        raise UnreadableVolumeError(f"{path}: zarr cannot use the metadata of array {array.key}; {AGAIN}") from e
     if opened.shape != array.shape or opened.chunks != array.inner or opened.dtype.name != array.dtype.name:
         raise UnreadableVolumeError(
-            f"{path}: zarr understands array {array.key} as {opened.shape} {opened.dtype} in chunks {opened.chunks}"
+            f"{path}: zarr understands array {array.key} as {opened.shape} {opened.dtype} in chunks {opened.chunks}, "
+            f"unlike its metadata; {AGAIN}"
         )
     return opened
 
@@ -157,13 +156,15 @@ class ZarrReader(VolumeReader):
                 self._array[whole]
             except MemoryError as e:
                 raise UnreadableVolumeError(
-                    f"{self.path}: {array.key}/{array.file_of(place)} needs more memory than there is to decode; is it damaged?"
+                    f"{self.path}: {array.key}/{array.file_of(place)} needs more memory to decode than there is; is it "
+                    "damaged? Copy or save it again"
                 ) from e
             except Exception as e:
                 if isinstance(e, OSError) and e.errno is not None:
                     raise  # the disk, not the bytes
                 raise UnreadableVolumeError(
-                    f"{self.path}: {array.key}/{array.file_of(place)} does not decode ({_first_line(e)}); is it damaged?"
+                    f"{self.path}: {array.key}/{array.file_of(place)} does not decode; is it damaged? "
+                    "Copy or save it again"
                 ) from e
 
     def close(self) -> None:
@@ -183,8 +184,3 @@ def _runs(channels: Sequence[int]) -> Iterator[slice]:
         if i == len(channels) or channels[i] != channels[i - 1] + 1:
             yield slice(channels[start], channels[i - 1] + 1)
             start = i
-
-
-def _first_line(e: Exception) -> str:
-    lines = str(e).splitlines() or [""]
-    return f"{type(e).__name__}: {lines[0][:200]}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from alcore.errors import UnreadableVolumeError
 from alcore.fileset import is_tree
-from alcore.volumes.faults import readable
+from alcore.volumes.faults import AGAIN, readable
 
 MAX_JSON_BYTES = 16 << 20
 """No document that describes one node is longer; parsed, it would take some hundred MB."""
@@ -55,8 +55,10 @@ class Tree:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def fault(self, what: str) -> UnreadableVolumeError:
-        """The error that says what is wrong with this tree."""
+    def fault(self, what: str, so: str = AGAIN) -> UnreadableVolumeError:
+        """The error that says what is wrong with this tree, and what to do ("" where `what` says that)."""
+        if so:
+            what = f"{what} {so[0].upper()}{so[1:]}" if what.endswith("?") else f"{what}; {so}"
         return UnreadableVolumeError(f"{self.path}: {what}")
 
     def folder(self, key: str) -> Path:
@@ -81,7 +83,7 @@ class Tree:
             except FileNotFoundError:
                 raise self.fault(f"its metadata name {key}, which is not there: was it still being written?") from None
             if stat.S_ISLNK(mode):
-                raise self.fault(f"{key} is a link, which is not followed: copy what it points to into the tree")
+                raise self.fault(f"{key} is a link, which is not followed", "copy what it points to into the tree")
             if not stat.S_ISDIR(mode):
                 raise self.fault(f"its metadata name {key}, which is no folder")
         return key
@@ -124,7 +126,7 @@ class Tree:
         except (FileNotFoundError, NotADirectoryError):
             return None
         if not stat.S_ISREG(mode):
-            raise self.fault(f"{told} is a link or special file, which is not followed")
+            raise self.fault(f"{told} is a link or special file, which is not followed", "copy what it points to")
         with open(file, "rb") as f:
             text = f.read(MAX_JSON_BYTES + 1)
         if len(text) > MAX_JSON_BYTES:
@@ -136,7 +138,7 @@ class Tree:
         except RecursionError as e:
             raise self.fault(f"{told} is nested too deeply") from e
         except ValueError as e:
-            raise self.fault(f"{told} is no JSON: cut off or damaged ({str(e)[:100]})") from e
+            raise self.fault(f"{told} is no JSON: cut off or damaged") from e
         if not isinstance(document, dict):
             raise self.fault(f"{told} is no JSON object")
         return document

@@ -164,10 +164,10 @@ def test_real_files_of_every_kind(real_data: Callable[[str], Path]) -> None:
                 with open_volume(path, {**read, **part.select}) as volume:
                     found.append(volume.read_as_stored(Box((0, 0, 0), volume.shape[1:])))
         except UnreadableVolumeError as e:
-            undecodable.append((path.name, "Jpeg8Error" in str(e)))
+            undecodable.append((path.name, type(e.__cause__).__name__))
             continue
         np.testing.assert_array_equal(np.stack(found), by_tifffile(path), err_msg=path.name)
-    assert sorted(undecodable) == [("smallliz.tif", True), ("zackthecat.tif", True)]  # JPEG as before TIFF 6.0
+    assert sorted(undecodable) == [(name, "Jpeg8Error") for name in ("smallliz.tif", "zackthecat.tif")]  # JPEG as before TIFF 6.0
 
 
 def by_tifffile(path: Path) -> np.ndarray[Any, Any]:

@@ -57,7 +57,7 @@ def test_malformed_sets_are_set_aside_with_a_reason(tmp_path: Path, capsys: pyte
     owner = written("a file cut off")
     whole = owner.with_name("2.tif").read_bytes()
     owner.with_name("2.tif").write_bytes(whole[:-100])
-    expected[owner] = "2.tif: page 0"
+    expected[owner] = "2.tif: the image data of page 0"
     owner = written("a file of another size")
     tifffile.imwrite(owner.with_name("2.tif"), np.ones((9, 9), np.uint16), metadata=None)
     expected[owner] = "unlike those of the other files"

@@ -97,11 +97,11 @@ def test_missing_files_are_counted_and_named(tmp_path: Path, companion: str | No
     for name in ("z2.tif", "z4.tif"):
         (tmp_path / name).unlink()
     n = 6 if companion else 5
-    assert check.problems(owner) == [f"missing 2 of {n} files: z2.tif, z4.tif"]
+    assert check.problems(owner) == [f"missing 2 of {n} files: z2.tif, z4.tif; copy them too"]
     assert members(owner) is not None
     (tmp_path / "z2.tif").mkdir()
     (tmp_path / "z4.tif").symlink_to("z3.tif")
-    assert check.problems(owner) == [f"missing 2 of {n} files: z2.tif, z4.tif"]
+    assert check.problems(owner) == [f"missing 2 of {n} files: z2.tif, z4.tif; copy them too"]
 
 
 def test_an_owner_that_is_not_there_yet_is_waited_for(tmp_path: Path, companion: str | None) -> None:
@@ -119,7 +119,7 @@ def test_a_member_that_is_cut_or_unlike_the_others_is_named(tmp_path: Path, comp
     owner = tmp_path / (companion or files[0])
     good = (tmp_path / "z2.tif").read_bytes()
     (tmp_path / "z2.tif").write_bytes(good[: len(good) - 40])
-    assert check.problems(owner)[0].startswith("z2.tif: page 0")
+    assert check.problems(owner)[0].startswith("z2.tif: the image data of page 0")
     tifffile.imwrite(tmp_path / "z2.tif", np.ones((12, 15), np.uint16), metadata=None)
     assert "z2.tif: its planes are unlike those of the other files" in check.problems(owner)[0]
     tifffile.imwrite(tmp_path / "z2.tif", np.ones((2, 12, 14), np.uint16), photometric="minisblack", metadata=None)

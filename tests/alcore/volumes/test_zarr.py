@@ -140,7 +140,7 @@ def test_series_are_those_of_the_list_or_numbered(tmp_path: Path) -> None:
     assert "name 2, which is not there" in check.problems(path)[0]
     (path / "OME" / ".zgroup").unlink()
     (path / "0").rename(path / "2")
-    assert check.problems(path) == ["its series 1, 2 are not numbered from 0: is one missing?"]
+    assert check.problems(path) == ["its series 1, 2 are not numbered from 0: is one missing? Copy or save it again"]
 
 
 def test_several_multiscales_are_scenes(tmp_path: Path) -> None:

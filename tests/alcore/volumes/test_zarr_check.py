@@ -241,7 +241,7 @@ CASES: dict[str, tuple[Damage, str]] = {
     "shards of broken chunks": (sharded(inner(chunk_shape=[1, 7, 20])), "are not made of whole chunks (1, 7, 20)"),
     "shards in shards": (sharded(inner(codecs=[{"name": "sharding_indexed"}])), "'sharding_indexed' is not supported"),
     "an index that is compressed": (sharded(inner(index_codecs=["bytes", "gzip"])), "index of its shards"),
-    "chunks that inflate without end": (bomb, "needs more memory than there is to decode"),
+    "chunks that inflate without end": (bomb, "needs more memory to decode than there is"),
 }
 """What is done to a whole tree of three uncompressed chunks, and what is said of it."""
 
@@ -273,8 +273,8 @@ def test_chunks_left_out_because_they_are_empty(tmp_path: Path) -> None:
         write_zarr(path, image, "zyx", chunks=(1, 30, 40), config={"write_empty_chunks": False}, **more)
         missing = "3 of 6 chunks" if name == "chunks" else "1 of 3 shards"
         assert check.problems(path) == [
-            f"array 0: {missing} are missing: not written yet, or left out because they are empty: set sparse = true for its "
-            f"watched folder if its writer leaves out empty {name}"
+            f"array 0: {missing} are missing: not written yet, or left out because they are empty: copy it again, or set "
+            f"sparse = true for its watched folder if its writer leaves out empty {name}"
         ]
         assert check.problems(path, {"sparse": True}) == []
         with open_volume(path, {"sparse": True}) as volume:
@@ -282,7 +282,9 @@ def test_chunks_left_out_because_they_are_empty(tmp_path: Path) -> None:
     (tmp_path / "chunks.zarr/0/c/0/0/0").write_bytes(b"")
     assert "is empty (0 bytes)" in check.problems(tmp_path / "chunks.zarr", {"sparse": True})[0]
     shutil.rmtree(tmp_path / "chunks.zarr/0/c")
-    assert check.problems(tmp_path / "chunks.zarr", {"sparse": True}) == ["array 0: none of its 6 chunks is there"]
+    assert check.problems(tmp_path / "chunks.zarr", {"sparse": True}) == [
+        "array 0: none of its 6 chunks is there; copy or save it again"
+    ]
 
 
 def test_what_is_no_chunk_is_left_alone(tmp_path: Path) -> None:
