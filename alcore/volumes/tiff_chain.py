@@ -185,14 +185,14 @@ def _directory(
     width = 20 if big else 12
     counted = f.read(8 if big else 2)
     if len(counted) < (8 if big else 2):
-        raise BrokenChainError(f"page {index} is cut off")
+        raise BrokenChainError(f"page {index} ends in the middle")
     (n,) = struct.unpack(order + ("Q" if big else "H"), counted)
     if not 0 < n <= MAX_ENTRIES:
         raise BrokenChainError(f"page {index} was reserved but not written (its directory has {n} entries)")
     block = f.read(n * width)
     following = f.read(8 if big else 4)
     if len(block) < n * width or len(following) < (8 if big else 4):
-        raise BrokenChainError(f"page {index} is cut off")
+        raise BrokenChainError(f"page {index} ends in the middle")
     tags, end = {}, f.tell()
     for start in range(0, len(block), width):
         tag, kind, count = struct.unpack_from(order + ("HHQ" if big else "HHI"), block, start)

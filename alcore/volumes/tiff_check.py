@@ -101,7 +101,8 @@ def size_problem(shape: tuple[int, ...], dtype: str, nbytes: int, stored: int, l
     claimed = nbytes / 2**30
     if nbytes > limit_bytes:
         return (
-            f"{shape} {dtype} is {claimed:.3g} GB, above the limit of {limit_bytes / 2**30:.3g} GB (run.max_volume_gb)"
+            f"{shape} {dtype} is {claimed:.3g} GB, above the limit of {limit_bytes / 2**30:.3g} GB: "
+            "leave it out, or raise run.max_volume_gb"
         )
     if nbytes > max(BOMB_BYTES, BOMB_RATIO * stored):
         return f"{stored} bytes claim to hold {claimed:.3g} GB: no image compresses so well; {AGAIN}, or leave it out"

@@ -40,7 +40,8 @@ def _problem(path: Path, options: ReadOptions, limit_bytes: int) -> str:
             claimed, limit = nbytes / 2**30, limit_bytes / 2**30
             return (
                 f"{image.array.shape} {image.array.dtype.name} is {claimed:.3g} GB, "
-                f"above the limit of {limit:.3g} GB (run.max_volume_gb)"
+                f"above the limit of {limit:.3g} GB: "
+                "leave it out, or raise run.max_volume_gb"
             )
     for image in images:
         open_array(path, image.array)

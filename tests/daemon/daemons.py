@@ -20,7 +20,12 @@ from daemon.store.report import Snapshot, snapshot
 
 
 class RealDaemon:
-    """`alscope run` on a folder of its own: root/in is watched, root/ws is the workspace."""
+    """`alscope run` on a folder of its own: root/in is watched, root/ws is the workspace.
+
+    prefix: words in front of the daemon's command line, such as a program that starts it with fewer rights.
+    """
+
+    prefix: tuple[str, ...] = ()
 
     def __init__(self, root: Path, config: str = "", environment: dict[str, str] | None = None) -> None:
         self.root = root
@@ -57,7 +62,7 @@ class RealDaemon:
     def start(self) -> subprocess.Popen[bytes]:
         with open(self.root / "daemon.log", "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "daemon.cli.main", "--config", str(self.config), "run"],
+                [*self.prefix, sys.executable, "-m", "daemon.cli.main", "--config", str(self.config), "run"],
                 stdout=log,
                 stderr=log,
                 env=self.environment,

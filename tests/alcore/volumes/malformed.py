@@ -176,7 +176,7 @@ CASES: dict[str, tuple[bytes, str]] = {
     "header that points nowhere": (b"II*\0\0\0\0\0", "nothing was written after it"),
     "empty": (b"", "an empty file"),
     "garbage": (np.random.default_rng(2).bytes(5000), "no image of a format that can be read"),
-    "100 bytes": (IMAGEJ[:100], "page 0 is cut off"),
+    "100 bytes": (IMAGEJ[:100], "page 0 ends in the middle"),
     "constant": (header_only(64, 64, data=b"\x07" * 4096), "every voxel has the value 7"),
     "not a number": (written(np.full((3, 60, 70), np.nan, np.float32), metadata={"axes": "ZYX"}), "no finite value"),
     "absurd values": (written(np.full((3, 60, 70), 3e38, np.float32), metadata={"axes": "ZYX"}), "are no intensities"),
