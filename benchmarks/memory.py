@@ -165,7 +165,7 @@ def write_volume(path: Path, shape: tuple[int, int, int]) -> Path:
     import tifffile
 
     block = bodies((32, 256, 256), np.random.default_rng(0))
-    tifffile.imwrite(path, shape=shape, dtype="uint8", metadata={"axes": "ZYX"})
+    tifffile.imwrite(path, shape=shape, dtype="uint8", photometric="minisblack", metadata={"axes": "ZYX"})
     with tifffile.TiffFile(path) as tif:
         offset = int(tif.pages[0].dataoffsets[0])
     repeats = (-(-shape[1] // 256), -(-shape[2] // 256))
@@ -174,7 +174,7 @@ def write_volume(path: Path, shape: tuple[int, int, int]) -> Path:
         for z in range(shape[0]):
             for row in range(repeats[0]):
                 # no two places are alike: an encoder could not tell them apart
-                tiles = [np.roll(block[(z + row) % len(block)], 37 * k + 11 * z, axis=1) for k in range(repeats[1])]
+                tiles = [np.roll(block[(z + row) % len(block)], 37 * k + z * z, axis=1) for k in range(repeats[1])]
                 band = np.concatenate(tiles, axis=1)[: shape[1] - 256 * row, : shape[2]]
                 file.write(np.ascontiguousarray(band).tobytes())
     return path

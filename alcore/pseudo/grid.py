@@ -1,15 +1,16 @@
-"""The working grid of the threshold backend: averaged voxels about as long as a fraction of the objects, local background and contrast."""
+"""The working grid of the threshold backend: averaged voxels about as long as a fraction of the objects."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from alcore.pseudo.blocks import Zyx
+from alcore.arrays.blocking import Zyx, core_shape, layout
 from alcore.types import Box, VoxelSize
+from alcore.volumes import VolumeReader
 
 Float = npt.NDArray[np.float32]
 
@@ -116,46 +117,14 @@ def average(image: npt.NDArray[np.generic], factor: Zyx) -> Float:
     return mean.astype(np.float32)
 
 
-@dataclass(frozen=True)
-class Background:
-    """Local mean and contrast on the coarse lattice of cells; small enough to stay in memory.
-
-    Contrast is the local standard deviation, held up by that of the whole volume.
-    """
-
-    mean: Float
-    contrast: Float
-    cell: Zyx
-
-    @classmethod
-    def of(cls, grid: Grid, total: Float, squares: Float, count: Float) -> Background:
-        """From sums over cells of the finite working voxels, of their squares and their number (one array entry per cell)."""
-        sigma = [SURROUND * grid.radius / (s * c) for s, c in zip(grid.spacing, grid.cell, strict=True)]
-
-        def smooth(values: Float) -> npt.NDArray[np.float64]:
-            smoothed: npt.NDArray[np.float64] = ndimage.gaussian_filter(
-                values.astype(np.float64), sigma, mode="nearest", truncate=TRUNCATE
-            )
-            return smoothed
-
-        whole_mean = float(total.sum(dtype=np.float64) / max(count.sum(dtype=np.float64), 1))
-        weight = smooth(count)
-        known = weight > 1e-6
-        mean = np.where(known, smooth(total) / np.maximum(weight, 1e-6), whole_mean)
-        variance = np.where(known, smooth(squares) / np.maximum(weight, 1e-6) - mean**2, 0).clip(min=0)
-        floor = GLOBAL_SHARE**2 * float((variance * count).sum() / max(count.sum(dtype=np.float64), 1))
-        contrast = np.sqrt((variance + floor) / (1 + GLOBAL_SHARE**2))
-        return cls(mean.astype(np.float32), np.maximum(contrast, 1e-12).astype(np.float32), grid.cell)
-
-    def at(self, box: Box) -> tuple[Float, Float]:
-        """Mean and contrast at the working voxels of a box, linear between the centres of the cells."""
-        return self._interpolate(self.mean, box), self._interpolate(self.contrast, box)
-
-    def _interpolate(self, values: Float, box: Box) -> Float:
-        for axis in range(3):
-            index = np.arange(box.start[axis], box.stop[axis])
-            values = linear(values, axis, (index + 0.5) / self.cell[axis] - 0.5)
-        return values
+def averaged(volume: VolumeReader, channel: int, grid: Grid, box: Box, voxels: int) -> npt.NDArray[np.float32]:
+    """Working voxels of a box, from at most about `voxels` voxels of the volume at a time."""
+    out = np.empty(box.shape, np.float32)
+    for part in layout(box.shape, core_shape(box.shape, max(1, voxels // math.prod(grid.factor)))):
+        z, y, x = (a + b for a, b in zip(part.start, box.start, strict=True))
+        image = volume.read_as_stored(grid.full_box(Box((z, y, x), part.shape)))
+        out[part.slices] = average(image[channel], grid.factor)
+    return out
 
 
 def linear(values: Float, axis: int, position: npt.NDArray[np.float64]) -> Float:
@@ -169,7 +138,7 @@ def linear(values: Float, axis: int, position: npt.NDArray[np.float64]) -> Float
 
 
 def cell_sums(working: Float, cell: Zyx) -> dict[str, Float]:
-    """Sums over cells, as `Background.of` takes them, of a block that starts at a cell's corner; NaN is left out."""
+    """Sums over cells, as `background.Background.of` takes them, of a block that starts at a cell's corner; NaN is left out."""
     finite = np.isfinite(working)
     values = np.where(finite, working, 0).astype(np.float64)
     sums = {"total": values, "squares": values * values, "count": finite.astype(np.float64)}
@@ -177,11 +146,3 @@ def cell_sums(working: Float, cell: Zyx) -> dict[str, Float]:
         edges = np.arange(0, working.shape[axis], cell[axis])
         sums = {name: np.add.reduceat(array, edges, axis=axis) for name, array in sums.items()}
     return {name: array.astype(np.float32) for name, array in sums.items()}
-
-
-def normalise(working: Float, background: Background, box: Box, sigma: VoxelSize) -> tuple[Float, Float]:
-    """Working voxels of a box as (sharp, smoothed), both (value - local mean) / local contrast; NaN becomes local mean."""
-    mean, contrast = background.at(box)
-    filled = np.where(np.isnan(working), mean, working)
-    smoothed = ndimage.gaussian_filter(filled, sigma, mode="nearest", truncate=TRUNCATE)
-    return (filled - mean) / contrast, (smoothed - mean) / contrast

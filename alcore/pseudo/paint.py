@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from alcore.arrays.blocking import Zyx, layout, with_halo
 from alcore.errors import Preempted
-from alcore.pseudo.blocks import Zyx, layout, with_halo
 from alcore.pseudo.grid import Grid, linear
 from alcore.pseudo.passes import Objects
 from alcore.pseudo.port import LabelArray
@@ -29,7 +29,7 @@ def paint(
     grid = objects.grid
     reach = GROWTH * grid.radius if fill else 0.0
     z, y, x = (int(np.ceil(reach / s)) + 2 for s in grid.spacing)
-    sizes = np.zeros(len(objects.selection.rows) + 1, np.int64)
+    sizes = np.zeros(len(objects.strength) + 1, np.int64)
     boxes = layout(grid.full_shape, BLOCK)
     for i, box in enumerate(boxes):
         if ctx.should_stop():
@@ -39,7 +39,8 @@ def paint(
         if ids.any():
             painted = _at_full_resolution(grow(ids, grid, reach) if fill else ids, outer, box, grid)
             labels[box.slices] = painted
-            sizes += np.bincount(painted.ravel(), minlength=len(sizes))
+            found = np.bincount(painted.ravel())
+            sizes[: len(found)] += found
         ctx.progress(span[0] + (span[1] - span[0]) * (i + 1) / len(boxes), f"writing: block {i + 1} of {len(boxes)}")
     return sizes[1:]
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from alcore.arrays.blocking import core_shape
 from alcore.errors import Preempted
-from alcore.pseudo.blocks import core_shape
-from alcore.pseudo.grid import Background, Float, Grid, average, cell_sums, normalise
+from alcore.pseudo.background import Background, normalise
+from alcore.pseudo.grid import Float, Grid, averaged, cell_sums
 from alcore.pseudo.tree import Criteria, block_nodes, opened_levels, select
 from alcore.stage import Context
 from alcore.types import Box, VolumeInfo
@@ -90,9 +91,18 @@ def radii(info: VolumeInfo, wanted: Wanted) -> tuple[list[float], list[str]]:
 
 
 def survey(
-    volume: VolumeReader, info: VolumeInfo, wanted: Wanted, criteria: Criteria, ctx: Context, span: float
+    volume: VolumeReader,
+    info: VolumeInfo,
+    wanted: Wanted,
+    criteria: Criteria,
+    read_voxels: int,
+    ctx: Context,
+    span: float,
 ) -> tuple[Finding | None, list[str]]:
-    """The best explanation of the volume by compact objects, or None where nothing stands out, and notes."""
+    """The best explanation of the volume by compact objects, or None where nothing stands out, and notes.
+
+    read_voxels: voxels of the volume that are in memory at a time.
+    """
     channels = range(info.shape[0]) if wanted.channel is None else [wanted.channel]
     tried, notes = radii(info, wanted)
     findings: list[Finding] = []
@@ -100,7 +110,7 @@ def survey(
         if ctx.should_stop():
             raise Preempted("pseudo-labels: stopped while looking for the size of the objects")
         if info.stats[channel].std > 0:
-            findings += _at_radius(volume, info, channel, radius, wanted, criteria)
+            findings += _at_radius(volume, info, channel, radius, wanted, criteria, read_voxels)
         ctx.progress(span * (i + 1) / (len(channels) * len(tried)), f"looking for objects {2 * radius:.3g} thick")
     best = max(findings, key=lambda f: f.gain, default=None)
     if best is None or best.gain < MIN_GAIN:
@@ -110,11 +120,17 @@ def survey(
 
 
 def _at_radius(
-    volume: VolumeReader, info: VolumeInfo, channel: int, radius: float, wanted: Wanted, criteria: Criteria
+    volume: VolumeReader,
+    info: VolumeInfo,
+    channel: int,
+    radius: float,
+    wanted: Wanted,
+    criteria: Criteria,
+    read_voxels: int,
 ) -> list[Finding]:
     """Findings for one radius, one for each polarity."""
     grid = Grid.of(info.zyx, info.spacing, radius)
-    crops = [_crop(volume, channel, grid, box) for box in _boxes(grid)]
+    crops = [_crop(volume, channel, grid, box, read_voxels) for box in _boxes(grid)]
     low, median, high = np.percentile(np.concatenate([sharp.ravel() for sharp, _, _ in crops]), [1, 50, 99])
     expected = 1 if (high - median) - (median - low) > TAIL * (high - low) else -1
     found = []
@@ -151,11 +167,12 @@ def _boxes(grid: Grid) -> list[Box]:
     return [Box((z, y, x), (d, h, w)) for (z, d), (y, h), (x, w) in product(*spans)]
 
 
-def _crop(volume: VolumeReader, channel: int, grid: Grid, box: Box) -> tuple[Float, Float, Grid]:
+def _crop(volume: VolumeReader, channel: int, grid: Grid, box: Box, read_voxels: int) -> tuple[Float, Float, Grid]:
     """Sharp and smoothed contrast of one crop, and its grid as if it were a volume."""
-    working = average(volume.read_as_stored(grid.full_box(box))[channel], grid.factor)
+    working = averaged(volume, channel, grid, box, read_voxels)
     part = Grid(grid.radius, grid.factor, grid.spacing, box.shape, grid.full_box(box).shape)
-    background = Background.of(part, **cell_sums(working, part.cell))
+    sums = cell_sums(working, part.cell)
+    background = Background.of(part, sums["total"], sums["squares"], sums["count"])
     sharp, smoothed = normalise(working, background, Box((0, 0, 0), box.shape), part.sigma)
     return sharp, smoothed, part
 

@@ -12,8 +12,9 @@ from typing import Any
 from alcore.errors import PermanentError
 from alcore.pseudo import options as checks
 from alcore.pseudo.blocks import Checkpoints
+from alcore.pseudo.grid import Grid
 from alcore.pseudo.paint import paint
-from alcore.pseudo.passes import find_objects
+from alcore.pseudo.passes import Blocks, find_objects
 from alcore.pseudo.port import LabelArray, PseudoLabels
 from alcore.pseudo.survey import Wanted, describe, survey
 from alcore.pseudo.tree import Criteria
@@ -34,7 +35,7 @@ class ThresholdOptions:
     min_diameter_um and max_diameter_um (of that ball). min_contrast: least contrast of an object to its surround,
     discounted for leaks, in local standard deviations. max_leak: share of an object's surface beyond which what is
     beyond belongs to it as well. min_size, max_size: volume of an object in volumes of that ball. levels: thresholds.
-    fill: whether objects grow until they meet, as cells between membranes do. block_voxels: voxels read at a time.
+    fill: whether objects grow until they meet, as cells between membranes do. block_voxels: most voxels read at a time.
     """
 
     polarity: str = "auto"
@@ -77,7 +78,7 @@ class ThresholdLabeler:
     """
 
     name = "threshold"
-    version = 1
+    version = 2
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = checks.parse(ThresholdOptions, options, self.name)
@@ -98,16 +99,22 @@ class ThresholdLabeler:
             max_radius_um=o.max_diameter_um / 2,
             n_thresholds=o.levels,
         )
-        finding, notes = survey(volume, info, wanted, criteria, ctx, 0.15)
+        unbinned = Blocks.of(ctx.ram_bytes, o.block_voxels, info, (1, 1, 1))
+        finding, notes = survey(volume, info, wanted, criteria, unbinned.read, ctx, 0.15)
         if finding is None:
             reason = "nothing stands out from its surround: no pseudo-labels for this volume"
             return PseudoLabels(0, 0.0, (), {"options": asdict(o)}, (*notes, reason))
-        kept = Checkpoints(ctx.scratch / f"threshold-{_digest([self.version, asdict(o), info.to_json()])}")
-        objects = find_objects(volume, info, finding, criteria, o.block_voxels, kept, ctx, (0.15, 0.75))
-        share = objects.voxels / math.prod(objects.grid.shape)
-        fill = o.fill == "yes" or (o.fill == "auto" and share >= FILLED_FROM)
-        sizes = paint(objects, fill, labels, ctx, (0.75, 1.0))
-        strength = objects.selection.strength
+        blocks = Blocks.of(ctx.ram_bytes, o.block_voxels, info, Grid.of(info.zyx, info.spacing, finding.radius).factor)
+        recipe = [self.version, asdict(o), info.to_json(), asdict(blocks)]
+        kept = Checkpoints(ctx.scratch / f"threshold-{_digest(recipe)}")
+        try:
+            objects = find_objects(volume, info, finding, criteria, blocks, kept, ctx, (0.15, 0.75))
+            share = objects.voxels / math.prod(objects.grid.shape)
+            fill = o.fill == "yes" or (o.fill == "auto" and share >= FILLED_FROM)
+            sizes = paint(objects, fill, labels, ctx, (0.75, 1.0))
+        finally:
+            kept.close()
+        strength = objects.strength
         if not len(strength):
             notes.append("nothing in the volume passed the criteria: no pseudo-labels for this volume")
         return PseudoLabels(

@@ -20,6 +20,7 @@ from alcore.types import Box
 Level = npt.NDArray[np.uint8]
 LARGEST_SHARE = 0.25
 """An object fills at most this share of a volume; what fills more is its background."""
+WORTH_STEPS = 2.0**32
 OUTSIDE = 255
 """Level of voxels outside the volume: never below any threshold, so that a component does not end there."""
 
@@ -49,7 +50,7 @@ class Nodes:
     level: threshold number from 1. parent: row of the component one threshold lower that contains it (0 at level 1).
     voxels, total: number of voxels and sum of their contrast. first: raster index of the first voxel in the volume.
     pairs, outside, leaks: pairs of a voxel inside and a neighbour outside; sum of the neighbours' contrast; how many of
-    those neighbours only the opening removed.
+    those neighbours only the opening removed. settled: largest worth of components below that are in no table any more.
     """
 
     level: npt.NDArray[np.int64]
@@ -60,6 +61,7 @@ class Nodes:
     pairs: npt.NDArray[np.int64]
     outside: npt.NDArray[np.float64]
     leaks: npt.NDArray[np.int64]
+    settled: npt.NDArray[np.float64]
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Columns by name."""
@@ -131,7 +133,7 @@ def block_nodes(
         np.add.at(voxels, parents, voxels[rows])
         np.add.at(total, parents, total[rows])
         np.minimum.at(first, parents, first[rows])
-    return node, Nodes(voxels=voxels, total=total, first=first, **table)
+    return node, Nodes(voxels=voxels, total=total, first=first, settled=np.zeros(offset), **table)
 
 
 def _boundary_pairs(
@@ -179,7 +181,7 @@ def join(tables: list[Nodes], faces: list[tuple[npt.NDArray[np.int64], npt.NDArr
     joined_level[row], joined_parent[row] = level, row[parent]
     first = np.full(n, np.iinfo(np.int64).max)
     np.minimum.at(first, row, np.concatenate([t.first for t in tables]))
-    sums = {name: summed(name) for name in ("voxels", "total", "pairs", "outside", "leaks")}
+    sums = {name: summed(name) for name in ("voxels", "total", "pairs", "outside", "leaks", "settled")}
     return Nodes(level=joined_level, parent=joined_parent, first=first, **sums), row
 
 
@@ -205,8 +207,11 @@ class Selection:
     of_row: npt.NDArray[np.uint32]
 
 
-def select(tree: Nodes, grid: Grid, criteria: Criteria) -> Selection:
-    """The components that exclude each other and have the largest sum of strength x cube root of volume."""
+def worth(tree: Nodes, grid: Grid, criteria: Criteria) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """For every row what it is worth as an object, strength x cube root of volume (0: it is none), and its strength.
+
+    Worth comes in steps of 2^-32: its sums are then exact, and which set is best does not depend on the order of adding.
+    """
     volume = tree.voxels / grid.ball_volume
     pairs = np.maximum(tree.pairs, 1)
     contrast = tree.total / np.maximum(tree.voxels, 1) - tree.outside / pairs
@@ -214,19 +219,41 @@ def select(tree: Nodes, grid: Grid, criteria: Criteria) -> Selection:
     fit = (tree.level > 0) & (tree.pairs > 0) & (strength >= criteria.min_contrast)
     fit &= tree.voxels <= LARGEST_SHARE * np.prod(grid.shape)
     fit &= (volume >= criteria.min_size) & (volume <= criteria.max_size)
-    value = np.where(fit, strength * np.cbrt(volume), 0.0)
+    return np.where(fit, np.rint(strength * np.cbrt(volume) * WORTH_STEPS) / WORTH_STEPS, 0.0), strength
 
-    best = np.zeros(len(value))
+
+def best_below(
+    tree: Nodes, value: npt.NDArray[np.float64], decided: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """(largest worth of a set of components at or below each row, rows that are worth at least all that is below them).
+
+    Only `decided` rows, with which everything below them is decided, may be taken; for others it is what lies below.
+    """
+    best = tree.settled.copy()
     taken = np.zeros(len(value), bool)
-    by_level = [np.flatnonzero(tree.level == k) for k in range(1, int(tree.level.max(initial=0)) + 1)]
-    for rows in reversed(by_level):
-        taken[rows] = fit[rows] & (value[rows] >= best[rows])
+    for level in range(int(tree.level.max(initial=0)), 0, -1):
+        rows = np.flatnonzero((tree.level == level) & decided)
+        taken[rows] = (value[rows] > 0) & (value[rows] >= best[rows])
         best[rows] = np.maximum(best[rows], value[rows])
         np.add.at(best, tree.parent[rows], best[rows])
-    owner = np.zeros(len(value), np.int64)
-    for rows in by_level:
+    return best, taken
+
+
+def owners(tree: Nodes, taken: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """For each row the outermost taken row at or above it, 0 = none."""
+    owner = np.zeros(len(taken), np.int64)
+    for level in range(1, int(tree.level.max(initial=0)) + 1):
+        rows = np.flatnonzero(tree.level == level)
         inherited = owner[tree.parent[rows]]
         owner[rows] = np.where(inherited > 0, inherited, np.where(taken[rows], rows, 0))
+    return owner
+
+
+def select(tree: Nodes, grid: Grid, criteria: Criteria) -> Selection:
+    """The components that exclude each other and have the largest sum of strength x cube root of volume."""
+    value, strength = worth(tree, grid, criteria)
+    _, taken = best_below(tree, value, np.ones(len(value), bool))
+    owner = owners(tree, taken)
     chosen = np.flatnonzero((owner == np.arange(len(value))) & (owner > 0))
     chosen = chosen[np.argsort(tree.first[chosen], kind="stable")]
     ids = np.zeros(len(value), np.uint32)
