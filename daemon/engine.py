@@ -324,11 +324,11 @@ class Engine:
             found = self.store.sources.at(path_in(job))
             source = None if found is None else self.store.sources.source(found)
             if source is None:
-                return
+                return  # another file said before that this one is part of its set
             if members is None:
                 self.store.sources.dissolve_set(source.id)
             else:
-                adds_up = not os.path.lexists(owner)
+                adds_up = owner != path_in(job) and not os.path.lexists(owner)
                 members = self.store.sources.make_set(owner, source.watch, members, adds_up, now)
         if self.ingest is not None:
             self.ingest.set_members(owner, members)

@@ -15,6 +15,7 @@ from typing import Any
 from alcore.fileset import Fingerprint, fingerprint_of
 from daemon.arrival import Arriving, Gone, Identified, Known, Reachable, Settled
 from daemon.leases import any_open_for_writing
+from daemon.sets import Sets
 from daemon.settle import Answer, Settling, quiet_needed, settle
 from daemon.walk import (
     INBOX,
@@ -72,8 +73,10 @@ class Ingest(threading.Thread):
         self._report = report
         self._known = {path: _parsed(k.fingerprint) for path, k in known.items()}  # None: has to settle
         self._gone = {path for path, k in known.items() if k.gone}
-        self._sets: dict[bytes, tuple[str, ...]] = {}
-        self._apart: dict[bytes, set[bytes]] = {}
+        self._said: dict[
+            bytes, str
+        ] = {}  # the last word on it, unless acknowledged: its fingerprint when whole, else ""
+        self._sets = Sets()
         self._identities = dict(identities or {})
         self._lock = threading.RLock()
         self._woken = threading.Event()
@@ -81,7 +84,7 @@ class Ingest(threading.Thread):
         self._ended = threading.Event()
         for path, k in known.items():
             if k.members is not None:
-                self._gather(path, k.members)
+                self._sets.gather(path, k.members)
 
     def wake(self) -> None:
         """Something may have happened: scan soon."""
@@ -90,7 +93,9 @@ class Ingest(threading.Thread):
     def acknowledge(self, path: bytes, fingerprint: str) -> None:
         """This acquisition, as it is, needs no more settling."""
         with self._lock:
-            self._known[path] = _parsed(fingerprint)
+            if self._said.get(path, fingerprint) == fingerprint:  # else something else was said of it meanwhile
+                self._known[path] = _parsed(fingerprint)
+                self._said.pop(path, None)
 
     def forget(self, path: bytes) -> None:
         """Let the acquisition settle afresh, if it is there."""
@@ -101,36 +106,19 @@ class Ingest(threading.Thread):
     def set_members(self, owner: bytes, members: tuple[str, ...] | None) -> None:
         """From now on the file `owner` stands for a set of files in its folder, or (None) for itself alone."""
         with self._lock:
-            if members is None and owner not in self._sets:
-                return
-            self._scatter(owner)
-            self._known[owner] = None
-            if members is not None:
-                for path in self._gather(owner, members):
-                    self._scatter(path)
+            if members is None:
+                if not self._sets.scatter(owner):
+                    return
+            else:
+                for path in self._sets.gather(owner, members):
+                    self._sets.scatter(path)
                     self._known.pop(path, None)
+            self._known[owner] = None
         self.wake()
 
     def is_apart(self, path: bytes) -> bool:
-        """Is this file one of a set, for which another stands? A file that stands for a set itself never is."""
-        return path in self._apart and path not in self._sets
-
-    def _gather(self, owner: bytes, members: tuple[str, ...]) -> list[bytes]:
-        folder = os.path.dirname(owner)
-        self._sets[owner] = members
-        others = [path for name in members if (path := os.path.join(folder, os.fsencode(name))) != owner]
-        for path in others:
-            self._apart.setdefault(path, set()).add(owner)
-        return others
-
-    def _scatter(self, owner: bytes) -> None:
-        folder = os.path.dirname(owner)
-        for name in self._sets.pop(owner, ()):
-            path = os.path.join(folder, os.fsencode(name))
-            owners = self._apart.get(path, set())
-            owners.discard(owner)
-            if not owners:
-                self._apart.pop(path, None)
+        """Does another file stand for this one?"""
+        return self._sets.is_apart(path)
 
     def close(self) -> None:
         """End the thread."""
@@ -196,8 +184,7 @@ class Ingest(threading.Thread):
         blocked: dict[bytes, str] = {}
         try:
             identity = identity_of(root)
-            seen = {f.path: f for f in walk(folder, self.is_apart, blocked.__setitem__)}
-            seen |= self._seen_sets(root, blocked)
+            seen = {f.path: f for f in walk(folder, self._sets, blocked.__setitem__)}
             error = ""
             if identity_of(root) != identity:  # mounted or unmounted meanwhile: this was half of each
                 self.wake()
@@ -217,23 +204,6 @@ class Ingest(threading.Thread):
         self._compare(state, seen, known)
         if not error:
             self._miss(there - seen.keys(), blocked)
-
-    def _seen_sets(self, root: bytes, blocked: dict[bytes, str]) -> dict[bytes, Found]:
-        with self._lock:
-            sets = {p: m for p, m in self._sets.items() if p.startswith(root + b"/")}
-        found = {}
-        hidden = tuple(path + b"/" for path in blocked)
-        for path, members in sets.items():
-            if path.startswith(hidden):
-                continue
-            try:
-                fingerprint = fingerprint_of(path, members)
-            except OSError as e:
-                blocked[path] = e.strerror or str(e)
-                continue
-            if fingerprint is not None:
-                found[path] = Found(path, fingerprint, True)
-        return found
 
     def _compare(
         self, state: _FolderState, seen: Mapping[bytes, Found], known: Mapping[bytes, Fingerprint | None]
@@ -284,7 +254,7 @@ class Ingest(threading.Thread):
         """One look at a candidate."""
         candidate = state.candidates[path]
         with self._lock:
-            members, known, apart = self._sets.get(path), self._known.get(path), self.is_apart(path)
+            members, known, apart = self._sets.members(path), self._known.get(path), self.is_apart(path)
         if apart:
             del state.candidates[path]
             return
@@ -305,12 +275,19 @@ class Ingest(threading.Thread):
         candidate.due = now + min(TICK_S, max(0.01, answer.wait_s - quiet))
         if answer.whole:
             candidate.due = now + REMIND_S
+            with self._lock:
+                self._said[path] = text
             self._report(Settled(path, folder.watch, fingerprint.size, text, newest))
         elif candidate.told != (text, answer.why) and (
             _kind(candidate.told[1]) != _kind(answer.why) or now - candidate.told_at >= REMIND_S
         ):
             candidate.told, candidate.told_at = (text, answer.why), now
             since = time.time() - quiet
+            with self._lock:
+                self._said[path], self._known[path] = (
+                    "",
+                    None,
+                )  # also if it becomes what it was: the store knows this now
             self._report(Arriving(path, folder.watch, fingerprint.size, text, newest, answer.why, since, answer.wait_s))
 
     def _settle(

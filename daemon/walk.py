@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alcore.fileset import Fingerprint, fingerprint_of, is_slice, is_temporary, is_tree, members_of
+from daemon.sets import Sets
 from daemon.settle import is_wanted
 
 INBOX = -1
@@ -42,12 +43,11 @@ class Found:
     whole_folder: bool = False
 
 
-def walk(folder: Folder, apart: Callable[[bytes], bool], blocked: Callable[[bytes, str], None]) -> Iterator[Found]:
-    """Every acquisition in a folder that is wanted.
+def walk(folder: Folder, sets: Sets, blocked: Callable[[bytes, str], None]) -> Iterator[Found]:
+    """Every acquisition in a folder that is wanted; a set when any of its files is.
 
-    apart: is this file one of a set, for which another stands? blocked: called with a subfolder that cannot be listed, or an
-    acquisition that cannot be looked at, and why; what vanishes is skipped. Raises OSError when the folder itself cannot
-    be listed.
+    blocked: called with a subfolder that cannot be listed, or an acquisition that cannot be looked at, and why; what
+    vanishes is skipped. Raises OSError when the folder itself cannot be listed.
     """
     root = os.fsencode(folder.path)
     waiting = [(root, ".")]
@@ -58,7 +58,7 @@ def walk(folder: Folder, apart: Callable[[bytes], bool], blocked: Callable[[byte
                 yield from _tree(path, folder)
                 continue
             yield from _slices(path, inside, folder)
-            yield from _list(path, inside, folder, apart, blocked, waiting)
+            yield from _list(path, inside, folder, sets, blocked, waiting)
         except (FileNotFoundError, NotADirectoryError):
             if path == root:
                 raise
@@ -78,12 +78,13 @@ def _list(
     path: bytes,
     inside: str,
     folder: Folder,
-    apart: Callable[[bytes], bool],
+    sets: Sets,
     blocked: Callable[[bytes, str], None],
     waiting: list[tuple[bytes, str]],
 ) -> Iterator[Found]:
     """The acquisitions directly in one folder; its subfolders are put into `waiting`."""
     holds_slices = _are_slices(inside, folder)
+    owners: set[bytes] = set()
     with os.scandir(path) as entries:
         for entry in entries:
             name = os.fsdecode(entry.name)
@@ -94,17 +95,27 @@ def _list(
                 is_wanted(name, folder.include, folder.exclude)
                 and not (holds_slices and is_slice(name))
                 and entry.is_file(follow_symlinks=False)
-                and not apart(entry.path)
             ):
-                try:
-                    fingerprint = fingerprint_of(entry.path)
-                except PermissionError:
-                    raise  # the folder's permissions are the reason, and the same for all in it
-                except OSError as e:
-                    blocked(entry.path, e.strerror or str(e))
-                    continue
-                if fingerprint is not None:
+                if standing := sets.owners(entry.path):
+                    owners |= standing
+                elif (fingerprint := _looked_at(entry.path, None, blocked)) is not None:
                     yield Found(entry.path, fingerprint)
+    for owner in owners:
+        members = sets.members(owner)
+        if members is not None and (fingerprint := _looked_at(owner, members, blocked)) is not None:
+            yield Found(owner, fingerprint, True)
+
+
+def _looked_at(
+    path: bytes, members: tuple[str, ...] | None, blocked: Callable[[bytes, str], None]
+) -> Fingerprint | None:
+    try:
+        return fingerprint_of(path, members)
+    except PermissionError:
+        raise  # those of the folder are the reason, and the same for all in it
+    except OSError as e:
+        blocked(path, e.strerror or str(e))
+        return None
 
 
 def _slices(path: bytes, inside: str, folder: Folder) -> Iterator[Found]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alcore.artifact import canonical_json
-from alcore.errors import PartOfSetError, SourceChangedError, SourceMissingError, UnreadableVolumeError
+from alcore.errors import AlcoreError, PartOfSetError, SourceChangedError, SourceMissingError, UnreadableVolumeError
 from alcore.fileset import Fingerprint, fingerprint_of
 from alcore.stage import Context, Input, Inputs, Params, Stage
 from alcore.types import VolumeInfo
@@ -28,7 +28,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     "read", "part", "folder", "patches", "notes", "quality"}], "refused": [[part, reason]]}. Raises UnreadableVolumeError when
     no volume in it can be used, PartOfSetError, SourceChangedError or SourceMissingError.
     """
-    from alcore.volumes import check, members, parts
+    from alcore.volumes import check, parts
     from alcore.volumes.hashing import SourceHash
 
     (source,) = inputs["source"]
@@ -36,12 +36,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     before = Fingerprint.from_json(stated).content if stated else _fingerprint(source).content
     _same(source, before)
     ctx.progress(0.0, "checking completeness")
-    found = members(source.path)
-    if found != source.members:
-        what = (
-            f"{len(found)} files belong together" if found else "is an acquisition by itself, no set of files any more"
-        )
-        raise PartOfSetError(f"{source.path}: {what}", str(source.path), found or ())
+    _belongs_together(source)
     check.strict(source.path, params["read"], int(params["limit_gb"] * 2**30))
     held = parts(source.path, params["read"])
     volumes, refused = [], []
@@ -86,6 +81,42 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         )
     ctx.progress(1.0, f"{sum(len(v['patches']) for v in told)} patches")
     return {"sha256": sha256, "volumes": told, "refused": refused}
+
+
+def _belongs_together(source: Input) -> None:
+    """Raise PartOfSetError unless the acquisition consists of the files that it was taken to consist of.
+
+    Without the file that describes a set nothing but its other files can tell who still belongs to it.
+    """
+    from alcore.volumes import members
+
+    described = source.members is None or os.path.lexists(source.path)
+    found = members(source.path) if described else _left_of(source)
+    if found != source.members:
+        what = (
+            f"{len(found)} files belong together" if found else "is an acquisition by itself, no set of files any more"
+        )
+        raise PartOfSetError(f"{source.path}: {what}", str(source.path), found or ())
+    if not described:
+        raise UnreadableVolumeError(
+            f"{source.path}: is not there, and describes {len(found or ()) - 1} files beside it: copy it to them"
+        )
+
+
+def _left_of(source: Input) -> tuple[str, ...] | None:
+    """Names of a set whose describing file is not there, without the files that do not wait for it; None when all do not."""
+    from alcore.volumes import members
+
+    left = {source.path.name}
+    for name in source.members or ():
+        try:
+            members(source.path.with_name(name))
+        except PartOfSetError as e:
+            if e.detail["owner"] == str(source.path):
+                left.add(name)
+        except AlcoreError:  # not there, or unusable: it says so itself
+            continue
+    return tuple(sorted(left)) if len(left) > 1 else None
 
 
 def _measured(

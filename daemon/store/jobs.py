@@ -18,6 +18,11 @@ _COLUMNS = "id, key, stage, subject, volume_id, state, priority, inputs, params,
 
 _PASSING = "(state = 'cancelled' AND error_kind IN ('source_changed', 'source_missing', 'part_of_set'))"
 """SQL: cancelled for a reason that lies in the source, and may pass."""
+_READABLE = (
+    "EXISTS (SELECT 1 FROM source_part l CROSS JOIN source x ON x.id = l.source_id WHERE l.volume_id = job.volume_id"
+    " AND l.current = 1 AND x.state = 'ingested' AND x.gone = 0 AND x.away = 0)"
+)
+"""SQL: the volume of a job can be read now."""
 
 
 def _row(r: Mapping[str, Any]) -> JobRow:
@@ -143,11 +148,13 @@ class Jobs:
         return {r["volume_id"]: r["key"] for r in self._db.query(sql, [stage, spec])}
 
     def due(self, now: float) -> int:
-        """Make every waiting job ready whose time has come; returns how many."""
+        """Make every waiting job ready whose time has come; returns how many. One whose file was not there waits for it."""
+        sql = (
+            "SELECT id FROM job WHERE state = 'waiting' AND not_before <= ?"
+            f" AND (error_kind <> 'source_missing' OR volume_id IS NULL OR {_READABLE})"
+        )
         with transaction(self._db):
-            ids = [
-                r["id"] for r in self._db.query("SELECT id FROM job WHERE state = 'waiting' AND not_before <= ?", [now])
-            ]
+            ids = [r["id"] for r in self._db.query(sql, [now])]
             for job_id in ids:
                 self._move(job_id, "ready", now, "due")
         return len(ids)
