@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from alcore.encoder.design import Design
 from alcore.encoder.mae import Encoder
 from alcore.encoder.resample import resample
-from alcore.encoder.slices import patch_windows, read_windows
+from alcore.encoder.slices import READ_LIMIT_PX, patch_windows, read_windows
 from alcore.encoder.standardise import Standardisation
 from alcore.errors import PermanentError
 from alcore.types import Box, IntensityStats
@@ -52,6 +52,7 @@ class Embedder:
         boxes: Sequence[Box],
         stats: Sequence[IntensityStats],
         tick: Callable[[int], None],
+        read_px: int = READ_LIMIT_PX,
     ) -> NDArray[np.float32]:
         """Unit vectors (len(boxes), dim) of patches of one volume, in the order of `boxes`.
 
@@ -59,6 +60,7 @@ class Embedder:
         resampled whole to image_px x image_px (a patch that is not square is stretched), encoded, averaged over tokens,
         then over slices; then standardised (see `Standardisation`) and scaled to length 1. Memory does not grow with the volume.
         `tick` is called with the number of slices just embedded, and may raise to stop.
+        read_px: see `read_windows`.
         """
         px = self.design.image_px
         windows = [(row, w) for row, box in enumerate(boxes) for w in patch_windows(box)]
@@ -74,7 +76,7 @@ class Embedder:
                 rows.clear()
                 images.clear()
 
-        for i, image in read_windows(reader, [w for _, w in windows], stats):
+        for i, image in read_windows(reader, [w for _, w in windows], stats, read_px):
             rows.append(windows[i][0])
             images.append(resample(image, px, px))
             if len(rows) == BATCH:

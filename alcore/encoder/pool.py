@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,32 +16,49 @@ from numpy.typing import NDArray
 
 from alcore.encoder import slices as cutting
 from alcore.encoder.resample import resample
+from alcore.encoder.stored import StoredSlices
 from alcore.errors import PermanentError
 from alcore.types import Box, VolumeInfo
 from alcore.volumes import open_volume
 
 T = TypeVar("T")
 
-STORED = "training-slices.npy"
+STORED = "training-slices.raw"
 
 
 @dataclass(frozen=True)
 class PoolVolume:
-    """One volume of the pool: what is known of it, its patches, and how to read its voxels."""
+    """One volume of the pool: what is known of it, and how to read its patches and voxels.
+
+    n_patches: how many. patch_yx: in-plane extent of the first. longest_px: the longest in-plane edge of any.
+    """
 
     info: VolumeInfo
-    patches: tuple[Box, ...]
+    artifact: Path
     source: Path
     read: Mapping[str, Any]
+    n_patches: int
+    patch_yx: tuple[int, int]
+    longest_px: int
 
     @classmethod
     def of(cls, artifact: Path, source: Path, read: Mapping[str, Any]) -> PoolVolume:
         """From the folder of a `volume` artifact. Raises PermanentError for one without patches."""
         info = VolumeInfo.from_json(json.loads((artifact / "info.json").read_text()))
-        patches = tuple(Box.from_json(p) for p in json.loads((artifact / "patches.json").read_text()))
+        patches = _patches(artifact)
         if not patches:
             raise PermanentError(f"{artifact}: the volume has no patches; make the patch smaller than the volume")
-        return cls(info, patches, source, read)
+        longest = max(max(patch.shape[1:]) for patch in patches)
+        return cls(info, artifact, source, read, len(patches), patches[0].shape[1:], longest)
+
+    @property
+    def patches(self) -> list[Box]:
+        """Its patches, read when they are asked for: a pool has many more of them than fit into memory."""
+        return _patches(self.artifact)
+
+
+def _patches(artifact: Path) -> list[Box]:
+    return [Box.from_json(p) for p in json.loads((artifact / "patches.json").read_text())]
 
 
 def channels_of(pool: Sequence[PoolVolume]) -> int:
@@ -57,28 +76,32 @@ def channels_of(pool: Sequence[PoolVolume]) -> int:
 
 def working_px(pool: Sequence[PoolVolume], image_px: int, token_px: int) -> int:
     """image_px, or the longest in-plane edge of a patch in whole tokens if that is smaller: patches are not enlarged."""
-    longest = max(max(p.shape[1:]) for v in pool for p in v.patches)
+    longest = max(v.longest_px for v in pool)
     return min(image_px, max(2, -(-longest // token_px)) * token_px)
 
 
 def stored_slices(
-    pool: Sequence[PoolVolume], count: int, px: int, seed: int, scratch: Path, tick: Callable[[int, int], None]
-) -> NDArray[np.float16]:
-    """Training slices (count, C, side, side) float16, side = `cutting.stored_px(px)`, memory-mapped from `scratch`.
+    pool: Sequence[PoolVolume],
+    count: int,
+    px: int,
+    seed: int,
+    scratch: Path,
+    tick: Callable[[int, int], None],
+    read_px: int = cutting.READ_LIMIT_PX,
+) -> StoredSlices:
+    """Training slices (count, C, side, side) float16, side = `cutting.stored_px(px)`, in a file in `scratch`.
 
     Drawn at random from all volumes in proportion to their number of patches, at least one each; only they are read. A
     finished file of an earlier attempt is used again. `tick(done, count)` is called once per slice and may raise to stop.
+    read_px: see `cutting.read_windows`.
     """
     side = cutting.stored_px(px)
-    numbers = cutting.shares([len(v.patches) for v in pool], count)
+    numbers = cutting.shares([v.n_patches for v in pool], count)
     shape = (sum(numbers), pool[0].info.shape[0], side, side)
     path = scratch / STORED
-    if path.exists():
-        found: NDArray[np.float16] = np.load(path, mmap_mode="r")
-        if found.shape == shape:
-            return found
+    if path.exists() and path.stat().st_size == 2 * math.prod(shape):
+        return StoredSlices(path, shape)
     unfinished = scratch / f"unfinished-{STORED}"
-    out = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float16, shape=shape)
     first = done = 0
 
     def one_more() -> None:
@@ -86,20 +109,26 @@ def stored_slices(
         done += 1
         tick(done, shape[0])
 
-    for index, (volume, number) in enumerate(zip(pool, numbers, strict=True)):
-        patch_yx = volume.patches[0].shape[1:]
-        windows = cutting.training_windows(volume.info.zyx, patch_yx, number, np.random.default_rng([seed, index]))
-        with open_volume(volume.source, volume.read) as reader:
-            cutting.fill_slices(out[first : first + number], reader, windows, volume.info.stats, patch_yx, px, one_more)
-        first += number
-    out.flush()
-    del out
+    with closing(StoredSlices(unfinished, shape)) as out:
+        for index, (volume, number) in enumerate(zip(pool, numbers, strict=True)):
+            rng = np.random.default_rng([seed, index])
+            windows = cutting.training_windows(volume.info.zyx, volume.patch_yx, number, rng)
+
+            def put(row: int, image: NDArray[np.float32], first: int = first) -> None:
+                out.put(first + row, image)
+                one_more()
+
+            with open_volume(volume.source, volume.read) as reader:
+                cutting.fill_slices(put, reader, windows, volume.info.stats, volume.patch_yx, px, read_px)
+            first += number
+        out.flush()
     os.replace(unfinished, path)
-    stored: NDArray[np.float16] = np.load(path, mmap_mode="r")
-    return stored
+    return StoredSlices(path, shape)
 
 
-def selftest_images(pool: Sequence[PoolVolume], px: int, want: int, most: int) -> NDArray[np.float32]:
+def selftest_images(
+    pool: Sequence[PoolVolume], px: int, want: int, most: int, read_px: int = cutting.READ_LIMIT_PX
+) -> NDArray[np.float32]:
     """Different slices of the pool's patches (n, C, px, px), `want` if there are so many, about `most` in a large pool."""
     images = []
     volumes = _evenly(pool, most)
@@ -107,7 +136,7 @@ def selftest_images(pool: Sequence[PoolVolume], px: int, want: int, most: int) -
         patches = _evenly(volume.patches, -(-most // len(volumes)))
         windows = cutting.selftest_windows(patches, -(-want // len(volumes)))
         with open_volume(volume.source, volume.read) as reader:
-            for _, image in cutting.read_windows(reader, windows, volume.info.stats):
+            for _, image in cutting.read_windows(reader, windows, volume.info.stats, read_px):
                 images.append(resample(image, px, px))
     return np.stack(images)
 

@@ -26,6 +26,9 @@ SELFTEST_GAP_PX = 4
 READ_LIMIT_PX = 1 << 24
 """Windows of one z are read together while the area around them stays below this (64 MB as float32)."""
 
+READ_BYTES_PER_PX = 64
+"""What a stage needs of memory to read so much at a time: an eighth of it is for the pixels, of at most 8 bytes."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -90,17 +93,17 @@ def _split(window: Window, n: int) -> list[Window]:
 
 
 def read_windows(
-    reader: VolumeReader, windows: Sequence[Window], stats: Sequence[IntensityStats]
+    reader: VolumeReader, windows: Sequence[Window], stats: Sequence[IntensityStats], limit_px: int = READ_LIMIT_PX
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yield (position in `windows`, normalised slice (C, h, w) float32), ordered by z.
 
-    Neighbouring windows of one z are read together (a compressed page is then decoded once), up to `READ_LIMIT_PX`.
+    Neighbouring windows of one z are read together (a compressed page is then decoded once), up to `limit_px` pixels.
     """
     by_z: dict[int, list[int]] = defaultdict(list)
     for i, window in enumerate(windows):
         by_z[window.z].append(i)
     for z in sorted(by_z):
-        for run in _runs([(i, windows[i]) for i in by_z[z]], reader.shape[0]):
+        for run in _runs([(i, windows[i]) for i in by_z[z]], reader.shape[0], limit_px):
             y0, x0 = min(w.y for _, w in run), min(w.x for _, w in run)
             y1, x1 = max(w.y + w.h for _, w in run), max(w.x + w.w for _, w in run)
             image = reader.read(Box((z, y0, x0), (1, y1 - y0, x1 - x0)))
@@ -109,13 +112,13 @@ def read_windows(
                 yield i, normalise.fixed(cut, stats)[:, 0]
 
 
-def _runs(windows: list[tuple[int, Window]], channels: int) -> Iterator[list[tuple[int, Window]]]:
+def _runs(windows: list[tuple[int, Window]], channels: int, limit_px: int) -> Iterator[list[tuple[int, Window]]]:
     """Cut the windows of one z, in reading order, into runs whose bounding box stays below the limit."""
     run: list[tuple[int, Window]] = []
     top = bottom = left = right = 0
     for i, w in sorted(windows, key=lambda item: (item[1].y, item[1].x)):
         grown = (min(top, w.y), max(bottom, w.y + w.h), min(left, w.x), max(right, w.x + w.w))
-        if not run or (grown[1] - grown[0]) * (grown[3] - grown[2]) * channels > READ_LIMIT_PX:
+        if not run or (grown[1] - grown[0]) * (grown[3] - grown[2]) * channels > limit_px:
             if run:
                 yield run
             run, grown = [], (w.y, w.y + w.h, w.x, w.x + w.w)
@@ -125,27 +128,32 @@ def _runs(windows: list[tuple[int, Window]], channels: int) -> Iterator[list[tup
         yield run
 
 
+def read_limit_px(ram_bytes: int) -> int:
+    """Pixels that a stage which may use `ram_bytes` reads together."""
+    return min(READ_LIMIT_PX, ram_bytes // READ_BYTES_PER_PX)
+
+
 def fill_slices(
-    out: NDArray[np.float16],
+    put: Callable[[int, NDArray[np.float32]], None],
     reader: VolumeReader,
     windows: Sequence[Window],
     stats: Sequence[IntensityStats],
     patch_yx: tuple[int, int],
     image_px: int,
-    tick: Callable[[], None],
+    limit_px: int = READ_LIMIT_PX,
 ) -> None:
-    """Write training windows into `out` (n, C, side, side), side = `stored_px`: a patch's extent becomes image_px pixels.
+    """Give each training window to `put` as (row, image (C, side, side)), side = `stored_px`: a patch's extent becomes
+    image_px pixels.
 
-    A volume that has no room for the margin is mirrored at its edge. `tick` is called once per window.
+    A volume that has no room for the margin is mirrored at its edge. limit_px: see `read_windows`.
     """
-    side = out.shape[2]
-    for i, image in read_windows(reader, windows, stats):
+    side = stored_px(image_px)
+    for i, image in read_windows(reader, windows, stats, limit_px):
         h, w = (
             min(side, round(extent * image_px / patch)) for extent, patch in zip(image.shape[1:], patch_yx, strict=True)
         )
         small = resample(image, h, w)
-        out[i] = np.pad(small, ((0, 0), (0, side - h), (0, side - w)), mode="symmetric")
-        tick()
+        put(i, np.pad(small, ((0, 0), (0, side - h), (0, side - w)), mode="symmetric"))
 
 
 def stored_px(image_px: int) -> int:

@@ -45,8 +45,9 @@ class Standardisation:
         clean = features(images).astype(np.float64)
         mean, std = clean.mean(axis=0), clean.std(axis=0)
         std = np.maximum(std, max(STD_FLOOR * float(np.sqrt((std**2).mean())), 1e-9))
-        changed = [images * nuisance.gain(images, rng), images + nuisance.noise(images, rng)]
-        moves = np.concatenate([(features(c) - clean) / std for c in changed])
+        gained = features(images * nuisance.gain(images, rng))  # one changed copy of the images at a time
+        noisy = features(images + nuisance.noise(images, rng))
+        moves = np.concatenate([(changed - clean) / std for changed in (gained, noisy)])
         directions = np.linalg.svd(moves, full_matrices=False)[2]
         return cls(mean, std, directions[:NUISANCE_DIRECTIONS])
 

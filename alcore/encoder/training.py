@@ -20,6 +20,7 @@ from alcore.artifact import write_atomic
 from alcore.encoder.design import Design
 from alcore.encoder.mae import Encoder, MaskedAutoencoder
 from alcore.encoder.slices import random_crops
+from alcore.encoder.stored import Slices
 from alcore.errors import PermanentError, Preempted, TransientError
 from alcore.stage import Context
 
@@ -70,7 +71,7 @@ class Schedule:
         return peak * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def train(slices: NDArray[np.float16], design: Design, schedule: Schedule, ctx: Context) -> tuple[Encoder, list[float]]:
+def train(slices: Slices, design: Design, schedule: Schedule, ctx: Context) -> tuple[Encoder, list[float]]:
     """Train on slices (n, C, S, S), S >= design.image_px, and return the encoder (on ctx.device) and the loss of each epoch.
 
     A checkpoint in ctx.scratch after each epoch lets the same call continue; on a CPU it then ends with the same weights
@@ -121,7 +122,7 @@ class _Report:
 
 def _epoch(
     epoch: int,
-    slices: NDArray[np.float16],
+    slices: Slices,
     model: MaskedAutoencoder,
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,

@@ -19,7 +19,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
 
     from alcore.encoder.embed import Embedder
     from alcore.encoder.pool import PoolVolume
-    from alcore.encoder.slices import patch_windows
+    from alcore.encoder.slices import patch_windows, read_limit_px
     from alcore.volumes import open_volume
 
     torch.set_num_threads(ctx.threads)
@@ -31,7 +31,8 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
             f"{volume.source}: has {channels} channels, the encoder was trained on {embedder.design.channels}; "
             "choose `channels` in the read options"
         )
-    total = sum(len(patch_windows(box)) for box in volume.patches)
+    patches = volume.patches
+    total = sum(len(patch_windows(box)) for box in patches)
     done = 0
 
     def tick(n: int) -> None:
@@ -42,7 +43,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         ctx.progress(done / total, f"{done} of {total} slices")
 
     with open_volume(volume.source, volume.read) as reader:
-        vectors = embedder.patches(reader, volume.patches, volume.info.stats, tick)
+        vectors = embedder.patches(reader, patches, volume.info.stats, tick, read_limit_px(ctx.ram_bytes))
     np.save(out / "embeddings.npy", vectors)
     return {"n": len(vectors), "dim": int(vectors.shape[1])}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     from alcore.encoder import selftest
     from alcore.encoder.design import Design
     from alcore.encoder.embed import Embedder, pooled
-    from alcore.encoder.slices import centre_crops
+    from alcore.encoder.slices import centre_crops, read_limit_px
     from alcore.encoder.standardise import Standardisation
     from alcore.encoder.training import Schedule, train
 
@@ -64,15 +65,18 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         if done % 64 == 0:
             ctx.progress(0.0, f"reading training slices, {done} of {count}")
 
-    slices = pools.stored_slices(pool, int(params["max_slices"]), design.image_px, seed, ctx.scratch, reading)
-    encoder, losses = train(slices, design, schedule, ctx)
+    read_px = read_limit_px(ctx.ram_bytes)
+    count = int(params["max_slices"])
+    with closing(pools.stored_slices(pool, count, design.image_px, seed, ctx.scratch, reading, read_px)) as slices:
+        encoder, losses = train(slices, design, schedule, ctx)
+        some = np.arange(0, len(slices), max(1, len(slices) // STANDARDISE_ON))
+        middle = centre_crops(slices[some], design.image_px)
 
     ctx.progress(1.0, "self-test")
-    middle = centre_crops(slices[:: max(1, len(slices) // STANDARDISE_ON)], design.image_px)
     rng = np.random.default_rng([seed, len(slices)])
     standardisation = Standardisation.measured(lambda images: pooled(encoder, images, ctx.device), middle, rng)
     embedder = Embedder(encoder, standardisation, ctx.device)
-    images = pools.selftest_images(pool, design.image_px, selftest.WANTED_SLICES, selftest.MOST_SLICES)
+    images = pools.selftest_images(pool, design.image_px, selftest.WANTED_SLICES, selftest.MOST_SLICES, read_px)
     tested = selftest.measure(embedder.images, images, rng)
     if tested.failures:
         raise EncoderRejectedError(
