@@ -10,7 +10,9 @@ import uuid
 from pathlib import Path
 
 from alcore.artifact import MANIFEST, fsync_dir, write_atomic
+from daemon.stems import MOST_BYTES, file_stem
 from daemon.store.rows import path_of
+from daemon.store.sources import display_name
 from daemon.store.store import Store
 from daemon.workspace import Workspace
 
@@ -120,6 +122,8 @@ class Files:
 
 def set_aside(path: Path, name: str, reason: str, rejected: Path) -> Path:
     """Move a file into rejected/ under a name that is free, with the reason in a text file beside it."""
+    if len(os.fsencode(name)) > MOST_BYTES:  # there has to be room for what tells two apart, and for ".txt"
+        name = file_stem(display_name(os.fsencode(name))) + Path(name).suffix[:10]
     target = rejected / name
     number = 1
     while target.exists():
@@ -133,7 +137,7 @@ def set_aside(path: Path, name: str, reason: str, rejected: Path) -> Path:
 
 def copy_durably(source: Path, target: Path) -> None:
     """Copy a file so that under its new name it is only ever seen whole; an earlier one is replaced."""
-    tmp = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    tmp = target.with_name(f".{uuid.uuid4().hex}.tmp")  # without its name, which may be as long as names can be
     try:
         with open(source, "rb") as i, open(tmp, "wb") as o:
             shutil.copyfileobj(i, o, 1 << 20)

@@ -71,12 +71,14 @@ def predict_command(
       alscope predict stack.tif --model M_f-002 --out stack-002.tif
     """
     from daemon.cli.output import print_json, say
+    from daemon.stems import file_stem
+    from daemon.store.sources import display_name
     from daemon.wording import count, short_path
 
     source = path.absolute()
     if not source.is_file():
         raise UsageError(f"{path}: no such file")
-    target = (out or Path(f"{source.name.removesuffix(source.suffix)}-instances.tif")).absolute()
+    target = (out or Path(f"{file_stem(display_name(bytes(source.with_suffix(''))))}-instances.tif")).absolute()
     _check_target(session.settings, source, target, force)
     chosen, key = _model(session, version)
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer, not for what libraries print

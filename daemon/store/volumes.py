@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alcore.types import Box
+from daemon.stems import file_stem
 from daemon.store.connection import insert, transaction
 from daemon.store.rows import PatchRow, VolumeRow, members_of
 
@@ -153,10 +153,15 @@ class Volumes:
 
     def _export_name(self, name: str, sha256: str) -> str:
         """A file name without suffix that is safe everywhere and belongs to this volume alone."""
-        stem = re.sub(r"\.(ome\.)?(tiff?|btf|tf8)(?=$| \()", "", name, flags=re.IGNORECASE)
-        safe = re.sub(r"[^\w.+=@ -]", "_", stem).strip(" .")[:100] or "volume"
-        taken = any(self._db.query("SELECT 1 FROM volume WHERE export_name = ? COLLATE NOCASE", [safe]))
-        return f"{safe}-{sha256[:8]}" if taken else safe
+        safe = file_stem(name)
+        return f"{safe}-{sha256[:8]}" if self._is_taken(safe) else safe
+
+    def _is_taken(self, stem: str) -> bool:
+        """Does another volume have this name, for a file system that does not tell capitals from small letters?"""
+        if stem.isascii():  # the capitals of which SQLite knows
+            return any(self._db.query("SELECT 1 FROM volume WHERE export_name = ? COLLATE NOCASE", [stem]))
+        alike = stem.casefold()
+        return any(r["export_name"].casefold() == alike for r in self._db.query("SELECT export_name FROM volume"))
 
     def without(self, stage: str, spec: str, limit: int) -> list[VolumeRow]:
         """Readable volumes for which no job of this stage and spec exists, oldest first."""
