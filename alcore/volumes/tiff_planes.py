@@ -91,6 +91,7 @@ class TiffPlanes:
                     shape = (len(directories), int(key.imagelength), int(key.imagewidth))
                     stack = Stack("IYX", shape, key, directories)
                 self._start, self._pages, self.name = stack.start, stack.pages, stack.name
+                self._per_page = stack.per_page
                 self._measure(stack.keyframe, stack.axes, stack.shape)
             if complaints:
                 raise UnreadableVolumeError(f"{path}: incomplete or damaged ({_plain(complaints[0])}); {AGAIN}")
@@ -117,6 +118,8 @@ class TiffPlanes:
         self.samples = int(page.samplesperpixel)
         self.n_alpha = sum(int(extra) in ALPHA for extra in page.extrasamples or ())
         self._planar = self.samples > 1 and int(page.planarconfig) == 2
+        if self._per_page > 1:
+            self.samples, self.n_alpha, self.photometric = 1, 0, "MINISBLACK"
         self.axes = axes.replace("S", "")
         self.shape = tuple(int(n) for letter, n in zip(axes, shape, strict=True) if letter != "S")
         if self.shape[-2:] != (self.height, self.width):
@@ -167,6 +170,8 @@ class TiffPlanes:
 
         Raises UnreadableVolumeError or SourceChangedError.
         """
+        if self._per_page > 1:
+            plane, sample = divmod(plane, self._per_page)
         with readable(self.path):
             offset = self._raw_offset(plane)
             if offset is None:

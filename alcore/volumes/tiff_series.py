@@ -31,7 +31,8 @@ class Stack:
     """One image. axes, shape: tifffile's letters and sizes. keyframe: the page that says how to decode all of them.
 
     pages: the planes in order, as tifffile's pages or as offsets of their directories; empty when start is given: the byte
-    at which all planes begin, one after the other, behind a single directory.
+    at which all planes begin, one after the other, behind a single directory. per_page: planes that one page holds as its
+    samples, because the writer called slices of a few planes colours.
     """
 
     axes: str
@@ -40,6 +41,7 @@ class Stack:
     pages: Sequence[Any]
     start: int | None = None
     name: str = ""
+    per_page: int = 1
 
     @property
     def n_planes(self) -> int:
@@ -142,6 +144,8 @@ def _stack(path: Path, series: Any, chain: Sequence[Page]) -> Stack:
     if "S" not in axes and key.samplesperpixel > 1 and int(key.planarconfig) == 2 and key.axes[:1] == "S":
         axes = axes.replace("C", "S")  # samples that Bio-Formats calls channels in ImageJ's words
     n = Stack(axes, shape, key, ()).n_planes
+    if "S" not in axes and key.samplesperpixel > 1 and int(key.planarconfig) == 2:
+        return _slices_as_samples(path, series, axes, shape)
     if series.dataoffset is not None and n > 1 and (series.is_truncated or len(chain) == 1):
         return Stack(axes, shape, key, (), int(series.dataoffset), name)
     if (
@@ -157,6 +161,15 @@ def _stack(path: Path, series: Any, chain: Sequence[Page]) -> Stack:
     if len(offsets) != n or present != n:
         raise UnreadableVolumeError(f"{path}: {present} planes are there, {n} are declared; {AGAIN}")
     return Stack(axes, shape, key, offsets, name=name)
+
+
+def _slices_as_samples(path: Path, series: Any, axes: str, shape: tuple[int, ...]) -> Stack:
+    """tifffile writes 3 or 4 slices as the colours of one page, unless it is told that they are grey, and knows better."""
+    pages, samples = list(series), int(series.keyframe.samplesperpixel)
+    n = math.prod(shape[:-2])
+    if None in pages or len(pages) * samples != n:
+        raise UnreadableVolumeError(f"{path}: {len(pages) * samples} planes are there, {n} are declared; {AGAIN}")
+    return Stack(axes, shape, series.keyframe, pages, name=str(series.name), per_page=samples)
 
 
 def _promised(tif: tifffile.TiffFile) -> int | None:

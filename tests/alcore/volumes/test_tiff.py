@@ -13,6 +13,7 @@ import tifffile
 from alcore.errors import PermanentError, SourceChangedError, UnreadableVolumeError
 from alcore.types import Box
 from alcore.volumes import check, open_volume, parts
+from alcore.volumes.labels import read_labels
 from alcore.volumes.port import ReadOptions
 from alcore.volumes.tiff_calibration import um_per
 
@@ -481,3 +482,22 @@ def test_real_calibrations(real_data: Callable[[str], Path]) -> None:
     with open_volume(folder / "xyzc_16bit__spots.tif", {"channels": [1]}) as volume:
         expected = tifffile.imread(folder / "xyzc_16bit__spots.tif")[:, 1]
         np.testing.assert_array_equal(volume.read(Box((0, 0, 0), volume.shape[1:]))[0], expected)
+
+
+@pytest.mark.parametrize("slices", [3, 4])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_few_slices_that_a_writer_took_for_colours_are_slices_where_it_names_them(
+    tmp_path: Path, slices: int, compression: str | None
+) -> None:
+    """tifffile writes them as planar RGB(A), unless it is told better, and says in its description that they are Z."""
+    image = np.random.default_rng(slices).integers(0, 200, (slices, 20, 24), np.uint8)
+    options: dict[str, Any] = {"photometric": "rgb", "planarconfig": "separate", "metadata": {"axes": "ZYX"}}
+    tifffile.imwrite(tmp_path / "v.tif", image, compression=compression, rowsperstrip=7, **options)
+    with tifffile.TiffFile(tmp_path / "v.tif") as tif:
+        assert tif.pages[0].photometric.name == "RGB"
+    assert check.problems(tmp_path / "v.tif") == []
+    with open_volume(tmp_path / "v.tif") as volume:
+        assert volume.shape == (1, slices, 20, 24)
+        np.testing.assert_array_equal(volume.read(Box((1, 2, 3), (2, 15, 20)))[0], image[1:3, 2:17, 3:23])
+    mask, _ = read_labels(tmp_path / "v.tif")
+    np.testing.assert_array_equal(mask, image)
