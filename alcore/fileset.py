@@ -31,7 +31,8 @@ def is_temporary(name: str) -> bool:
 class Fingerprint:
     """What `stat` says of a fileset; any change of its bytes changes at least one of these.
 
-    size: bytes in all. mtime_ns: of the newest file. content: name, inode, size and modification time of every file.
+    size: bytes in all. mtime_ns: of the newest file. content: name, inode, size and modification time of every file, and what
+    makes one fileset of them.
     status: their change times, which a rename, a link or a change of permissions moves as well. The device number is left
     out: after a remount it may be another one, and nothing has changed.
     """
@@ -123,6 +124,13 @@ def is_slice(name: str) -> bool:
     return name.lower().endswith(SLICE_SUFFIXES) and not is_temporary(name)
 
 
+def _kind(path: bytes, members: Sequence[str] | None) -> bytes:
+    """What tells filesets of the same files apart that are read differently, or lack different files; nothing for a tree."""
+    if members is not None:
+        return b"set;" + b"".join(b"%d:%s;" % (len(name), name) for name in sorted(os.fsencode(m) for m in members))
+    return b"" if is_tree(path) else b"slices;"
+
+
 def fingerprint_of(path: bytes, members: Sequence[str] | None = None) -> Fingerprint | None:
     """The fingerprint of a fileset, or None when none of it is there.
 
@@ -138,6 +146,7 @@ def fingerprint_of(path: bytes, members: Sequence[str] | None = None) -> Fingerp
         s = found[0][1]
         return Fingerprint(1, s.st_size, s.st_mtime_ns, f"{s.st_ino}:{s.st_size}:{s.st_mtime_ns}", str(s.st_ctime_ns))
     content, status = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
+    content.update(_kind(path, members))
     for name, s in found:
         content.update(b"%d:%s:%d:%d:%d;" % (len(name), name, s.st_ino, s.st_size, s.st_mtime_ns))
         status.update(b"%d;" % s.st_ctime_ns)

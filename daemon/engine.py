@@ -328,8 +328,7 @@ class Engine:
             if members is None:
                 self.store.sources.dissolve_set(source.id)
             else:
-                adds_up = owner != path_in(job) and not os.path.lexists(owner)
-                members = self.store.sources.make_set(owner, source.watch, members, adds_up, now)
+                members = self.store.sources.make_set(owner, source.watch, members, owner != path_in(job), now)
         if self.ingest is not None:
             self.ingest.set_members(owner, members)
 

@@ -36,7 +36,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     before = Fingerprint.from_json(stated).content if stated else _fingerprint(source).content
     _same(source, before)
     ctx.progress(0.0, "checking completeness")
-    _belongs_together(source)
+    _belongs_together(source, before)
     check.strict(source.path, params["read"], int(params["limit_gb"] * 2**30))
     held = parts(source.path, params["read"])
     volumes, refused = [], []
@@ -83,34 +83,56 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     return {"sha256": sha256, "volumes": told, "refused": refused}
 
 
-def _belongs_together(source: Input) -> None:
+def _belongs_together(source: Input, content: str) -> None:
     """Raise PartOfSetError unless the acquisition consists of the files that it was taken to consist of.
 
-    Without the file that describes a set nothing but its other files can tell who still belongs to it.
+    Where the file that describes a set is not there, or unusable, nothing but the others can tell who waits for it.
     """
-    from alcore.volumes import members
-
-    described = source.members is None or os.path.lexists(source.path)
-    found = members(source.path) if described else _left_of(source)
+    error: AlcoreError | None = None
+    try:
+        found = _set_of(source.path)
+    except (UnreadableVolumeError, SourceMissingError) as e:
+        if source.members is None:
+            raise
+        _same(source, content)
+        found, error = _left_of(source), e
     if found != source.members:
         what = (
             f"{len(found)} files belong together" if found else "is an acquisition by itself, no set of files any more"
         )
         raise PartOfSetError(f"{source.path}: {what}", str(source.path), found or ())
-    if not described:
-        raise UnreadableVolumeError(
-            f"{source.path}: is not there, and describes {len(found or ()) - 1} files beside it: copy it to them"
-        )
+    if isinstance(error, SourceMissingError):
+        n = len(found or ()) - 1
+        raise UnreadableVolumeError(f"{source.path}: is not there, and {n} files beside it say that it describes them")
+    if error is not None:
+        raise error
+
+
+def _set_of(path: Path) -> tuple[str, ...] | None:
+    """As `alcore.volumes.members`, but a file is only part of a set that another one stands for if that does not deny it."""
+    from alcore.volumes import members
+
+    try:
+        return members(path)
+    except PartOfSetError as e:
+        owner = Path(e.detail["owner"])
+        try:
+            theirs = members(owner)
+        except AlcoreError:  # not there, or damaged: it may be
+            raise e from None
+        if theirs is None or path.name not in theirs:
+            raise UnreadableVolumeError(
+                f"{path}: says that {owner.name} describes it, which does not name it"
+            ) from None
+        raise
 
 
 def _left_of(source: Input) -> tuple[str, ...] | None:
-    """Names of a set whose describing file is not there, without the files that do not wait for it; None when all do not."""
-    from alcore.volumes import members
-
+    """Names of a set without the files that do not wait for the one that describes it; None when none does."""
     left = {source.path.name}
     for name in source.members or ():
         try:
-            members(source.path.with_name(name))
+            _set_of(source.path.with_name(name))
         except PartOfSetError as e:
             if e.detail["owner"] == str(source.path):
                 left.add(name)

@@ -96,7 +96,7 @@ class Sources:
     def make_set(self, path: bytes, watch: int, members: tuple[str, ...], adds_up: bool, now: float) -> tuple[str, ...]:
         """The file at `path` stands for these files of its folder, which are no acquisitions of their own any more.
 
-        adds_up: what was said of its members before holds as well (the file itself is not there, another speaks of it).
+        adds_up: what was said of its members before holds as well: another file speaks of it, and knows only of itself.
         Returns the names of all members.
         """
         with transaction(self._db):

@@ -1,7 +1,7 @@
 """A format of a few bytes, behind the real stage `volume`: who belongs to whom is written in plain words.
 
-"set:a.tif,b.tif" stands for these files and itself, "in:a.tif" says that a.tif describes it, an empty file is unusable,
-anything else is a volume by itself; so is a folder.
+"set:a.tif,b.tif" stands for these files and itself, "in:a.tif" says that a.tif describes it, an empty file is unusable (and
+may have described anything), anything else is a volume by itself; so is a folder.
 """
 
 from __future__ import annotations
@@ -31,13 +31,15 @@ def members(path: Path) -> tuple[str, ...] | None:
         content = path.read_text()
     except OSError as e:
         raise SourceMissingError(f"{path}: cannot be reached now") from e
-    word, _, names = content.splitlines()[0].partition(":") if content else ("", "", "")
+    if not content:
+        raise UnreadableVolumeError(f"{path}: an empty file")
+    word, _, names = content.splitlines()[0].partition(":")
     if word == "set":
         return tuple(sorted({*names.split(","), path.name}))
     if word != "in":
         return None
     owner = path.with_name(names)
-    if not owner.exists():
+    if not owner.exists() or (owner.is_file() and not owner.read_bytes()):
         raise PartOfSetError(f"{path}: described elsewhere", str(owner), sorted({owner.name, path.name}))
     whole = members(owner) if owner.is_file() and owner.read_text().startswith("set:") else None
     if whole is None or path.name not in whole:
@@ -47,8 +49,6 @@ def members(path: Path) -> tuple[str, ...] | None:
 
 def strict(path: Path, read: Mapping[str, Any], limit_bytes: int) -> None:
     """As `alcore.volumes.check.strict`."""
-    if path.is_file() and not path.read_bytes():
-        raise UnreadableVolumeError(f"{path}: an empty file")
     for name in members(path) or ():
         if not path.with_name(name).is_file():
             raise UnreadableVolumeError(f"{path}: {name} is missing")
@@ -81,7 +81,13 @@ class Worker:
         def measured(source: Any, params: Any, select: Any, ctx: Any, tell: Any) -> Any:
             self.read.append(source.path.name)
             meanwhile()
-            draft = {"shape": (1, 8, 64, 64), "dtype": "uint8", "voxel_um": None, "voxel_source": "unknown", "stats": ()}
+            draft = {
+                "shape": (1, 8, 64, 64),
+                "dtype": "uint8",
+                "voxel_um": None,
+                "voxel_source": "unknown",
+                "stats": (),
+            }
             return draft, SimpleNamespace(middle=None, quality={}), []
 
         monkeypatch.setattr("alcore.volumes.members", members)
