@@ -43,6 +43,12 @@ class UnreadableVolumeError(PermanentError):
     kind = "unreadable"
 
 
+class MissingExtraError(PermanentError):
+    """The file needs a package that is not installed: it is looked at again when the daemon starts next."""
+
+    kind = "missing_extra"
+
+
 class PartOfSetError(PermanentError):
     """The file is one of several that make up a volume together: they have to be taken as one fileset."""
 

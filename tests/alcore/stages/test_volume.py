@@ -114,7 +114,9 @@ def test_every_time_point_and_channel_is_a_volume_of_its_own(tmp_path: Path) -> 
         "time 1 of 2, channel 1",
         "time 2 of 2, channel 1",
     ]
-    assert result["refused"] == [["time 2 of 2, channel 0", "every voxel has the value 7: there is nothing to see; leave it out"]]
+    assert result["refused"] == [
+        ["time 2 of 2, channel 0", "every voxel has the value 7: there is nothing to see; leave it out"]
+    ]
     assert len({v["info"]["sha256"] for v in result["volumes"]} | {content}) == 4
     for volume in result["volumes"]:
         info = VolumeInfo.from_json(json.loads((folder / volume["folder"] / "info.json").read_text()))

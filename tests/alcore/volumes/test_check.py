@@ -167,7 +167,9 @@ def test_real_files_of_every_kind(real_data: Callable[[str], Path]) -> None:
             undecodable.append((path.name, type(e.__cause__).__name__))
             continue
         np.testing.assert_array_equal(np.stack(found), by_tifffile(path), err_msg=path.name)
-    assert sorted(undecodable) == [(name, "Jpeg8Error") for name in ("smallliz.tif", "zackthecat.tif")]  # JPEG as before TIFF 6.0
+    assert sorted(undecodable) == [
+        (name, "Jpeg8Error") for name in ("smallliz.tif", "zackthecat.tif")
+    ]  # JPEG as before TIFF 6.0
 
 
 def by_tifffile(path: Path) -> np.ndarray[Any, Any]:
