@@ -1,8 +1,9 @@
 """What taking an acquisition in costs: time beside reading it, time to "read", memory, and the planner. `make bench`.
 
-`python -m benchmarks.ingest [--folder F] [--gb 1] [--large F] [--only overhead,latency,memory,scale]`. --large: makes and reads
-a sparse BigTIFF of 20 GB in the folder F (minutes). Limits (issue "Any volume, any writer"): overhead under 1.5, from the last byte
-to read under 1 s beyond the settle time, peak memory under 500 MB, a planner tick with 10,000 volumes under 50 ms.
+`python -m benchmarks.ingest [--folder F] [--gb 1] [--large F] [--only overhead,disk,latency,memory,scale]`. --large: makes and
+reads a sparse BigTIFF of 20 GB in the folder F (minutes). disk: cold reading from slower disks, needs root.
+Limits: overhead under 1.5, from the last byte to read under 1 s beyond the settle time, peak memory under 500 MB, a planner
+tick with 10,000 volumes under 50 ms.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from typing import Any
 
 from benchmarks.arrivals import latency
 from benchmarks.scale import best, scale
+from benchmarks.slow_disk import reading_at
 from benchmarks.stacks import READ_BYTES, make_cold, read_plainly, write_sparse_stack, write_stack
 from benchmarks.table import Row, show
 
 OVERHEAD = 1.5
 PEAK_MB = 500.0
 REPEATS = 3
+SLOWER = {500.0: "SATA SSD", 150.0: "hard disk, or a gigabit network"}
+"""MB/s -> what reads so fast."""
 PYRAMID = "formats/omezarr_v04_v05_fiji/test-shared/resources/ome/zarr/testdata/pyramid_testing/pyramid_v5.zarr"
 LARGE_SHAPE = (4883, 2048, 2048)
 """(Z, Y, X) of uint8: 20.5 GB."""
@@ -40,13 +44,15 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where stacks are written")
     parser.add_argument("--gb", type=float, default=1.0, help="size of the stacks that are read for the overhead")
     parser.add_argument("--large", type=Path, help="a folder for a sparse BigTIFF of 20 GB")
-    parser.add_argument("--only", default="overhead,latency,memory,scale")
+    parser.add_argument("--only", default="overhead,disk,latency,memory,scale")
     chosen = parser.parse_args()
     only = chosen.only.split(",")
     rows: list[Row] = []
     if "overhead" in only:
         for dtype in ("uint8", "uint16"):
             rows += overhead(chosen.folder, dtype, chosen.gb)
+    if "disk" in only:
+        rows += slower_disks(chosen.folder, chosen.gb)
     if "latency" in only:
         rows += latency(10)
     if "memory" in only:
@@ -78,6 +84,32 @@ def overhead(folder: Path, dtype: str, gb: float) -> list[Row]:
                 Row(f"{name}: ingest, processor time", worked, "s"),
             ]
         rows.append(Row(f"{dtype}, warm: SHA-256 alone", best(lambda: _hash(path), REPEATS), "s"))
+    return rows
+
+
+def slower_disks(folder: Path, gb: float) -> list[Row]:
+    """The same from disks as slow as those that microscopes write to, cold."""
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(dir=folder) as inside:
+        path = Path(inside) / "uint16.tif"
+        size = write_stack(path, (max(1, round(gb * 1e9 / (1 << 22))), 2048, 1024), "uint16")
+        for mb_per_s, what in SLOWER.items():
+            try:
+                with reading_at(path.parent, mb_per_s):
+                    plain = _timed(lambda: make_cold(path), lambda: read_plainly(path))
+                    taken = []
+                    for _ in range(REPEATS):
+                        make_cold(path)
+                        taken.append(ingest_once(path)["seconds"])
+            except OSError as e:
+                print(f"{what}: reading cannot be throttled here ({e}); left out", file=sys.stderr)
+                return []
+            name = f"uint16, {size / 1e9:.2f} GB, cold, {mb_per_s:.0f} MB/s ({what})"
+            rows += [
+                Row(f"{name}: plain read", plain, "s"),
+                Row(f"{name}: ingest", min(taken), "s"),
+                Row(f"{name}: ingest / plain read", min(taken) / plain, "", OVERHEAD),
+            ]
     return rows
 
 
