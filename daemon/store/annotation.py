@@ -121,10 +121,8 @@ class Annotation:
 
     def suggestion(self, suggestion_id: str) -> SuggestionRow | None:
         """One suggestion, or None."""
-        if not suggestion_id.isascii():
-            return (
-                None  # none is called so; and what comes from the name of a file may be no text, which SQLite refuses
-            )
+        if not suggestion_id.isascii():  # what comes from the name of a file may be no text, which SQLite refuses
+            return None
         return next((_suggestion(r) for r in self._db.query(_SUGGESTION + "WHERE s.id = ?", [suggestion_id])), None)
 
     def unpackaged(self) -> list[SuggestionRow]:
