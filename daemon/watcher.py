@@ -77,21 +77,21 @@ class Watcher:
         return observer is not None and observer.is_alive() and all(e.is_alive() for e in observer.emitters)
 
     def _open(self, present: dict[Path, tuple[int, int]]) -> list[str]:
-        self._observer = Observer()
+        observer = Observer()
         problems = []
         for folder in present:
             try:
-                self._observer.schedule(self._handler, str(folder), recursive=True, event_filter=EVENTS)
+                observer.schedule(self._handler, str(folder), recursive=True, event_filter=EVENTS)
             except OSError as e:
                 problems.append(
                     f"{folder}: no file events ({e.strerror or e}); the periodic scan still finds every file"
                 )
         try:
-            self._observer.start()
+            observer.start()
         except OSError as e:
-            self._observer = None
+            observer.stop()  # it never ran, but has begun to watch what it could
             return [f"no file events ({e.strerror or e}); the periodic scan still finds every file"]
-        self._watched = present
+        self._observer, self._watched = observer, present
         return problems
 
     def _close(self) -> None:

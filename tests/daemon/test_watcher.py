@@ -46,3 +46,23 @@ def test_a_folder_that_comes_back_is_watched_again(tmp_path):
         assert heard.wait(10)
     finally:
         watcher.close()
+
+
+def test_a_watch_that_cannot_be_set_leaves_no_threads_behind(tmp_path, monkeypatch):
+    """A folder that vanishes between the look and the watch: tried again at every pulse, for as long as it takes."""
+    (tmp_path / "in").mkdir()
+    gone = tmp_path / "gone"
+    heard = threading.Event()
+    watcher = Watcher([tmp_path / "in", gone], heard.set)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("daemon.watcher._identity", lambda folder: (1, 1))
+            before = threading.active_count()
+            for _ in range(5):
+                assert "no file events" in watcher.supervise()[0]
+            assert threading.active_count() == before
+        assert watcher.supervise() == []
+        (tmp_path / "in" / "a.tif").write_bytes(b"x")
+        assert heard.wait(10)
+    finally:
+        watcher.close()
