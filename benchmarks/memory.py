@@ -8,6 +8,7 @@ ordinary shape, one wide (few slices of 20000 x 20000 pixels) and one deep and n
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import subprocess
@@ -15,15 +16,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alcore.artifact import ArtifactStore, Manifest
+from alcore.artifact import ArtifactStore
+from alcore.errors import EncoderRejectedError
 from alcore.run import QuietContext, execute
 from alcore.stage import Input
 
+ROOT = Path(__file__).resolve().parent.parent
 SHAPES = {
     "0.25 GB": (256, 1024, 1024),
     "1 GB": (1024, 1024, 1024),
@@ -47,8 +51,19 @@ HEAVY = {
 }
 """What a stage imports, so that it counts as baseline."""
 SMALL_SCHEDULE = {"epochs": 1, "iterations": 2, "validation_iterations": 1, "batch": 2}
-MODEL_BINNING = 4
-PATCH = (16, 512, 512)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How coarse the work is, which decides how long it takes: object radius of pseudo-labels and binning of the model, in
+    voxels; patch (z, y, x)."""
+
+    radius_px: float
+    binning: int
+    patch: tuple[int, int, int]
+
+
+USUAL = Size(7.5, 4, (16, 512, 512))
 
 
 def main() -> int:
@@ -67,7 +82,7 @@ def main() -> int:
     within = True
     with tempfile.TemporaryDirectory() as folder:
         for name in given.volumes:
-            bench = Bench(Path(folder) / name.replace(" ", "-"), name, given.ram_gb)
+            bench = Bench(Path(folder) / name.replace(" ", "-"), SHAPES[name], given.ram_gb)
             for stage in HEAVY:
                 wanted = stage in given.stages
                 if wanted or stage in NEEDED_BY_OTHERS:
@@ -85,21 +100,21 @@ NEEDED_BY_OTHERS = ("volume", "pseudo", "embedding", "package", "label", "finetu
 class Bench:
     """A workspace with one volume; `measure` runs a stage on it and keeps the artifact for those that come after."""
 
-    def __init__(self, root: Path, name: str, ram_gb: float) -> None:
+    def __init__(self, root: Path, shape: tuple[int, int, int], ram_gb: float, size: Size = USUAL) -> None:
         root.mkdir()
-        self.root, self.ram_gb = root, ram_gb
-        self.source = write_volume(root / "image.tif", SHAPES[name])
+        self.root, self.ram_gb, self.size = root, ram_gb, size
+        self.source = write_volume(root / "image.tif", shape)
         self.made: dict[str, tuple[str, str]] = {}
         untrained_encoder(root / "encoder")
         self.made["encoder"] = (str(root / "encoder"), "encoder-0")
 
     def measure(self, stage: str) -> tuple[float, float]:
         """(growth of the resident set in MB, seconds) of one stage."""
-        job = {"stage": stage, "root": str(self.root), "ram_gb": self.ram_gb, "made": self.made}
+        job = {"stage": stage, "root": str(self.root), "ram_gb": self.ram_gb, "made": self.made, **asdict(self.size)}
         command = [sys.executable, "-m", "benchmarks.memory", "--inside", json.dumps(job)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         if done.returncode:
-            raise SystemExit(f"{stage} on {self.root.name}: {done.stderr}")
+            raise RuntimeError(f"{stage} on {self.root.name}: {done.stderr}")
         said = json.loads(done.stdout.splitlines()[-1])
         if stage != "encoder":
             self.made[stage] = tuple(said["made"])
@@ -120,7 +135,8 @@ def inside(job_json: str) -> dict[str, Any]:
     made = {name: Input(Path(path), key) for name, (path, key) in job["made"].items()}
     for module in HEAVY[stage]:
         importlib.import_module(module)
-    inputs, params = RECIPES[stage](Input(root / "image.tif", "file:1"), made, root)
+    size = Size(job["radius_px"], job["binning"], tuple(job["patch"]))
+    inputs, params = RECIPES[stage](Input(root / "image.tif", "file:1"), made, size)
     scratch = root / "scratch" / stage
     scratch.mkdir(parents=True, exist_ok=True)
     ctx = QuietContext(scratch, root / "cache")
@@ -128,14 +144,13 @@ def inside(job_json: str) -> dict[str, Any]:
     store = ArtifactStore(root / "artifacts")
     before, began = resident_mb(), time.monotonic()
     reset_peak()
-    manifest = execute(stage, inputs, params, store, ctx)
-    seconds = time.monotonic() - began
-    return {"peak_mb": peak_mb() - before, "seconds": seconds, "made": made_by(manifest, store)}
-
-
-def made_by(manifest: Manifest, store: ArtifactStore) -> list[str]:
-    """Folder and key of an artifact."""
-    return [str(store.path(manifest.key)), manifest.key]
+    made_now: list[str] = []
+    with contextlib.suppress(
+        EncoderRejectedError
+    ):  # synthetic slices may be too much alike; its memory counts all the same
+        manifest = execute(stage, inputs, params, store, ctx)
+        made_now = [str(store.path(manifest.key)), manifest.key]
+    return {"peak_mb": peak_mb() - before, "seconds": time.monotonic() - began, "made": made_now}
 
 
 def _status_mb(name: str) -> float:
@@ -212,8 +227,8 @@ Made = Mapping[str, Input]
 Recipe = tuple[dict[str, list[Input]], dict[str, Any]]
 
 
-def _volume(source: Input, made: Made, root: Path) -> Recipe:
-    params = {"read": READ, "voxel_um": VOXEL_UM, "patch": {"shape_px": list(PATCH)}, "fingerprint": None}
+def _volume(source: Input, made: Made, size: Size) -> Recipe:
+    params = {"read": READ, "voxel_um": VOXEL_UM, "patch": {"shape_px": list(size.patch)}, "fingerprint": None}
     return {"source": [source]}, {**params, "limit_gb": 8.0}
 
 
@@ -221,22 +236,22 @@ def _on_volume(source: Input, made: Made) -> dict[str, list[Input]]:
     return {"volume": [made["volume"]], "source": [source]}
 
 
-def _pseudo(source: Input, made: Made, root: Path) -> Recipe:
-    options = {"polarity": "bright", "radius_px": 7.5}
+def _pseudo(source: Input, made: Made, size: Size) -> Recipe:
+    options = {"polarity": "bright", "radius_px": size.radius_px}
     return _on_volume(source, made), {"read": READ, "backend": "threshold", "options": options}
 
 
-def _encoder(source: Input, made: Made, root: Path) -> Recipe:
+def _encoder(source: Input, made: Made, size: Size) -> Recipe:
     training = {"size": "micro", "epochs": 1, "warmup_epochs": 0, "base_lr": 0.001, "weight_decay": 0.05, "seed": 0}
     how = {"mask_ratio": 0.75, "image_px": 64, "batch": 32, "max_slices": 512}
     return _on_volume(source, made), {"read": [READ], **training, **how}
 
 
-def _embedding(source: Input, made: Made, root: Path) -> Recipe:
+def _embedding(source: Input, made: Made, size: Size) -> Recipe:
     return {**_on_volume(source, made), "encoder": [made["encoder"]]}, {"read": READ}
 
 
-def _suggestions(source: Input, made: Made, root: Path) -> Recipe:
+def _suggestions(source: Input, made: Made, size: Size) -> Recipe:
     return {"embedding": [made["embedding"]]}, {"covered": {}, "n": 8, "seed": 0}
 
 
@@ -245,7 +260,7 @@ def _box(made: Made) -> dict[str, list[int]]:
     return box
 
 
-def _package(source: Input, made: Made, root: Path) -> Recipe:
+def _package(source: Input, made: Made, size: Size) -> Recipe:
     told = {"id": "s1", "rank": 1, "distance": None, "reason": "", "volume_name": "v"}
     return {**_on_volume(source, made), "pseudo": [made["pseudo"]]}, {
         "read": READ,
@@ -254,36 +269,36 @@ def _package(source: Input, made: Made, root: Path) -> Recipe:
     }
 
 
-def _label(source: Input, made: Made, root: Path) -> Recipe:
+def _label(source: Input, made: Made, size: Size) -> Recipe:
     received = Input(made["package"].path / "pseudo_label.tif", "file:2")
     inputs = {"file": [received], "package": [made["package"]], "volume": [made["volume"]]}
     return inputs, {"suggestion": "s1", "box": _box(made), "confirm_empty": True}
 
 
-def _plan() -> dict[str, Any]:
-    return {"name": "tiny", "binning": [1, MODEL_BINNING, MODEL_BINNING]}
+def _plan(size: Size) -> dict[str, Any]:
+    return {"name": "tiny", "binning": [1, size.binning, size.binning]}
 
 
-def _pretrain(source: Input, made: Made, root: Path) -> Recipe:
+def _pretrain(source: Input, made: Made, size: Size) -> Recipe:
     patches = [{"volume": 0, **box} for box in json.loads((made["volume"].path / "patches.json").read_text())[:8]]
     inputs = {**_on_volume(source, made), "pseudo": [made["pseudo"]]}
-    return inputs, {"read": [READ], "patches": patches, "plan": _plan(), "schedule": SMALL_SCHEDULE, "seed": 0}
+    return inputs, {"read": [READ], "patches": patches, "plan": _plan(size), "schedule": SMALL_SCHEDULE, "seed": 0}
 
 
-def _finetune(source: Input, made: Made, root: Path) -> Recipe:
-    return {"label": [made["label"]]}, {"plan": _plan(), "schedule": SMALL_SCHEDULE, "seed": 0}
+def _finetune(source: Input, made: Made, size: Size) -> Recipe:
+    return {"label": [made["label"]]}, {"plan": _plan(size), "schedule": SMALL_SCHEDULE, "seed": 0}
 
 
-def _evaluate(source: Input, made: Made, root: Path) -> Recipe:
+def _evaluate(source: Input, made: Made, size: Size) -> Recipe:
     return {"model": [made["finetune"]], "label": [made["label"]]}, {}
 
 
-def _predict(source: Input, made: Made, root: Path) -> Recipe:
+def _predict(source: Input, made: Made, size: Size) -> Recipe:
     params = {"read": READ, "version": "bench", "min_voxels": 0, "tile_step": 1.0}
     return {**_on_volume(source, made), "model": [made["finetune"]]}, params
 
 
-RECIPES: Mapping[str, Callable[[Input, Made, Path], Recipe]] = {
+RECIPES: Mapping[str, Callable[[Input, Made, Size], Recipe]] = {
     "volume": _volume,
     "pseudo": _pseudo,
     "encoder": _encoder,
