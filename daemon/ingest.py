@@ -114,6 +114,7 @@ class Ingest(threading.Thread):
                     self._sets.scatter(path)
                     self._known.pop(path, None)
             self._known[owner] = None
+            self._gone.discard(owner)  # the store takes it for there; the scan tells if it is not
         self.wake()
 
     def is_apart(self, path: bytes) -> bool:

@@ -123,6 +123,23 @@ def test_files_of_a_damaged_owner_wait_for_it_and_do_not_go_in_circles(arrivals)
     assert states(arrivals) == {"a.tif": INGESTED}
 
 
+def test_a_set_that_was_gone_and_is_spoken_of_again_is_gone_again_when_its_files_are(arrivals):
+    owner, member = arrivals.folder / "a.tif", arrivals.folder / "b.tif"
+    member.write_bytes(b"in:a.tif\n1")
+    arrivals.rest()
+    member.unlink()
+    arrivals.rest()
+    assert states(arrivals) == {}
+    member.write_bytes(b"in:a.tif\n2")
+    turn(arrivals)
+    turn(arrivals, SETTLE_S)
+    member.unlink()  # the engine hears of the set after the scan has seen that nothing of it is there
+    arrivals.store.sources.make_set(bytes(owner), 0, ("a.tif", "b.tif"), True, arrivals.now)
+    arrivals.ingest.set_members(bytes(owner), ("a.tif", "b.tif"))
+    arrivals.rest()
+    assert (states(arrivals), arrivals.store.sources.n_arriving()) == ({}, 0)
+
+
 def test_a_word_on_a_file_from_before_it_became_part_of_a_set_is_not_heard(arrivals):
     (arrivals.folder / "b.tif").write_bytes(b"in:a.tif\n2")
     arrivals.look()
