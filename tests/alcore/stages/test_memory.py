@@ -37,7 +37,9 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return large
 
 
-@pytest.mark.parametrize("name", ["volume", "pseudo", "encoder", "embedding", "predict"])
+@pytest.mark.parametrize(
+    "name", ["volume", "pseudo", pytest.param("encoder", marks=pytest.mark.slow), "embedding", "predict"]
+)
 def test_a_volume_larger_than_the_memory(name: str, bench: Bench) -> None:
     if name == "volume":
         (bench.root / "artifacts").rename(bench.root / "artifacts-before")  # else nothing would be done again
