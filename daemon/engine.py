@@ -164,8 +164,9 @@ class Engine:
         commands.obey(self, now)
         self.store.jobs.due(now)
         self.files.reconcile()
-        for wanted in self.planning.wanted(now):
-            self.store.jobs.want(wanted, now)
+        with self.store.transaction():  # one write to the disk, however many jobs
+            for wanted in self.planning.wanted(now):
+                self.store.jobs.want(wanted, now)
         self._settle_known_recipes(now)
         self._cancel_outdated(now)
         self._dispatch(now)
