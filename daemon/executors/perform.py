@@ -40,7 +40,9 @@ class OrderContext:
         now = time.monotonic()
         if now - self.last_told >= REPORT_EVERY_S:
             self.last_told = now
-            self.tell(Progress(self.order.job_id, self.order.fence, min(1.0, max(0.0, float(fraction))), clean(note[:200])))
+            self.tell(
+                Progress(self.order.job_id, self.order.fence, min(1.0, max(0.0, float(fraction))), clean(note[:200]))
+            )
 
     def should_stop(self) -> bool:
         """Was the job asked to stop?"""

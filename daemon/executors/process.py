@@ -147,7 +147,9 @@ class _LaneThread(threading.Thread):
                 finished = self._serve(order)
             except Exception as e:  # the lane must outlive whatever went wrong with one job
                 self._drop_worker()
-                finished = Finished(order.job_id, order.fence, "lost", one_line(f"{type(e).__name__}: {e}"), "transient")
+                finished = Finished(
+                    order.job_id, order.fence, "lost", one_line(f"{type(e).__name__}: {e}"), "transient"
+                )
                 if no_space(e):
                     finished = self._no_room(order)
             self.current = None
