@@ -63,6 +63,8 @@ class Size:
     patch: tuple[int, int, int]
 
 
+LEAST_DEPTH = 8
+"""Slices that training needs: the augmentation of nnU-Net blurs along z, and fails where there is no room for it."""
 USUAL = Size(7.5, 4, (16, 512, 512))
 
 
@@ -83,7 +85,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name in given.volumes:
             bench = Bench(Path(folder) / name.replace(" ", "-"), SHAPES[name], given.ram_gb)
+            thin = SHAPES[name][0] < LEAST_DEPTH
+            if thin:
+                bench.made["finetune"] = small_model(Path(folder) / "small", given.ram_gb)
             for stage in HEAVY:
+                if thin and stage in ("pretrain", "finetune"):
+                    continue
                 wanted = stage in given.stages
                 if wanted or stage in NEEDED_BY_OTHERS:
                     peak_mb, seconds = bench.measure(stage)
@@ -126,6 +133,14 @@ class Bench:
         for path in (self.root / "scratch").rglob("*"):
             if path.is_file():
                 path.unlink()
+
+
+def small_model(root: Path, ram_gb: float) -> tuple[str, str]:
+    """(folder, key) of a model trained for a moment on a small volume, for volumes that cannot be trained on."""
+    small = Bench(root, (16, 256, 256), ram_gb, Size(7.5, 4, (16, 256, 256)))
+    for needed in ("volume", "pseudo", "package", "label", "finetune"):
+        small.measure(needed)
+    return small.made["finetune"]
 
 
 def inside(job_json: str) -> dict[str, Any]:

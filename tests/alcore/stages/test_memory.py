@@ -11,22 +11,19 @@ import pytest
 
 from alcore.run import QuietContext, stage
 from alcore.stage import Input
-from benchmarks.memory import HEAVY, RECIPES, Bench, Size
+from benchmarks.memory import HEAVY, RECIPES, Bench, Size, small_model
 
 RAM_GB = 1 / 16
 LIMIT_MB = 128
 """Less than the volumes have as they are stored (one byte per voxel); what a stage works on would have four times that."""
-ORDINARY, WIDE = (128, 1024, 1024), (2, 11000, 11000)
+ORDINARY, WIDE = (128, 1024, 1024), (2, 9000, 9000)
 COARSE = Size(15.0, 4, (32, 512, 512))
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A model trained for a moment on a small volume: (folder, key)."""
-    small = Bench(tmp_path_factory.mktemp("model") / "b", (16, 256, 256), RAM_GB, Size(7.5, 4, (16, 256, 256)))
-    for needed in ("volume", "pseudo", "package", "label", "finetune"):
-        small.measure(needed)
-    return small.made["finetune"]
+    return small_model(tmp_path_factory.mktemp("model") / "b", RAM_GB)
 
 
 @pytest.fixture(scope="module", params=[ORDINARY, pytest.param(WIDE, marks=pytest.mark.slow)], ids=["ordinary", "wide"])
