@@ -45,6 +45,7 @@ def test_a_volume_larger_than_the_memory(name: str, bench: Bench) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_no_stage_takes_more_for_a_larger_volume(tmp_path: Path) -> None:
     peaks: dict[str, list[float]] = {name: [] for name in HEAVY}
     for n, shape in enumerate([(64, 1024, 1024), (512, 1024, 1024)]):
