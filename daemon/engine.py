@@ -11,20 +11,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from alcore.artifact import read_manifest
-from alcore.errors import AlcoreError
 from alcore.run import STAGES, stage
 from alcore.stage import Input
 from daemon import commands
 from daemon.arrival import Arriving, Gone, Identified, Reachable, Settled
 from daemon.config import Settings
 from daemon.disk import free_gb
+from daemon.endings import Endings
 from daemon.executors.port import Executor, Finished, Order, Progress
 from daemon.files import Files, set_aside
 from daemon.ingest import Ingest
 from daemon.planner import Planner
 from daemon.planning import Planning
-from daemon.policy import backoff_s, to_preempt
+from daemon.policy import to_preempt
 from daemon.results import Results, printable
 from daemon.store.rows import JobRow, path_of
 from daemon.store.store import Store
@@ -36,8 +35,6 @@ log = logging.getLogger("alscope.engine")
 LABEL_SUFFIXES = (".tif", ".tiff")
 LONG = tuple(name for name in STAGES if stage(name).long)
 SMALL = tuple(name for name in STAGES if not stage(name).long)
-FIND_ATTEMPTS = 5
-"""An acquisition that is not found is looked for so often, for about three minutes, before it is set aside."""
 PREEMPTIBLE = {name: stage(name).preemptible for name in STAGES}
 
 
@@ -60,6 +57,7 @@ class Engine:
         planner = Planner(self.settings, self.device, self.workspace.artifacts.path, self.workspace.root)
         self.planning = Planning(self.store, planner, self.settings)
         self.results = Results(self.store, self.settings)
+        self.endings = Endings(self.store, self.workspace.artifacts, self.results, self.ingest)
         self.files = Files(self.store, self.workspace)
 
     def start(self) -> None:
@@ -89,7 +87,8 @@ class Engine:
         elif isinstance(event, Progress):
             self.store.jobs.heartbeat(event.job_id, event.fence, event.fraction, event.note, self.clock())
         elif isinstance(event, Finished):
-            self._finished(event)
+            self.asked_to_stop.discard(event.job_id)
+            self.endings.finished(event, self.clock())
 
     def sightings(self, events: Sequence[Arriving | Settled | Gone]) -> None:
         """What the scan saw of acquisitions, in one transaction however many they are."""
@@ -202,7 +201,7 @@ class Engine:
         for long, stages in ((False, SMALL), (True, LONG)):
             for job in self.store.jobs.ready(stages, limit=64):
                 if self.workspace.artifacts.has(job.key):
-                    self._done(job, now, "made before")
+                    self.endings.done(job, now, "made before")
                 elif self.executor.free(long):
                     self._start(job, long, now)
                 else:
@@ -277,101 +276,6 @@ class Engine:
             self.asked_to_stop.add(victim)
             self.executor.stop(victim)
 
-    # ends of jobs
-
-    def _finished(self, event: Finished) -> None:
-        job = self.store.jobs.get(event.job_id)
-        if job is None or job.state != "running" or job.fence != event.fence:
-            return  # a worker that was given up reports late
-        now = self.clock()
-        self.asked_to_stop.discard(job.id)
-        if event.outcome == "done":
-            self._done(job, now)
-        elif event.outcome == "preempted":
-            self.store.jobs.postponed(job.id, now, "made room for more urgent work", "preempted", now, False)
-        elif event.kind == "source_changed":
-            self._source_changed(job, event, now)
-        elif event.kind == "part_of_set" and job.stage == "volume":
-            self._part_of_set(job, event, now)
-        elif event.kind == "source_missing" and job.volume_id and self.store.volumes.get(job.volume_id) is None:
-            self.store.jobs.postponed(job.id, now + 60, event.error, event.kind, now, False)  # gone, or out of reach
-        elif event.kind == "disk_full":
-            self.store.jobs.postponed(job.id, now + 10, f"disk full: {event.error}", event.kind, now, False)
-        elif event.kind == "source_missing" and self._gives_up(job):
-            self.store.jobs.cancel(job.id, event.error, now, event.kind)  # wanted again when it can be read again
-        elif event.kind in ("transient", "source_missing") and job.attempts < self._most_attempts(job, event.kind):
-            self.store.jobs.postponed(job.id, now + backoff_s(job.attempts), event.error, event.kind, now, True)
-            if event.kind == "source_missing" and self.ingest is not None:
-                self.ingest.wake()  # the scan tells whether it is gone, or its folder out of reach
-        else:
-            self._failed(job, event.error, event.kind, now)
-
-    def _most_attempts(self, job: JobRow, kind: str) -> int:
-        """A folder that cannot be reached is noticed by a scan of all folders, which takes its time."""
-        return FIND_ATTEMPTS if kind == "source_missing" and job.stage == "volume" else stage(job.stage).max_attempts
-
-    def _gives_up(self, job: JobRow) -> bool:
-        """Is a file that was not found out of reach for longer, so that a job on it is to be planned anew when it is back?"""
-        if job.stage == "volume":
-            return not self.store.sources.is_there(path_in(job))
-        return job.volume_id is None and job.stage != "label" and job.attempts >= stage(job.stage).max_attempts
-
-    def _part_of_set(self, job: JobRow, event: Finished, now: float) -> None:
-        """A file turned out to be one of several that make up an acquisition (or, no members: to be one no longer)."""
-        owner = os.fsencode(str(event.detail["owner"]))
-        members: tuple[str, ...] | None = tuple(str(name) for name in event.detail["members"]) or None
-        with self.store.transaction():
-            self.store.jobs.cancel(job.id, event.error, now, event.kind)
-            found = self.store.sources.at(path_in(job))
-            source = None if found is None else self.store.sources.source(found)
-            if source is None:
-                return  # another file said before that this one is part of its set
-            if members is None:
-                self.store.sources.dissolve_set(source.id)
-            else:
-                members = self.store.sources.make_set(owner, source.watch, members, owner != path_in(job), now)
-        if self.ingest is not None:
-            self.ingest.set_members(owner, members)
-
-    def _source_changed(self, job: JobRow, event: Finished, now: float) -> None:
-        """An acquisition changed while it was read: it arrives again. The job waits for it, or is planned anew."""
-        path = path_in(job) if job.stage == "volume" else os.fsencode(str(event.detail.get("path", "")))
-        with self.store.transaction():
-            source = self.store.sources.at(path)
-            if source is not None:
-                self.store.sources.arrive_again(source)
-            if job.volume_id is not None:
-                self.store.jobs.postponed(job.id, now + 5, event.error, "source_missing", now, False)
-            elif job.stage == "label":
-                self._failed(job, event.error, event.kind, now)
-            else:
-                self.store.jobs.cancel(job.id, event.error, now, event.kind)
-        if source is not None and self.ingest is not None:
-            self.ingest.forget(path)
-
-    def _done(self, job: JobRow, now: float, note: str = "") -> None:
-        """The artifact is published; the job and everything that follows from it become true together."""
-        try:
-            manifest = read_manifest(self.workspace.artifacts.path(job.key))
-        except AlcoreError as e:
-            self._failed(job, str(e), e.kind, now)
-            return
-        size = sum(int(f["bytes"]) for f in manifest.files.values())
-        try:
-            with self.store.transaction():
-                self.store.learning.add_artifact(job.key, job.stage, size, manifest.seconds, now)
-                self.store.jobs.done(job.id, manifest.result, now, note)
-                self.results.done(job, manifest.result, now)
-        except (LookupError, ValueError, TypeError, sqlite3.IntegrityError) as e:
-            log.exception("the result of job %d cannot be used", job.id)
-            self._failed(job, f"its result cannot be used: {type(e).__name__}: {e}", "defect", now)
-            return
-
-    def _failed(self, job: JobRow, error: str, kind: str, now: float) -> None:
-        with self.store.transaction():
-            self.store.jobs.failed(job.id, error or "failed without a word; see its log", kind, now)
-            self.results.failed(job, error, kind, now)
-
     # the daemon's pulse
 
     def pulse(self, note: str = "") -> None:
@@ -384,11 +288,6 @@ class Engine:
             self.store.checkpoint()
         except sqlite3.OperationalError as e:
             log.warning("checkpoint postponed: %s", e)
-
-
-def path_in(job: JobRow) -> bytes:
-    """The acquisition that a job of the stage `volume` reads."""
-    return os.fsencode(str(job.inputs["source"][0].path))
 
 
 def is_sighting(event: Any) -> bool:
