@@ -58,6 +58,7 @@ class Watcher:
         warnings.filterwarnings("ignore", module="watchdog")  # many kilobytes for every directory that races with it
         self._folders = folders
         self._handler = _Hint(wake)
+        self._wake = wake
         self._observer: Any = None
         self._watched: dict[Path, tuple[int, int]] = {}
         self._problems: list[str] = []
@@ -70,6 +71,7 @@ class Watcher:
             if not self._healthy() or present != self._watched:
                 self._close()
                 self._problems = self._open(present)
+                self._wake()  # what happened meanwhile raised no event
             return self._problems
 
     def _healthy(self) -> bool:

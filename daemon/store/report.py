@@ -200,7 +200,8 @@ def _daemon(db: sqlite3.Connection, workspace: Path, now: float) -> DaemonView:
 
 
 def _volumes(db: sqlite3.Connection) -> dict[str, int]:
-    sources = {r["state"]: r["n"] for r in db.execute("SELECT state, COUNT(*) AS n FROM source GROUP BY state")}
+    counted = db.execute("SELECT state, COUNT(*) AS n FROM source WHERE gone = 0 GROUP BY state")
+    sources = {r["state"]: r["n"] for r in counted}
     done = {
         r["stage"]: r["n"]
         for r in db.execute(

@@ -32,7 +32,10 @@ def display_name(path: bytes) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-_NEVER_WHOLE = "state = 'arriving' AND volume_id IS NULL AND NOT EXISTS (SELECT 1 FROM source_part l WHERE l.source_id = source.id)"
+_NEVER_READ = (
+    "state IN ('arriving', 'settled') AND volume_id IS NULL"
+    " AND NOT EXISTS (SELECT 1 FROM source_part l WHERE l.source_id = source.id)"
+)
 
 
 class Sources:
@@ -167,17 +170,17 @@ class Sources:
                 if now != r["watch"]:
                     self._db.execute("UPDATE source SET watch = ? WHERE id = ?", [now, r["id"]])
             self._db.execute("UPDATE source SET away = 1 WHERE watch = -1")
-            self._db.execute(f"DELETE FROM source WHERE watch = -1 AND {_NEVER_WHOLE}")
+            self._db.execute(f"DELETE FROM source WHERE watch = -1 AND {_NEVER_READ}")
 
     def set_gone(self, path: bytes, gone: bool) -> bool:
         """The file is no longer, or again, where it was. What was learned from it stays.
 
-        Returns True when nothing was learned from it, and it is forgotten: a file that vanished before it was whole was a
-        temporary one.
+        Returns True when it was never read, and is forgotten: a file that vanished before was a temporary one, or went
+        elsewhere, where it is found.
         """
         with transaction(self._db):
             self._db.execute("UPDATE source SET gone = ? WHERE path = ?", [int(gone), path])
-            forgotten = self._db.execute(f"DELETE FROM source WHERE path = ? AND gone = 1 AND {_NEVER_WHOLE}", [path])
+            forgotten = self._db.execute(f"DELETE FROM source WHERE path = ? AND gone = 1 AND {_NEVER_READ}", [path])
             return bool(forgotten.rowcount)
 
     def set_aside(self, source_id: int, fingerprint: str, reason: str, now: float) -> None:

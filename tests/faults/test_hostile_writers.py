@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import threading
@@ -453,3 +454,51 @@ def test_a_folder_that_is_unmounted_comes_back_by_itself(daemon: RealDaemon, tmp
         if daemon.process is not None and daemon.process.poll() is None:
             daemon.kill()
         subprocess.run(["umount", "--lazy", daemon.folder], check=False)
+
+
+SABOTAGE = """
+import signal, threading
+def end_the_observer(*_):
+    for thread in threading.enumerate():
+        if type(thread).__module__.startswith("watchdog"):
+            thread.stop()
+signal.signal(signal.SIGUSR1, end_the_observer)
+"""
+
+
+def test_the_observer_is_killed(tmp_path: Path) -> None:
+    """Its threads are ended from inside the daemon; the periodic scan is out of play, so that only a new observer can tell."""
+    (tmp_path / "sitecustomize.py").write_text(SABOTAGE)
+    paths = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    config = CONFIG.replace("rescan_s = 2.0", "rescan_s = 3600.0")
+    with real_daemon(tmp_path, config, {"PYTHONPATH": paths}) as daemon:
+        process = daemon.start()
+        daemon.ready()
+        wait(lambda: "alscope: watching" in daemon.log, 30, lambda: daemon.log)
+        for number in range(2):
+            process.send_signal(signal.SIGUSR1)
+            time.sleep(1.0)
+            path = daemon.folder / f"{number}.tif"
+            path.write_bytes(tiff(tmp_path / "t.tif", number))
+            wait(lambda path=path: bytes(path) in held(daemon), 60, lambda: daemon.log[-2000:])
+        assert daemon.stop() == 0
+
+
+def test_a_file_is_deleted_while_a_job_reads_it(daemon: RealDaemon, tmp_path: Path) -> None:
+    """A stack that takes seconds to read; a smaller one comes in its place and is read as itself."""
+    path = daemon.folder / "large.tif"
+    rng = np.random.default_rng(0)
+    plane = rng.integers(0, 4000, (2048, 2048)).astype(np.uint16)
+    planes = (np.roll(plane, 7 * z, 0) for z in range(96))
+    tifffile.imwrite(path, planes, shape=(96, 2048, 2048), dtype=np.uint16, metadata={"axes": "ZYX"})
+    daemon.start()
+    daemon.wait(lambda s: any(j.stage == "volume" and 0.05 < j.progress < 0.9 for j in s.running), 60)
+    path.unlink()
+    sources = "SELECT path, state, gone, away, fingerprint, reason FROM source"
+    wait(lambda: not query(daemon, sources), 30, lambda: (query(daemon, sources), query(daemon, "SELECT * FROM job")))
+    assert query(daemon, "SELECT COUNT(*) FROM volume") == [(0,)]
+    assert not query(daemon, "SELECT path FROM source WHERE state = 'set_aside'")
+    path.write_bytes(tiff(tmp_path / "t.tif", 0))
+    wait(lambda: held(daemon) == {bytes(path): content_hash(path)}, 60, lambda: query(daemon, "SELECT * FROM source"))
+    assert query(daemon, "SELECT COUNT(*) FROM volume") == [(1,)]
+    assert daemon.stop() == 0
