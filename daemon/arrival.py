@@ -8,9 +8,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Arriving:
-    """An acquisition that is not known to be whole. why: what is known of it; newest: when the
-    newest of its files was modified (seconds since the epoch); it has been quiet since `quiet_since` (seconds
-    since the epoch) and is whole after `wait_s` of quiet."""
+    """An acquisition that is not known to be whole.
+
+    why: what is known of it. newest: when the newest of its files was modified. It has been quiet since `quiet_since` (both in
+    seconds since the epoch) and is whole after `wait_s` of quiet.
+    """
 
     path: bytes
     watch: int

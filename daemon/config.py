@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from daemon.config_file import DEFAULT_WORKSPACE, read_toml
 from daemon.errors import ConfigError
 
-Positive = Field(gt=0)
 ACQUISITIONS = (
     *("*.tif", "*.tiff", "*.btf", "*.tf8", "*.zarr", "*.h5", "*.hdf5", "*.mrc", "*.mrcs", "*.st", "*.rec"),
     *("*.nd2", "*.czi", "*.lif"),
