@@ -1,0 +1,87 @@
+"""Generalised coverage: how well the chosen patches stand for the whole pool, and what each further one would add.
+
+Source: Bae, Noh, Sutherland 2024 (ECCV, "Generalized Coverage for More Robust Low-Budget Active Learning"), Sec. 3:
+C(S) = E_x [ max over s in S of k(x, s) ]; MaxHerding takes greedily the s that increases it most. A weight on x makes it
+the uncertainty coverage of Bae, Oh, Sutherland 2025 (ICLR, "Uncertainty Herding"), Sec. 3.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from alcore.selection.port import Float32, Positions
+
+CANDIDATES = 4096
+"""At most so many free patches are looked at for one batch: a uniform draw from a larger pool."""
+REFERENCE = 2048
+"""At most so many patches, a uniform draw, stand for the pool in the expectation."""
+PAIRS = 100_000
+"""Pairs of reference patches whose median distance gives the bandwidth."""
+BLOCK = 1024
+
+
+class Coverage:
+    """The coverage of reference rows by what is covered, and the gain of each of some candidates.
+
+    k(x, y) = exp(-|x - y|^2 / bandwidth). Weights of the reference rows are scaled to a sum of 1.
+    Memory: candidates x reference float32, 32 MB at the bounds above.
+    """
+
+    def __init__(
+        self, candidates: Float32, reference: Float32, weights: npt.NDArray[np.float64], bandwidth: float
+    ) -> None:
+        total = float(weights.sum())
+        even = np.full(len(reference), 1 / max(len(reference), 1))
+        self._weights = (weights / total if total > 0 else even).astype(np.float32)
+        self._reference, self._bandwidth = reference, bandwidth
+        self._kernel = kernel(candidates, reference, bandwidth)
+        self.best = np.zeros(len(reference), np.float32)
+        """(M,) largest kernel value of each reference row with anything covered."""
+
+    def cover(self, rows: Float32) -> None:
+        """Take these embeddings (n, D) into account as covered."""
+        for begin in range(0, len(rows), BLOCK):
+            found = kernel(rows[begin : begin + BLOCK], self._reference, self._bandwidth)
+            np.maximum(self.best, found.max(axis=0), out=self.best)
+
+    def gains(self, alive: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """What covering each of these candidates (their numbers) would add to the coverage, which is at most 1."""
+        gains = np.empty(len(alive))
+        for begin in range(0, len(alive), BLOCK):
+            part = self._kernel[alive[begin : begin + BLOCK]]
+            gains[begin : begin + BLOCK] = np.maximum(part - self.best, 0) @ self._weights
+        return gains
+
+    def density(self) -> npt.NDArray[np.float64]:
+        """(C,) weighted mean kernel value of each candidate: how typical it is."""
+        return (self._kernel @ self._weights).astype(np.float64)
+
+
+def kernel(a: Float32, b: Float32, bandwidth: float) -> Float32:
+    """(len(a), len(b)) exp(-|x - y|^2 / bandwidth) of unit rows."""
+    squared = np.maximum(2 - 2 * (a @ b.T), 0)
+    found: Float32 = np.exp(-squared / np.float32(bandwidth)).astype(np.float32)
+    return found
+
+
+def bandwidth(reference: Float32, rng: np.random.Generator) -> float:
+    """Half the median squared distance of random pairs of different rows: 1, as in the paper, where rows are orthogonal.
+
+    The paper's fixed 1 suits features spread over the sphere; those of a masked autoencoder may all lie close together.
+    Never below 1e-6, which is what equal rows get.
+    """
+    n = len(reference)
+    if n < 2:
+        return 1.0
+    first = rng.integers(n, size=min(PAIRS, n * n))
+    second = (first + rng.integers(1, n, size=len(first))) % n
+    squared = 2 - 2 * np.einsum("nd,nd->n", reference[first], reference[second])
+    return max(float(np.median(squared)) / 2, 1e-6)
+
+
+def some(positions: Positions, most: int, rng: np.random.Generator) -> Positions:
+    """At most `most` of these positions, uniformly drawn, ascending."""
+    if len(positions) <= most:
+        return positions
+    return np.sort(rng.choice(positions, size=most, replace=False))

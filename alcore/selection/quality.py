@@ -1,0 +1,147 @@
+"""What looks broken: patches that greedy k-center would chase, put on a list of their own with the reason in words.
+
+Facts (blank, constant) are taken at their word for up to half of the pool; judgements, which compare a patch with its volume
+or with the pool, for up to a twentieth, the worst first: a wrong rule cannot empty the queue.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from alcore.selection.coverage import BLOCK, some
+from alcore.selection.port import Flaw, Float32, Pool, Positions
+from alcore.types import PoolPosition
+
+MOST_SURE, MOST_JUDGED = 0.5, 0.05
+"""Shares of the patches looked at."""
+BLANK = 0.6
+"""Share of slices without contrast from which on a patch counts as blank."""
+CLIPPED = 0.2
+"""Share of voxels at the ends of the range that is unusual if the rest of the volume has far less."""
+UNSHARP = 0.35
+"""Share of its volume's median sharpness below which a patch is out of focus (as in `alcore.volumes.quality`)."""
+FAINT = 0.1
+"""Share of its volume's median contrast below which a patch shows nothing."""
+STRONG = 3.0
+"""Share of its volume's median contrast above which, with little sharpness, a patch is folded or charged."""
+FAR = 6.0
+"""Robust standard deviations of a log figure that no regular patch reaches."""
+LEAST = 16
+"""Fewer patches than this are not compared with each other."""
+NEIGHBOUR = 5
+"""Isolation is the distance to this nearest neighbour among at most `REFERENCE` patches."""
+REFERENCE = 4096
+
+
+def flaws(pool: Pool, positions: Positions, known: Positions, rng: np.random.Generator) -> list[Flaw]:
+    """The QC list of these patches, the worst first, each patch once.
+
+    known: patches that were suggested before, beside which a patch does not count as isolated.
+    """
+    found: dict[int, Flaw] = {}
+    for flaw in [*_facts(pool, positions), *_judgements(pool, positions), *_isolated(pool, positions, known, rng)]:
+        before = found.get(flaw.position)
+        if before is None or (flaw.sure, flaw.score) > (before.sure, before.score):
+            found[flaw.position] = flaw
+    worst = sorted(found.values(), key=lambda f: (-f.score, f.position))
+    sure = [f for f in worst if f.sure][: math.floor(MOST_SURE * len(positions))]
+    judged = [f for f in worst if not f.sure][: math.ceil(MOST_JUDGED * len(positions)) if len(positions) > 1 else 0]
+    return sorted([*sure, *judged], key=lambda f: (not f.sure, -f.score, f.position))
+
+
+def _facts(pool: Pool, positions: Positions) -> Iterator[Flaw]:
+    blank = pool.trait("blank")[positions]
+    for position, share in zip(positions, blank, strict=True):
+        if pool.flat is not None and pool.flat[position]:
+            yield Flaw(
+                PoolPosition(int(position)), "nothing in it varies: constant or without finite values", 2.0, True
+            )
+        elif share >= BLANK:
+            words = "it is blank" if share >= 1 else f"{share:.0%} of its slices are blank"
+            yield Flaw(PoolPosition(int(position)), words, 1 + float(share), True)
+
+
+def _judgements(pool: Pool, positions: Positions) -> Iterator[Flaw]:
+    """Patches that differ from the rest of their volume."""
+    volumes, which = np.unique(pool.volume[positions], return_inverse=True)
+    for v in range(len(volumes)):
+        rows = positions[which == v]
+        if len(rows) < LEAST:
+            continue
+        sharpness, contrast = (_relative(pool.trait(name)[rows]) for name in ("sharpness", "contrast"))
+        clipped = pool.trait("clipped")[rows].astype(np.float64)
+        usual = float(np.median(clipped[np.isfinite(clipped)])) if np.isfinite(clipped).any() else 0.0
+        rules: list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64], Callable[[int], str]]] = [
+            (
+                (clipped >= CLIPPED) & (clipped >= 4 * usual),
+                clipped / CLIPPED,
+                lambda i, c=clipped: f"{c[i]:.0%} of its voxels are at the end of the range: charging or saturation",  # type: ignore[misc]
+            ),
+            (
+                (sharpness < UNSHARP) & (contrast > STRONG),
+                contrast / STRONG,
+                lambda i, c=contrast: f"{c[i]:.1f} times the usual contrast without detail: a fold or charging",  # type: ignore[misc]
+            ),
+            (
+                (sharpness < UNSHARP) & (contrast <= STRONG) & (contrast >= FAINT),
+                UNSHARP / np.maximum(sharpness, 1e-6),
+                lambda i, s=sharpness: f"{s[i]:.0%} of the usual sharpness of its volume: out of focus",  # type: ignore[misc]
+            ),
+            (
+                contrast < FAINT,
+                FAINT / np.maximum(contrast, 1e-6),
+                lambda i, c=contrast: f"{c[i]:.0%} of the usual contrast of its volume: nearly empty",  # type: ignore[misc]
+            ),
+        ]
+        for hit, score, words in rules:
+            for i in np.flatnonzero(hit):
+                yield Flaw(PoolPosition(int(rows[i])), words(int(i)), float(score[i]))
+
+
+def _relative(values: Float32) -> npt.NDArray[np.float64]:
+    """Values over the median of the known ones; NaN, with which no rule fires, where that says nothing."""
+    known = values[np.isfinite(values)].astype(np.float64)
+    usual = float(np.median(known)) if len(known) >= LEAST else 0.0
+    if usual <= 0:
+        return np.full(len(values), np.nan)
+    return values.astype(np.float64) / usual
+
+
+def _isolated(pool: Pool, positions: Positions, known: Positions, rng: np.random.Generator) -> Iterator[Flaw]:
+    """Patches whose embedding is far from all others: something no other patch shows is more often a fault than a find."""
+    if len(positions) + len(known) < LEAST:
+        return
+    distance = neighbour_distance(pool.embeddings, positions, np.union1d(positions, known), rng)
+    score = robust_z(np.log(np.maximum(distance, 1e-9)))
+    for i in np.flatnonzero(score > FAR):
+        words = f"unlike every other patch: its nearest ones are {distance[i]:.2f} away in cosine distance"
+        yield Flaw(PoolPosition(int(positions[i])), words, float(score[i]) / FAR)
+
+
+def neighbour_distance(
+    embeddings: Float32, positions: Positions, others: Positions, rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """(n,) cosine distance of each position to its `NEIGHBOUR`-th nearest among at most `REFERENCE` of `others` but itself."""
+    reference = some(others.astype(np.int64), REFERENCE, rng)
+    k = min(NEIGHBOUR, len(reference) - 1)
+    out = np.empty(len(positions))
+    for begin in range(0, len(positions), BLOCK):
+        part = positions[begin : begin + BLOCK]
+        similarity = embeddings[part] @ embeddings[reference].T
+        at = np.searchsorted(reference, part)
+        at[at == len(reference)] = 0
+        itself = np.flatnonzero(reference[at] == part)
+        similarity[itself, at[itself]] = -np.inf
+        out[begin : begin + BLOCK] = 1 - np.partition(similarity, -k, axis=1)[:, -k]
+    return np.maximum(out, 0)
+
+
+def robust_z(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(x - median) / (1.4826 median absolute deviation); all 0 where more than half of the values are equal."""
+    middle = np.median(values)
+    spread = 1.4826 * np.median(np.abs(values - middle))
+    return (values - middle) / spread if spread > 1e-12 else np.zeros(len(values))
