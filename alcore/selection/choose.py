@@ -62,10 +62,9 @@ def choose(pool: Pool, request: Request, strategy: str) -> Selection:
     for name, positions in {"covered": request.covered, "labelled": request.labelled}.items():
         if len(positions) and not (positions.min() >= 0 and positions.max() < len(pool)):
             raise ValueError(f"{name} positions must be in 0..{len(pool) - 1}")
-    # one stream per purpose: what one draws does not change what another does
-    chosen, drawn, looked = (np.random.default_rng(s) for s in (request.seed, [request.seed, 1], [request.seed, 2]))
     covered = np.unique(request.covered).astype(np.int64)
     request = replace(request, covered=covered)
+    chosen, drawn, looked = _streams(request, strategy)
     notes: list[str] = []
     qc: list[Flaw] = []
     duplicates = 0
@@ -93,6 +92,17 @@ def choose(pool: Pool, request: Request, strategy: str) -> Selection:
         capped = " (the others are of volumes that have their share)" if int(eligible.sum()) > len(choices) else ""
         notes.append(f"{len(choices)} of {request.n} wanted: no more patches are eligible{capped}")
     return Selection(choices, qc, int(eligible.sum()), duplicates, notes)
+
+
+def _streams(request: Request, strategy: str) -> list[np.random.Generator]:
+    """Random numbers of the strategy, the control arm, and what is looked at: what one draws does not change another's.
+
+    The next batch has others, or chance would favour the same places of the pool every time. The core-set needs them for its
+    seeds only, and has those of the seed alone.
+    """
+    now = [request.seed, request.n_before, len(request.covered)]
+    own: list[int] | int = request.seed if strategy == WHOLE_POOL else [*now, 0]
+    return [np.random.default_rng(seed) for seed in (own, [*now, 1], [*now, 2])]
 
 
 def _batch(

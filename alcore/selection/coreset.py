@@ -35,6 +35,9 @@ def coreset(pool: Pool, request: Request, room: Room, rng: np.random.Generator) 
                 f"random seed {rank} of {n_random}: nothing is labelled yet, and the selection has to begin somewhere"
             )
         else:
-            reason = "the least similar of all patches to everything labelled or queued"
+            reason = (
+                "the least similar of all patches to everything labelled or queued: "
+                f"cosine distance {pick.distance:.3f} to the nearest of those"
+            )
         why = {} if pick.distance is None else {"score": pick.distance}
         yield Choice(pick.position, "selected", reason, why, pick.random, pick.distance, pick.nearest)

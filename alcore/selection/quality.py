@@ -7,14 +7,18 @@ or with the pool, for up to a twentieth, the worst first: a wrong rule cannot em
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from alcore.selection.coverage import BLOCK, some
-from alcore.selection.port import Flaw, Float32, Pool, Positions
+from alcore.selection.port import Flaw, Float32, Mask, Pool, Positions
 from alcore.types import PoolPosition
+
+Float64 = npt.NDArray[np.float64]
+Rule = tuple[Mask, Float64, Float64, str]
+"""Which patches it hits, how far each is beyond its limit, the figure for the words, and the words."""
 
 MOST_SURE, MOST_JUDGED = 0.5, 0.05
 """Shares of the patches looked at."""
@@ -27,9 +31,11 @@ UNSHARP = 0.35
 FAINT = 0.1
 """Share of its volume's median contrast below which a patch shows nothing."""
 STRONG = 3.0
-"""Share of its volume's median contrast above which, with little sharpness, a patch is folded or charged."""
-FAR = 6.0
-"""Robust standard deviations of a log figure that no regular patch reaches."""
+"""Times its volume's median contrast above which a patch is folded, cracked or charged."""
+FAR = 4.5
+"""Robust standard deviations of the logarithm of a figure that a regular patch does not reach; asked besides the limits."""
+ALONE = 6.0
+"""The same for the isolation of an embedding, which nothing else confirms."""
 LEAST = 16
 """Fewer patches than this are not compared with each other."""
 NEIGHBOUR = 5
@@ -72,59 +78,73 @@ def _judgements(pool: Pool, positions: Positions) -> Iterator[Flaw]:
         rows = positions[which == v]
         if len(rows) < LEAST:
             continue
-        sharpness, contrast = (_relative(pool.trait(name)[rows]) for name in ("sharpness", "contrast"))
+        sharpness, how_sharp = _beside_others(pool.trait("sharpness")[rows])
+        contrast, how_strong = _beside_others(pool.trait("contrast")[rows])
         clipped = pool.trait("clipped")[rows].astype(np.float64)
         usual = float(np.median(clipped[np.isfinite(clipped)])) if np.isfinite(clipped).any() else 0.0
-        rules: list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64], Callable[[int], str]]] = [
+        soft = (sharpness < UNSHARP) & (how_sharp < -FAR)
+        rules: list[Rule] = [
             (
                 (clipped >= CLIPPED) & (clipped >= 4 * usual),
                 clipped / CLIPPED,
-                lambda i, c=clipped: f"{c[i]:.0%} of its voxels are at the end of the range: charging or saturation",  # type: ignore[misc]
+                clipped,
+                "{:.0%} of its voxels are at the end of the range: charging or saturation",
             ),
             (
-                (sharpness < UNSHARP) & (contrast > STRONG),
+                (contrast > STRONG) & (how_strong > FAR),
                 contrast / STRONG,
-                lambda i, c=contrast: f"{c[i]:.1f} times the usual contrast without detail: a fold or charging",  # type: ignore[misc]
+                contrast,
+                "{:.1f} times the usual contrast of its volume: a fold, a crack or charging",
             ),
             (
-                (sharpness < UNSHARP) & (contrast <= STRONG) & (contrast >= FAINT),
+                soft & (contrast >= FAINT) & (contrast < 1),
                 UNSHARP / np.maximum(sharpness, 1e-6),
-                lambda i, s=sharpness: f"{s[i]:.0%} of the usual sharpness of its volume: out of focus",  # type: ignore[misc]
+                sharpness,
+                "{:.0%} of the usual sharpness of its volume: out of focus",
             ),
             (
-                contrast < FAINT,
+                (contrast < FAINT) & (how_strong < -FAR),
                 FAINT / np.maximum(contrast, 1e-6),
-                lambda i, c=contrast: f"{c[i]:.0%} of the usual contrast of its volume: nearly empty",  # type: ignore[misc]
+                contrast,
+                "{:.0%} of the usual contrast of its volume: nearly empty",
             ),
         ]
-        for hit, score, words in rules:
+        for hit, score, figure, words in rules:
             for i in np.flatnonzero(hit):
-                yield Flaw(PoolPosition(int(rows[i])), words(int(i)), float(score[i]))
+                yield Flaw(PoolPosition(int(rows[i])), words.format(figure[i]), float(score[i]))
 
 
-def _relative(values: Float32) -> npt.NDArray[np.float64]:
-    """Values over the median of the known ones; NaN, with which no rule fires, where that says nothing."""
-    known = values[np.isfinite(values)].astype(np.float64)
-    usual = float(np.median(known)) if len(known) >= LEAST else 0.0
-    if usual <= 0:
-        return np.full(len(values), np.nan)
-    return values.astype(np.float64) / usual
+def _beside_others(values: Float32) -> tuple[Float64, Float64]:
+    """Values over the median of the known ones, and robust z of their logarithms.
+
+    Both NaN, with which no rule fires, where that says nothing. A volume of signal and empty background has a wide spread,
+    so that neither is an exception in it.
+    """
+    known = np.isfinite(values) & (values > 0)
+    unknown = np.full(len(values), np.nan)
+    if known.sum() < LEAST:
+        return unknown, unknown
+    usual = float(np.median(values[known]))
+    z = unknown.copy()
+    z[known] = robust_z(np.log(values[known].astype(np.float64)))
+    z[values == 0] = -np.inf
+    return values.astype(np.float64) / usual, z
 
 
 def _isolated(pool: Pool, positions: Positions, known: Positions, rng: np.random.Generator) -> Iterator[Flaw]:
     """Patches whose embedding is far from all others: something no other patch shows is more often a fault than a find."""
-    if len(positions) + len(known) < LEAST:
+    if not len(positions) or len(positions) + len(known) < LEAST:
         return
     distance = neighbour_distance(pool.embeddings, positions, np.union1d(positions, known), rng)
     score = robust_z(np.log(np.maximum(distance, 1e-9)))
-    for i in np.flatnonzero(score > FAR):
+    for i in np.flatnonzero(score > ALONE):
         words = f"unlike every other patch: its nearest ones are {distance[i]:.2f} away in cosine distance"
-        yield Flaw(PoolPosition(int(positions[i])), words, float(score[i]) / FAR)
+        yield Flaw(PoolPosition(int(positions[i])), words, float(score[i]) / ALONE)
 
 
 def neighbour_distance(
     embeddings: Float32, positions: Positions, others: Positions, rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
+) -> Float64:
     """(n,) cosine distance of each position to its `NEIGHBOUR`-th nearest among at most `REFERENCE` of `others` but itself."""
     reference = some(others.astype(np.int64), REFERENCE, rng)
     k = min(NEIGHBOUR, len(reference) - 1)
@@ -140,7 +160,7 @@ def neighbour_distance(
     return np.maximum(out, 0)
 
 
-def robust_z(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def robust_z(values: Float64) -> Float64:
     """(x - median) / (1.4826 median absolute deviation); all 0 where more than half of the values are equal."""
     middle = np.median(values)
     spread = 1.4826 * np.median(np.abs(values - middle))

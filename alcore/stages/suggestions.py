@@ -1,67 +1,148 @@
-"""Stage suggestions: which patches to annotate next, by greedy core-set over the pool of embeddings."""
+"""Stage suggestions: which patches to annotate next, and which look broken."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alcore.errors import PermanentError
 from alcore.stage import Context, Input, Inputs, Params, Stage
-from alcore.types import PoolPosition
 
 if TYPE_CHECKING:
-    from alcore.arrays.coreset import Pick
-    from alcore.index import PoolIndex
+    from alcore.selection import Choice, Request, Selection
+    from alcore.selection.assemble import Assembled, Memory
+
+_kept: dict[Path, Memory] = {}
+"""What this process remembers between jobs, by the cache folder of the workspace."""
 
 
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
-    """Write suggestions.json and return the same: pool, indexed, suggestions in rank order, notes.
+    """Write suggestions.json and return the same.
 
-    params: covered {embedding key: [rows]} (labelled, queued or skipped: never suggested again), n, initial (random
-    seeds while nothing is covered, 3 unless given), seed. Fewer than n come back when the pool runs out.
-    Raises PermanentError for embeddings that are damaged or of different encoders, and for covered rows that do not
-    exist.
+    Inputs: embedding, volume (aligned: the boxes), traits and prediction (of some). params: strategy, n, covered {embedding
+    key: [rows]} (ever suggested: never again), labelled {embedding key: [rows]} (accepted), traits_of and prediction_of
+    {embedding key: number of the input}, initial (random seeds of the core-set), seed, control_share, n_before (suggestions
+    ever made), volume_share, minutes {"base", "per_object"}, n_gated (labels behind the model of the predictions).
+
+    Returns pool, indexed, eligible (counts), suggestions in rank order [{embedding, row, rank, arm, distance (cosine, to the
+    nearest covered or earlier pick), reason, nearest, neighbours (at most 3 nearest labelled), why}], qc [{embedding, row,
+    reason, score}], duplicates, notes. Fewer than n come back when the pool runs out; `notes` says so. Raises PermanentError
+    for embeddings that are damaged or of different encoders, rows that do not exist, and params that mean nothing.
     """
-    import numpy as np
+    from alcore.selection import choose
+    from alcore.selection.assemble import Memory, assemble
 
-    from alcore.arrays.coreset import farthest_first
-
-    embeddings = {item.key: item for item in inputs["embedding"]}
-    if not embeddings:
-        return _write(out, {"pool": 0, "indexed": 0, "suggestions": [], "notes": []})
-    index, notes = _indexed(list(embeddings.values()), ctx)
-    ctx.progress(0.6, f"{len(index)} embeddings indexed")
-
-    places = [(key, row) for key in embeddings for row in range(index.counts[key])]
-    position = {place: PoolPosition(i) for i, place in enumerate(places)}
-    covered = _covered(params["covered"], position)
-    pool = index.vectors(embeddings)
-    picks = farthest_first(
-        pool,
-        int(params["n"]),
-        covered,
-        np.random.default_rng(int(params["seed"])),
-        initial=int(params.get("initial", 3)),
-        similarity=index.nearest_of(pool, covered) if covered else None,
+    if not inputs["embedding"]:
+        return _write(out, _told(None, None, []))
+    memory = _kept.setdefault(ctx.cache, Memory())
+    assembled = assemble(
+        inputs["embedding"],
+        inputs["volume"],
+        _named(inputs, params, "traits"),
+        _named(inputs, params, "prediction"),
+        ctx,
+        memory,
     )
-    ranks = {pick.position: rank for rank, pick in enumerate(picks, start=1)}
-    n_random = sum(pick.random for pick in picks)
-    suggestions = []
-    for rank, pick in enumerate(picks, start=1):
-        key, row = places[pick.position]
-        nearest = None if pick.nearest is None else places[pick.nearest]
-        suggestions.append(
-            {
-                "embedding": key,
-                "row": row,
-                "rank": rank,
-                "distance": None if pick.distance is None else max(0.0, pick.distance),
-                "reason": _reason(pick, rank, n_random, ranks),
-                "nearest": None if nearest is None else {"embedding": nearest[0], "row": nearest[1]},
-            }
-        )
-    return _write(out, {"pool": len(pool), "indexed": len(index), "suggestions": suggestions, "notes": notes})
+    ctx.progress(0.5, f"{assembled.indexed} embeddings indexed")
+    request = _request(params, assembled)
+    try:
+        selection = choose(assembled.pool, request, str(params["strategy"]))
+    except ValueError as e:
+        raise PermanentError(f"suggestions: {e}") from e
+    ctx.progress(1.0, f"{len(selection.choices)} patches chosen")
+    suggestions = [
+        _suggestion(rank, choice, assembled, request) for rank, choice in enumerate(selection.choices, start=1)
+    ]
+    return _write(out, _told(assembled, selection, suggestions))
+
+
+def _request(params: Params, assembled: Assembled) -> Request:
+    from alcore.selection import Request
+
+    minutes = params.get("minutes") or {}
+    covered = assembled.positions(params["covered"], "covered")
+    labelled = assembled.positions(params.get("labelled", {}), "labelled")
+    figures = {
+        "control_share": float(params.get("control_share", 0.0)),
+        "volume_share": float(params.get("volume_share", 1.0)),
+        "minutes_base": float(minutes.get("base", 1.0)),
+        "minutes_per_object": float(minutes.get("per_object", 0.0)),
+    }
+    for name, figure in figures.items():
+        if not math.isfinite(figure) or figure < 0:
+            raise PermanentError(f"suggestions: {name} is {figure}; it has to be a number of at least 0")
+    return Request(
+        n=int(params["n"]),
+        covered=covered,
+        labelled=labelled,
+        seed=int(params["seed"]),
+        initial=int(params.get("initial", 3)),
+        n_before=int(params.get("n_before", 0)),
+        n_gated=int(params.get("n_gated", 0)),
+        **figures,
+    )
+
+
+def _named(inputs: Inputs, params: Params, what: str) -> Mapping[str, Input]:
+    """Inputs called `what`, by the key of the embedding whose patches they speak of."""
+    items = inputs.get(what, [])
+    found = {}
+    for key, number in params.get(f"{what}_of", {}).items():
+        if not 0 <= int(number) < len(items):
+            raise PermanentError(f"suggestions: {what}_of names {what} {number} for {key}, there are {len(items)}")
+        found[str(key)] = items[int(number)]
+    return found
+
+
+def _suggestion(rank: int, choice: Choice, assembled: Assembled, request: Request) -> dict[str, Any]:
+    from alcore.selection.choose import nearest_labelled
+
+    neighbours = nearest_labelled(assembled.pool, choice.position, request.labelled)
+    return {
+        **_place(assembled, choice.position),
+        "rank": rank,
+        "arm": choice.arm,
+        "distance": None if choice.distance is None else max(0.0, choice.distance),
+        "reason": choice.reason,
+        "nearest": None if choice.nearest is None else _place(assembled, choice.nearest),
+        "neighbours": [{**_place(assembled, position), "distance": distance} for position, distance in neighbours],
+        "why": {name: round(value, 6) for name, value in choice.why.items() if math.isfinite(value)},
+    }
+
+
+def _place(assembled: Assembled, position: int) -> dict[str, Any]:
+    key, row = assembled.place(position)
+    return {"embedding": key, "row": row}
+
+
+def _told(
+    assembled: Assembled | None, selection: Selection | None, suggestions: list[dict[str, Any]]
+) -> dict[str, Any]:
+    if assembled is None or selection is None:
+        return {
+            "pool": 0,
+            "indexed": 0,
+            "eligible": 0,
+            "suggestions": [],
+            "qc": [],
+            "duplicates": 0,
+            "notes": ["no volume is embedded yet"],
+        }
+    return {
+        "pool": len(assembled.pool),
+        "indexed": assembled.indexed,
+        "eligible": selection.eligible,
+        "suggestions": suggestions,
+        "qc": [
+            {**_place(assembled, flaw.position), "reason": flaw.reason, "score": round(flaw.score, 4)}
+            for flaw in selection.qc
+        ],
+        "duplicates": selection.duplicates,
+        "notes": [*assembled.notes, *selection.notes],
+    }
 
 
 def _write(out: Path, result: dict[str, Any]) -> dict[str, Any]:
@@ -69,75 +150,4 @@ def _write(out: Path, result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _indexed(embeddings: list[Input], ctx: Context) -> tuple[PoolIndex, list[str]]:
-    """The cached index of their encoder, brought up to date with exactly these artifacts, and notes for people."""
-    from alcore.index import PoolIndex
-
-    encoder = _encoder(embeddings)
-    directory = ctx.cache / "index"
-    index, note = PoolIndex.load(directory, encoder, _rows(embeddings[0]).shape[1], ctx.device)
-    notes = [note] if note else []
-    before = index.counts
-    wanted = {item.key for item in embeddings}
-    for key in before:
-        if key not in wanted:
-            index.remove(key)
-    for i, item in enumerate(embeddings):
-        if item.key not in before:
-            index.add(item.key, _rows(item))
-            ctx.progress(0.5 * i / len(embeddings), "indexing embeddings")
-    if index.counts != before:
-        try:
-            index.save(directory)
-        except OSError as e:  # only a cache: the answer does not depend on it
-            notes.append(f"the pool index could not be saved and will be built again ({e})")
-    return index, notes
-
-
-def _encoder(embeddings: list[Input]) -> str:
-    """Key of the one encoder that made all of these."""
-    from alcore.artifact import read_manifest
-
-    encoders = {item.key: read_manifest(item.path).inputs["encoder"][0] for item in embeddings}
-    if len(set(encoders.values())) > 1:
-        found = ", ".join(f"{key} by {encoder}" for key, encoder in encoders.items())
-        raise PermanentError(f"embeddings of different encoders cannot be compared: {found}")
-    return next(iter(encoders.values()))
-
-
-def _rows(item: Input) -> Any:
-    """embeddings.npy of an embedding artifact, not yet checked for its values."""
-    import numpy as np
-
-    path = item.path / "embeddings.npy"
-    try:
-        rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as e:
-        raise PermanentError(f"{path}: not a readable array ({e}); remove the artifact and it is made again") from e
-    if rows.ndim != 2:
-        raise PermanentError(f"{path}: has shape {rows.shape}, not (N, D); remove the artifact and it is made again")
-    return rows
-
-
-def _covered(covered: Any, position: dict[tuple[str, int], PoolPosition]) -> list[PoolPosition]:
-    """Pool positions of the covered rows."""
-    places = [(str(key), int(row)) for key, rows in covered.items() for row in rows]
-    unknown = [place for place in places if place not in position]
-    if unknown:
-        key, row = unknown[0]
-        raise PermanentError(f"covered row {row} of embedding {key} is not among the embeddings given to this job")
-    return [position[place] for place in places]
-
-
-def _reason(pick: Pick, rank: int, n_random: int, ranks: dict[PoolPosition, int]) -> str:
-    """Why this patch, in words."""
-    if pick.random:
-        return f"random seed {rank} of {n_random} (nothing is labelled yet)"
-    if pick.nearest in ranks:
-        which = f"its nearest one, number {ranks[pick.nearest]} of these suggestions"
-    else:
-        which = "its nearest labelled or queued patch"
-    return f"farthest from everything labelled or queued: cosine distance {pick.distance:.3f} to {which}"
-
-
-STAGE = Stage(name="suggestions", version=1, run=run)
+STAGE = Stage(name="suggestions", version=2, run=run)

@@ -1,4 +1,4 @@
-"""The suggestions stage on real artifacts: continues from what is covered, survives a broken cache."""
+"""The suggestions stage on real artifacts: continues from what is covered, explains itself, survives a broken cache."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from alcore.artifact import ArtifactStore
 from alcore.errors import PermanentError
 from alcore.run import QuietContext, execute
 from alcore.stage import Input
+from alcore.stages import suggestions as stage_file
 
 DIM = 16
+STRATEGIES = ["guided", "coreset", "random", "foreground", "typiclust", "herding", "uncertainty"]
 
 
 @pytest.fixture
@@ -32,111 +34,292 @@ def clustered(seed: int, n: int) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def embedding(store: ArtifactStore, name: str, rows: np.ndarray, encoder: str = "encoder-1") -> Input:
-    key = f"embedding-{name}"
-    inputs = {"encoder": [Input(store.root, encoder)]}
-    store.create(key, "embedding", 1, {}, inputs, lambda out: np.save(out / "embeddings.npy", rows) or {"n": len(rows)})
-    return Input(store.path(key), key)
+class Volume:
+    """Artifacts of one volume as the stage sees them, with n patches in a row along x."""
+
+    def __init__(self, store: ArtifactStore, name: str, rows: np.ndarray, encoder: str = "encoder-1", flat: tuple = ()):
+        self.store, self.name = store, name
+        boxes = [{"start": [0, 0, 32 * i], "shape": [8, 32, 32]} for i in range(len(rows))]
+        self.volume = self._made(
+            "volume", {}, lambda out: {"patches": (out / "patches.json").write_text(json.dumps(boxes))}
+        )
+        self.embedding = self._made(
+            "embedding",
+            {"encoder": [Input(store.root, encoder)]},
+            lambda out: np.save(out / "embeddings.npy", rows) or {"n": len(rows), "flat": list(flat)},
+        )
+        self.traits: Input | None = None
+        self.prediction: Input | None = None
+
+    def _made(self, stage: str, inputs: dict, fill) -> Input:
+        key = f"{stage}-{self.name}"
+        self.store.create(key, stage, 1, {}, inputs, fill)
+        return Input(self.store.path(key), key)
+
+    def with_traits(self, **arrays: np.ndarray) -> Volume:
+        self.traits = self._made("traits", {}, lambda out: np.savez(out / "traits.npz", **arrays) or {})
+        return self
+
+    def with_prediction(self, **arrays: np.ndarray) -> Volume:
+        self.prediction = self._made(
+            "predict", {}, lambda out: (np.savez(out / "patches.npz", **arrays) if arrays else None) or {}
+        )
+        return self
 
 
-def suggest(store: ArtifactStore, ctx: QuietContext, items: list[Input], **params: object) -> dict:
-    given = {"covered": {}, "n": 5, "initial": 3, "seed": 11} | params
-    return execute("suggestions", {"embedding": items}, given, store, ctx).result
+def suggest(store: ArtifactStore, ctx: QuietContext, volumes: list[Volume], **params: object) -> dict:
+    given = {"strategy": "coreset", "covered": {}, "n": 5, "initial": 3, "seed": 11} | params
+    inputs = {
+        "embedding": [v.embedding for v in volumes],
+        "volume": [v.volume for v in volumes],
+        "traits": [v.traits for v in volumes if v.traits],
+        "prediction": [v.prediction for v in volumes if v.prediction],
+    }
+    for what in ("traits", "prediction"):
+        keys = [v.embedding.key for v in volumes if getattr(v, what)]
+        given[f"{what}_of"] = {key: i for i, key in enumerate(keys)}
+    return execute("suggestions", inputs, given, store, ctx).result
 
 
-def test_cold_start_then_farthest_first(store, ctx):
+def places(result: dict) -> list[tuple[str, int]]:
+    return [(s["embedding"], s["row"]) for s in result["suggestions"]]
+
+
+def test_the_core_set_is_the_papers(store, ctx):
     a, b = clustered(1, 30), clustered(2, 20)
-    items = [embedding(store, "a", a), embedding(store, "b", b)]
-    result = suggest(store, ctx, items)
-    assert (result["pool"], result["indexed"]) == (50, 50)
+    volumes = [Volume(store, "a", a), Volume(store, "b", b)]
+    result = suggest(store, ctx, volumes)
+    assert (result["pool"], result["indexed"], result["eligible"]) == (50, 50, 50)
     assert [s["rank"] for s in result["suggestions"]] == [1, 2, 3, 4, 5]
     reasons = [s["reason"] for s in result["suggestions"]]
-    assert reasons[1] == "random seed 2 of 3 (nothing is labelled yet)"
-    assert reasons[3].startswith("farthest from everything labelled or queued: cosine distance ")
-    assert reasons[3].endswith("of these suggestions")
+    assert reasons[1].startswith("random seed 2 of 3: nothing is labelled yet")
+    assert reasons[3].startswith("the least similar of all patches to everything labelled or queued: cosine distance ")
     assert result["suggestions"][0]["distance"] is None
     expected = farthest_first(np.concatenate([a, b]), 5, [], np.random.default_rng(11))
     start = {"embedding-a": 0, "embedding-b": 30}
-    assert [start[s["embedding"]] + s["row"] for s in result["suggestions"]] == [p.position for p in expected]
+    assert [start[key] + row for key, row in places(result)] == [p.position for p in expected]
     for got, pick in zip(result["suggestions"][1:], expected[1:], strict=True):
         assert got["distance"] == pytest.approx(pick.distance)
         assert start[got["nearest"]["embedding"]] + got["nearest"]["row"] == pick.nearest
 
 
-def test_it_continues_from_what_is_covered_and_never_repeats(store, ctx):
-    items = [embedding(store, "a", clustered(1, 12)), embedding(store, "b", clustered(2, 9))]
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_it_continues_until_the_pool_is_empty_and_never_repeats(strategy, store, ctx):
+    volumes = [Volume(store, "a", clustered(1, 12)), Volume(store, "b", clustered(2, 9))]
     covered: dict[str, list[int]] = {}
-    seen = set()
+    seen: set[tuple[str, int]] = set()
     while True:
-        found = suggest(store, ctx, items, covered=covered, n=4)["suggestions"]
-        if not found:
+        result = suggest(
+            store, ctx, volumes, strategy=strategy, covered=covered, labelled=covered, n=4, n_before=len(seen)
+        )
+        if not result["suggestions"]:
             break
-        for s in found:
-            assert (s["embedding"], s["row"]) not in seen
-            assert covered == {} or "random" not in s["reason"]
-            seen.add((s["embedding"], s["row"]))
-        assert not covered or found[0]["reason"].endswith("to its nearest labelled or queued patch")
+        assert not seen & set(places(result)) and len(set(places(result))) == len(result["suggestions"])
+        assert all(len(s["neighbours"]) == min(3, len(seen)) for s in result["suggestions"])
+        seen |= set(places(result))
         covered = {key: sorted(row for k, row in seen if k == key) for key in {k for k, _ in seen}}
     assert len(seen) == 21
+    assert any("no more patches are eligible" in note for note in result["notes"])
+
+
+def test_why_this_patch(store, ctx):
+    rng = np.random.default_rng(0)
+    a = clustered(1, 30)
+    traits = {"foreground": rng.random(30), "border": rng.random(30) / 10, "n_objects": rng.random(30) * 9}
+    volume = Volume(store, "a", a).with_traits(**{k: v.astype(np.float32) for k, v in traits.items()})
+    key = volume.embedding.key
+    result = suggest(
+        store,
+        ctx,
+        [volume],
+        strategy="guided",
+        covered={key: [3, 4, 5, 6, 7]},
+        labelled={key: [4, 5, 6, 7]},
+        minutes={"base": 2.0, "per_object": 0.5},
+    )
+    for s in result["suggestions"]:
+        assert s["why"]["minutes"] == pytest.approx(2 + 0.5 * traits["n_objects"][s["row"]], rel=1e-4)
+        assert s["why"]["foreground"] == pytest.approx(traits["foreground"][s["row"]], abs=1e-5)
+        assert {"score", "gain", "density"} <= set(s["why"])
+        distances = 1 - a @ a[s["row"]]
+        nearest = sorted([4, 5, 6, 7], key=lambda i: distances[i])[:3]
+        assert [n["row"] for n in s["neighbours"]] == nearest
+        assert [n["distance"] for n in s["neighbours"]] == pytest.approx([distances[i] for i in nearest], abs=1e-6)
+        assert "objects to learn from" in s["reason"] and f"{traits['foreground'][s['row']]:.0%}" in s["reason"]
+
+
+def test_a_prediction_counts_before_pseudo_labels(store, ctx):
+    n = 24
+    rows = clustered(5, n)
+    volume = Volume(store, "a", rows).with_traits(
+        foreground=np.full(n, 0.5, np.float32), n_objects=np.full(n, 7, np.float32)
+    )
+    foreground = np.full(n, np.nan, np.float32)
+    foreground[:12] = 0.25
+    entropy = np.linspace(0.01, 0.9, n, dtype=np.float32)
+    volume.with_prediction(foreground=foreground, entropy_fg=entropy, entropy_bg=entropy)
+    result = suggest(store, ctx, [volume], strategy="uncertainty", n=n, n_gated=10_000)
+    for s in result["suggestions"]:
+        assert s["why"]["foreground"] == pytest.approx(0.25 if s["row"] < 12 else 0.5)
+        assert s["why"]["n_objects"] == 7
+    order = [s["row"] for s in result["suggestions"]]
+    assert np.mean(order[:6]) > 15, "the model's doubts decide, with next to no noise behind ten thousand labels"
+    old = Volume(store, "b", clustered(6, n)).with_prediction()
+    notes = suggest(store, ctx, [old], strategy="guided")["notes"]
+    assert "1 predictions are of an older version and say nothing about single patches" in notes
+
+
+def test_what_looks_broken_is_shown_apart(store, ctx):
+    n = 40
+    blank = np.zeros(n, np.float32)
+    blank[7] = 1
+    volume = Volume(store, "a", clustered(1, n), flat=(9,)).with_traits(blank=blank)
+    result = suggest(store, ctx, [volume], strategy="guided", n=n)
+    assert {(q["row"], q["reason"]) for q in result["qc"]} == {
+        (7, "it is blank"),
+        (9, "nothing in it varies: constant or without finite values"),
+    }
+    assert result["eligible"] == n - 2 == len(result["suggestions"])
+    assert not {7, 9} & {row for _, row in places(result)}
+    paper = suggest(store, ctx, [volume], strategy="coreset", n=n)
+    assert paper["qc"] == [] and len(paper["suggestions"]) == n
+
+
+def test_every_tenth_is_a_control(store, ctx):
+    volume = Volume(store, "a", clustered(1, 60))
+    key = volume.embedding.key
+    covered: list[int] = []
+    arms = []
+    while len(covered) < 55:
+        made = suggest(
+            store,
+            ctx,
+            [volume],
+            strategy="herding",
+            covered={key: covered},
+            n=5,
+            n_before=len(covered),
+            control_share=0.1,
+        )["suggestions"]
+        arms += [s["arm"] for s in made]
+        covered += [s["row"] for s in made]
+    assert [i for i, arm in enumerate(arms) if arm == "control"] == [9, 19, 29, 39, 49]
 
 
 def test_new_volumes_are_added_and_lost_ones_leave(store, ctx):
-    a, b, c = (embedding(store, name, clustered(i, 10)) for i, name in enumerate("abc"))
+    a, b, c = (Volume(store, name, clustered(i, 10)) for i, name in enumerate("abc"))
     assert "no pool index yet: built" in suggest(store, ctx, [a])["notes"]
     grown = suggest(store, ctx, [a, b, c])
     assert (grown["indexed"], grown["notes"]) == (30, [])
     shrunk = suggest(store, ctx, [c, b])
     assert (shrunk["indexed"], shrunk["notes"]) == (20, [])
-    assert {s["embedding"] for s in shrunk["suggestions"]} <= {"embedding-b", "embedding-c"}
+    assert {key for key, _ in places(shrunk)} <= {"embedding-b", "embedding-c"}
+
+
+def test_a_warm_process_answers_as_a_cold_one(store, ctx):
+    volumes = [Volume(store, name, clustered(i, 20)) for i, name in enumerate("ab")]
+    suggest(store, ctx, volumes, strategy="guided")
+    warm = suggest(store, ctx, volumes, strategy="guided", covered={"embedding-a": [1, 2]}, n=7)
+    stage_file._kept.clear()
+    cold = suggest(store, ctx, volumes, strategy="guided", covered={"embedding-a": [2, 1]}, n=7)
+    assert cold["suggestions"] == warm["suggestions"]
 
 
 def test_a_broken_cache_changes_nothing_but_the_note(store, ctx):
-    items = [embedding(store, "a", clustered(1, 25))]
-    first = suggest(store, ctx, items, covered={"embedding-a": [0]})
+    volumes = [Volume(store, "a", clustered(1, 25))]
+    first = suggest(store, ctx, volumes, covered={"embedding-a": [0]})
+    stage_file._kept.clear()
     for path in (ctx.cache / "index").iterdir():
         path.write_bytes(b"\0" + path.read_bytes()[:100])
-    again = suggest(store, ctx, items, covered={"embedding-a": [0]}, seed=12)
+    again = suggest(store, ctx, volumes, covered={"embedding-a": [0]}, seed=12)
     assert again["suggestions"] == first["suggestions"]
     assert "rebuilt" in again["notes"][0]
+
+
+def test_an_index_of_another_encoder_is_replaced(store, ctx):
+    suggest(store, ctx, [Volume(store, "old", clustered(1, 25), encoder="encoder-0")])
+    result = suggest(store, ctx, [Volume(store, "new", clustered(2, 15))])
+    assert result["indexed"] == 15 and {key for key, _ in places(result)} == {"embedding-new"}
 
 
 def test_a_cache_that_cannot_be_written_is_only_a_note(store, ctx):
     ctx.cache.mkdir()
     (ctx.cache / "index").write_text("a file where the directory should be")
-    result = suggest(store, ctx, [embedding(store, "a", clustered(1, 6))])
+    result = suggest(store, ctx, [Volume(store, "a", clustered(1, 6))])
     assert len(result["suggestions"]) == 5
     assert any("could not be saved" in note for note in result["notes"])
 
 
 def test_the_file_says_what_the_result_says(store, ctx):
-    manifest = execute(
-        "suggestions",
-        {"embedding": [embedding(store, "a", clustered(1, 8))]},
-        {"covered": {}, "n": 2, "initial": 3, "seed": 0},
-        store,
-        ctx,
-    )
-    assert json.loads((store.path(manifest.key) / "suggestions.json").read_text()) == manifest.result
+    result = suggest(store, ctx, [Volume(store, "a", clustered(1, 8))], strategy="guided")
+    (path,) = store.root.rglob("suggestions.json")
+    assert json.loads(path.read_text()) == result
 
 
 def test_no_embeddings_no_suggestions(store, ctx):
     assert suggest(store, ctx, [])["suggestions"] == []
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(
+    "rows", [np.eye(DIM, dtype=np.float32)[:1], np.tile(np.eye(DIM, dtype=np.float32)[:1], (300, 1))]
+)
+def test_one_patch_and_all_alike(strategy, rows, store, ctx):
+    volume = Volume(store, "a", rows)
+    result = suggest(store, ctx, [volume], strategy=strategy, n=4)
+    assert len(result["suggestions"]) == min(4, len(rows)) == len(set(places(result)))
+    later = suggest(store, ctx, [volume], strategy=strategy, n=4, covered={volume.embedding.key: [0]})
+    if strategy == "coreset":
+        assert len(later["suggestions"]) == min(4, len(rows) - 1)
+    else:
+        assert later["suggestions"] == [] and later["duplicates"] == len(rows) - 1
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_all_labelled(strategy, store, ctx):
+    volume = Volume(store, "a", clustered(1, 20))
+    covered = {volume.embedding.key: list(range(20))}
+    result = suggest(store, ctx, [volume], strategy=strategy, covered=covered, labelled=covered)
+    assert result["suggestions"] == [] and result["eligible"] == 0
+
+
+def test_unknown_and_senseless_traits_do_no_harm(store, ctx):
+    n = 50
+    nonsense = {name: np.full(n, np.nan, np.float32) for name in ("foreground", "border", "n_objects", "sharpness")}
+    nonsense["contrast"] = np.full(n, np.inf, np.float32)
+    nonsense["clipped"] = np.ones(n, np.float32)
+    rows = clustered(1, n)
+    plain = suggest(store, ctx, [Volume(store, "a", rows)], strategy="guided", n=12)
+    same = suggest(store, ctx, [Volume(store, "b", rows).with_traits(**nonsense)], strategy="guided", n=12)
+    assert [row for _, row in places(same)] == [row for _, row in places(plain)] and same["qc"] == []
+
+
 def test_bad_input_is_one_clear_line(store, ctx):
-    good = embedding(store, "good", clustered(1, 5))
+    good = Volume(store, "good", clustered(1, 5))
     nan = clustered(1, 5)
     nan[3] = np.nan
     with pytest.raises(PermanentError, match="embedding-nan: the embedding in row 3 is not finite"):
-        suggest(store, ctx, [good, embedding(store, "nan", nan)])
+        suggest(store, ctx, [good, Volume(store, "nan", nan)])
     with pytest.raises(PermanentError, match="different encoders"):
-        suggest(store, ctx, [good, embedding(store, "other", clustered(2, 5), encoder="encoder-2")])
+        suggest(store, ctx, [good, Volume(store, "other", clustered(2, 5), encoder="encoder-2")])
     with pytest.raises(PermanentError, match="expected"):
-        suggest(store, ctx, [good, embedding(store, "wide", np.eye(3, dtype=np.float32))])
-    with pytest.raises(PermanentError, match="covered row 5 of embedding embedding-good"):
-        suggest(store, ctx, [good], covered={"embedding-good": [5]})
-    cut = embedding(store, "cut", clustered(3, 5))
-    (cut.path / "embeddings.npy").chmod(0o640)
-    (cut.path / "embeddings.npy").write_bytes((cut.path / "embeddings.npy").read_bytes()[:150])
+        suggest(store, ctx, [good, Volume(store, "wide", np.eye(3, dtype=np.float32))])
+    for what in ("covered", "labelled"):
+        with pytest.raises(PermanentError, match=f"{what} row 5 of embedding embedding-good"):
+            suggest(store, ctx, [good], **{what: {"embedding-good": [5]}})
+    with pytest.raises(PermanentError, match="covered row 0 of embedding embedding-gone"):
+        suggest(store, ctx, [good], covered={"embedding-gone": [0]})
+    with pytest.raises(PermanentError, match="strategy 'best' does not exist; known: guided, coreset"):
+        suggest(store, ctx, [good], strategy="best")
+    with pytest.raises(PermanentError, match="control share must be at least 0 and below 1, got 1.5"):
+        suggest(store, ctx, [good], control_share=1.5)
+    with pytest.raises(PermanentError, match="minutes_base is -1.0"):
+        suggest(store, ctx, [good], minutes={"base": -1})
+    short = Volume(store, "short", clustered(4, 5)).with_traits(foreground=np.zeros(4, np.float32))
+    with pytest.raises(PermanentError, match=r"traits\.npz: foreground is \(4,\) float32, the volume has 5 patches"):
+        suggest(store, ctx, [short])
+    cut = Volume(store, "cut", clustered(3, 5))
+    (cut.embedding.path / "embeddings.npy").chmod(0o640)
+    (cut.embedding.path / "embeddings.npy").write_bytes((cut.embedding.path / "embeddings.npy").read_bytes()[:150])
     with pytest.raises(PermanentError, match=r"embeddings\.npy: not a readable array"):
         suggest(store, ctx, [good, cut])
