@@ -11,7 +11,10 @@ from alcore.pseudo.port import LabelArray, PseudoLabeler, PseudoLabels
 
 __all__ = ["BACKENDS", "LabelArray", "PseudoLabeler", "PseudoLabels", "backend"]
 
-BACKENDS = {"threshold": "alcore.pseudo.threshold:ThresholdLabeler"}
+BACKENDS = {
+    "threshold": "alcore.pseudo.threshold:ThresholdLabeler",
+    "micro_sam": "alcore.pseudo.micro_sam:MicroSamLabeler",
+}
 """Where each backend lives; its module is imported when it is asked for."""
 
 

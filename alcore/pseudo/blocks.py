@@ -36,12 +36,12 @@ class Checkpoints:
         except (FileNotFoundError, EOFError, ValueError, OSError, zipfile.BadZipFile):
             return None
 
-    def save(self, name: str, arrays: Arrays) -> None:
-        """Keep these arrays under `name`."""
+    def save(self, name: str, arrays: Arrays, packed: bool = False) -> None:
+        """Keep these arrays under `name`; packed: compressed, which pays for ids."""
         final = self.directory / f"{name}.npz"
         temporary = self.directory / f"{name}.partial"
         with open(temporary, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            (np.savez_compressed if packed else np.savez)(file, **arrays)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, final)
@@ -65,6 +65,7 @@ def for_each(
     step: str,
     ctx: Context,
     span: tuple[float, float],
+    packed: bool = False,
 ) -> Iterator[dict[str, npt.NDArray[Any]]]:
     """Yield the result of `work` for every block, in order; those that `kept` already holds are not computed again.
 
@@ -77,6 +78,6 @@ def for_each(
             if ctx.should_stop():
                 raise Preempted(f"pseudo-labels: stopped after block {i} of {len(boxes)} ({step})")
             result = dict(work(box))
-            kept.save(name, result)
+            kept.save(name, result, packed)
         yield result
         ctx.progress(span[0] + (span[1] - span[0]) * (i + 1) / len(boxes), f"{step}: block {i + 1} of {len(boxes)}")
