@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from alcore.arrays.blocking import Zyx, core_shape, layout
 from alcore.arrays.diskgrid import DiskGrid
 from alcore.arrays.instancing import connected_components
 from alcore.errors import Preempted
-from alcore.nnunet.prediction import ArrayVoxels, Predictor, Voxels
+from alcore.nnunet.prediction import ArrayVoxels, Logits, Predictor, Voxels
 from alcore.stage import Context
-from alcore.types import IntensityStats, VoxelSize
+from alcore.types import Box, IntensityStats, VoxelSize
 
 BLOCK_SHARE = 0.25
 """Share of the memory of a stage for the block that is labelled."""
@@ -44,7 +44,7 @@ def segment_patch(
 class VolumeInstances:
     """Instances of a volume that need not fit into memory: 5 bytes of scratch per voxel, one block in memory.
 
-    After `segment`: n_objects, foreground_voxels, and `rows` for a writer.
+    After `segment`: n_objects, foreground_voxels, `ids` of any box, and `rows` for a writer.
     """
 
     def __init__(self, folder: Path, shape: Zyx, ram_bytes: int) -> None:
@@ -66,8 +66,12 @@ class VolumeInstances:
         voxel_um: VoxelSize | None,
         min_voxels: int | None,
         ctx: Context,
+        look: Callable[[Box, Logits], None] = lambda box, logits: None,
     ) -> None:
-        """Predict, then label by 6-connectivity. Raises Preempted between tiles and blocks when asked to stop."""
+        """Predict, then label by 6-connectivity. Raises Preempted between tiles and blocks when asked to stop.
+
+        look: sees the logits (z, y, x) of every box as they come; the boxes cover the volume once.
+        """
         reported = [-1]
 
         def report(share: float) -> None:
@@ -78,8 +82,9 @@ class VolumeInstances:
                 reported[0] = percent
                 ctx.progress(share, f"segmenting, {percent} %")
 
-        for box, part in predictor.foreground(voxels, stats, voxel_um, lambda share: report(0.9 * share)):
-            self._mask[box.slices] = part
+        for box, logits in predictor.logits(voxels, stats, voxel_um, lambda share: report(0.9 * share)):
+            self._mask[box.slices] = logits > 0
+            look(box, logits)
         least = predictor.design.min_voxels if min_voxels is None else min_voxels
         components = BlockComponents(self._ids, self.shape, least)
         boxes = layout(self.shape, core_shape(self.shape, max(1, self._budget // BYTES_PER_VOXEL)))
@@ -96,8 +101,11 @@ class VolumeInstances:
         depth, height, width = self.shape
         n = max(1, min(height, ROWS_BYTES // (8 * width)))
         for z, y in product(range(depth), range(0, height, n)):
-            rows = self._ids[slice(z, z + 1), slice(y, min(y + n, height)), slice(0, width)][0]
-            yield self._table[rows]
+            yield self.ids(Box((z, y, 0), (1, min(n, height - y), width)))[0]
+
+    def ids(self, box: Box) -> npt.NDArray[np.uint32]:
+        """Final ids (z, y, x) of a box."""
+        return self._table[self._ids[box.slices]]
 
     def close(self) -> None:
         """Remove the scratch files."""

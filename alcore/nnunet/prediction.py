@@ -22,6 +22,7 @@ from alcore.nnunet import binning, model, precision
 from alcore.types import Box, IntensityStats, VoxelSize
 
 Mask = npt.NDArray[np.bool_]
+Logits = npt.NDArray[np.float32]
 
 LARGEST_BLOCK_PX = 2048
 """Edge of a block where memory is no matter."""
@@ -102,7 +103,18 @@ class Predictor:
         voxel_um: VoxelSize | None,
         report: Callable[[float], None] = lambda share: None,
     ) -> Iterator[tuple[Box, Mask]]:
-        """Yield (box, mask) pairs that cover the volume once: mask (Z, Y, X) bool of the voxels of `box`.
+        """Yield (box, mask) pairs that cover the volume once: mask (Z, Y, X) bool of the voxels of `box`. See `logits`."""
+        for box, values in self.logits(voxels, stats, voxel_um, report):
+            yield box, values > 0
+
+    def logits(
+        self,
+        voxels: Voxels,
+        stats: Sequence[IntensityStats],
+        voxel_um: VoxelSize | None,
+        report: Callable[[float], None] = lambda share: None,
+    ) -> Iterator[tuple[Box, Logits]]:
+        """Yield (box, logits) pairs that cover the volume once: (Z, Y, X) float32, above zero where it is foreground.
 
         Boxes are complete along y and x before z moves on within a block; blocks follow one another in raster order.
         stats: of the whole volume the voxels belong to. voxel_um: (z, y, x), None where unknown (taken to be the model's).
@@ -192,9 +204,9 @@ class Predictor:
 
     def _finish(
         self, logits: npt.NDArray[np.float32], block: _Block, first: int, factors: binning.Factors, shape: Sequence[int]
-    ) -> tuple[Box, Mask]:
+    ) -> tuple[Box, Logits]:
         """Finished planes of a block from network grid to voxels: interpolated, cut to the block and to the volume."""
-        fine = binning.upsample(logits, factors) > 0
+        fine = binning.upsample(logits, factors)
         edges = [(first, first + len(logits)), block.y, block.x]
         starts, sizes = [], []
         cut = []

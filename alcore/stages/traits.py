@@ -15,14 +15,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from alcore.arrays.objecttraits import ObjectShares
 
 SLICES_PER_PATCH = 8
 """At most so many slices of a patch are looked at, evenly spaced."""
 READ_BYTES_PER_PX = 128
 """Pixels read together are limited so that a stage has this much memory for each."""
-LABEL_SLICES = 16
-"""Slices of labels read together: a stored chunk has as many."""
 MOST_PX = 1 << 24
 
 
@@ -108,8 +105,7 @@ def _objects(
 ) -> dict[str, npt.NDArray[np.float32]]:
     import numpy as np
 
-    from alcore.arrays.objecttraits import ObjectShares
-    from alcore.arrays.strips import span, strips, within
+    from alcore.arrays.patch_objects import shares
     from alcore.volumes.store import open_labels
 
     record = json.loads((pseudo / "pseudo.json").read_text())
@@ -117,21 +113,9 @@ def _objects(
     if tuple(labels.shape) != info.zyx:
         raise PermanentError(f"{pseudo}: pseudo-labels of shape {labels.shape} for a volume of {info.zyx}; remove them")
     confidence = np.asarray(record["confidence"], np.float64)
-    shares: ObjectShares = ObjectShares(len(boxes), int(record["n_objects"]))
-    runs = strips(boxes, max(1, most_px))
-    for done, run in enumerate(runs):
-        together = [boxes[i] for i in run]
-        begin, end = together[0].start[0], together[0].stop[0]
-        plane = span(together, begin, 1)
-        step = max(1, min(LABEL_SLICES, most_px // (plane.shape[1] * plane.shape[2])))
-        for z in range(begin, end, step):
-            area = span(together, z, min(step, end - z))
-            block = np.asarray(labels[area.slices])
-            for i in run:
-                shares.add(i, block[:, *within(boxes[i], area)])
-        tick((done + 1) / len(runs))
-    known = confidence if len(confidence) == int(record["n_objects"]) else None
-    return shares.result(known)
+    n_objects = int(record["n_objects"])
+    found = shares(boxes, n_objects, lambda area: np.asarray(labels[area.slices]), most_px, tick)
+    return found.result(confidence if len(confidence) == n_objects else None)
 
 
 STAGE = Stage("traits", 1, run, preemptible=True)

@@ -81,8 +81,13 @@ def _instances(folder: Path) -> Any:
     return read_labels(folder / "instances.tif")[0]
 
 
+def _patches(folder: Path) -> Any:
+    return np.stack(list(np.load(folder / "patches.npz").values()))
+
+
 @pytest.mark.parametrize(
-    ("name", "read"), [("pseudo", _pseudo_labels), ("embedding", _vectors), ("predict", _instances)]
+    ("name", "read"),
+    [("pseudo", _pseudo_labels), ("embedding", _vectors), ("predict", _instances), ("predict", _patches)],
 )
 def test_the_memory_does_not_matter_for_the_result(
     name: str, read: Callable[[Path], Any], small: Bench, tmp_path: Path

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from alcore.arrays import normalise
+from alcore.arrays.tiling import tile
 from alcore.artifact import ArtifactStore, Manifest
 from alcore.run import QuietContext, execute
 from alcore.stage import Input
@@ -20,6 +21,8 @@ from alcore.volumes.writers import write_image_tiff, write_labels_tiff
 VOXEL_UM = (0.04, 0.01, 0.01)
 SHAPE = (8, 64, 96)
 QUICK = {"epochs": 2, "iterations": 3, "lr": 3e-3, "validation_iterations": 1}
+PATCHES = [*tile(SHAPE, (8, 32, 48)), Box((2, 20, 40), (6, 44, 56))]
+"""The last one overlaps others."""
 READ: dict[str, Any] = {"axes": None, "channels": None}
 
 
@@ -42,6 +45,7 @@ class Bench:
         info = VolumeInfo("0" * 64, (1, *SHAPE), "uint8", VOXEL_UM, "file", self.stats)
         self.volume = self.folder("volume")
         (self.volume.path / "info.json").write_text(json.dumps(info.to_json()))
+        (self.volume.path / "patches.json").write_text(json.dumps([b.to_json() for b in PATCHES]))
         self.source = Input(self.root / "v.tif", "sha256:" + "0" * 64)
         self.pseudo = self.folder("pseudo")
         create_labels(self.pseudo.path / "instances.zarr", SHAPE)[:] = self.truth
