@@ -23,6 +23,11 @@ from alcore.types import VoxelSize
 
 DATASET = "Dataset001_alscope"
 PLANS = "plans"
+LEAST_SLICES = 4
+"""Thinner patches go to nnU-Net's 2D configuration, slice by slice: 3x3x3 kernels would see mostly padding, and its 3D
+augmentation cannot blur them (its widest kernel reaches three slices to either side)."""
+LEAST_EDGE_PX = 2
+"""A feature map of a single voxel cannot be normalised."""
 FOREGROUND_VOXELS = 10_000_000
 """Intensities kept for the fingerprint, over all cases."""
 
@@ -142,9 +147,11 @@ def fingerprint(cases: Sequence[Case], binning: Factors) -> dict[str, Any]:
 
 
 def make_plan(request: PlanRequest, found: Mapping[str, Any], dataset: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Plans, and the configuration to use ("3d_fullres", or "2d" for single planes), from a fingerprint.
+    """Plans, and the configuration to use ("3d_fullres", or "2d" for thin stacks and single planes), from a fingerprint.
 
-    Runs inside `nnunet_process`, whose folders it writes to.
+    Patches so small that nnU-Net would not pool at all, which leaves no U-Net, are pooled down to smaller feature maps
+    than it likes. Raises PermanentError where even those do not fit. Runs inside `nnunet_process`, whose folders it writes
+    to.
     """
     from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 
@@ -154,11 +161,28 @@ def make_plan(request: PlanRequest, found: Mapping[str, Any], dataset: Mapping[s
     placeholder = {"case": {"images": ["case_0000.tif"], "label": "case.tif"}}  # planning looks at names only
     (raw / "dataset.json").write_text(json.dumps({**dataset, "dataset": placeholder}))
     (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(found))
-    (preprocessed / f"{PLANS}.json").unlink(missing_ok=True)
     kind, memory_gb = PLANNERS[request.name]
     planner = kind(
         DATASET, gpu_memory_target_in_gb=request.memory_gb or memory_gb, plans_name=PLANS, suppress_transpose=True
     )
-    planner.plan_experiment()
-    plans: dict[str, Any] = json.loads((preprocessed / f"{PLANS}.json").read_text())
-    return plans, "3d_fullres" if "3d_fullres" in plans["configurations"] else "2d"
+    while True:
+        (preprocessed / f"{PLANS}.json").unlink(missing_ok=True)
+        planner.plan_experiment()
+        plans: dict[str, Any] = json.loads((preprocessed / f"{PLANS}.json").read_text())
+        configuration = _configuration(plans)
+        chosen = plans["configurations"][configuration]
+        if chosen["architecture"]["arch_kwargs"]["n_stages"] > 1:
+            return plans, configuration
+        edge = planner.UNet_featuremap_min_edge_length
+        if edge <= LEAST_EDGE_PX:
+            y, x = (int(n) for n in chosen["patch_size"][-2:])
+            raise PermanentError(
+                f"the training patches have only {y} x {x} network pixels, too few for a network: "
+                "choose larger patches or a smaller binning"
+            )
+        planner.UNet_featuremap_min_edge_length = max(LEAST_EDGE_PX, edge // 2)
+
+
+def _configuration(plans: Mapping[str, Any]) -> str:
+    volume = plans["configurations"].get("3d_fullres")
+    return "2d" if volume is None or volume["patch_size"][0] < LEAST_SLICES else "3d_fullres"

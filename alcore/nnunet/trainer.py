@@ -53,6 +53,9 @@ class Trainer(nnUNetTrainer):
         self.initial_lr = schedule.lr
         self.oversample_foreground_percent = schedule.foreground_share
         self.probabilistic_oversampling = True
+        # nnU-Net gives the coarsest scale no weight in the loss: with two stages none would be left
+        stages = self.configuration_manager.network_arch_init_kwargs["n_stages"]
+        self.enable_deep_supervision = stages > 2
         self.checkpoints = Checkpoints(ctx.scratch / "checkpoints")
         self._iteration = 0
         self._saved_at = self._began = time.monotonic()
