@@ -1,6 +1,6 @@
 """Which patches to annotate next: strategies behind one port, QC, spatial spread and the control arm."""
 
-from alcore.selection.choose import STRATEGIES, Selection, choose
+from alcore.selection.batch import STRATEGIES, Selection, choose
 from alcore.selection.port import TRAITS, Choice, Flaw, Pool, Request
 
 __all__ = ["STRATEGIES", "TRAITS", "Choice", "Flaw", "Pool", "Request", "Selection", "choose"]

@@ -36,6 +36,10 @@ FAR = 4.5
 """Robust standard deviations of the logarithm of a figure that a regular patch does not reach; asked besides the limits."""
 ALONE = 6.0
 """The same for the isolation of an embedding, which nothing else confirms."""
+USUAL = 0.5
+"""Where the median contrast of a volume's patches is below this share of its standard deviation, contrast is signal."""
+RARE = 0.1
+"""A rule that hits more of a volume than this describes the volume: it is not used there."""
 LEAST = 16
 """Fewer patches than this are not compared with each other."""
 NEIGHBOUR = 5
@@ -83,6 +87,7 @@ def _judgements(pool: Pool, positions: Positions) -> Iterator[Flaw]:
         clipped = pool.trait("clipped")[rows].astype(np.float64)
         usual = float(np.median(clipped[np.isfinite(clipped)])) if np.isfinite(clipped).any() else 0.0
         soft = (sharpness < UNSHARP) & (how_sharp < -FAR)
+        signal = _signal(pool, rows)
         rules: list[Rule] = [
             (
                 (clipped >= CLIPPED) & (clipped >= 4 * usual),
@@ -91,7 +96,7 @@ def _judgements(pool: Pool, positions: Positions) -> Iterator[Flaw]:
                 "{:.0%} of its voxels are at the end of the range: charging or saturation",
             ),
             (
-                (contrast > STRONG) & (how_strong > FAR),
+                (contrast > STRONG) & (how_strong > FAR) & ~signal,
                 contrast / STRONG,
                 contrast,
                 "{:.1f} times the usual contrast of its volume: a fold, a crack or charging",
@@ -110,8 +115,23 @@ def _judgements(pool: Pool, positions: Positions) -> Iterator[Flaw]:
             ),
         ]
         for hit, score, figure, words in rules:
+            if hit.mean() > RARE:
+                continue
             for i in np.flatnonzero(hit):
                 yield Flaw(PoolPosition(int(rows[i])), words.format(figure[i]), float(score[i]))
+
+
+def _signal(pool: Pool, rows: Positions) -> Mask:
+    """(n,) bool: patches whose strong contrast is likely what the volume was made for.
+
+    That is all of them where the usual patch has far less contrast than the volume as a whole (objects on an empty background),
+    and those where more than the usual foreground was found.
+    """
+    contrast, foreground = pool.trait("contrast")[rows], pool.trait("foreground")[rows]
+    known, seen = np.isfinite(contrast), np.isfinite(foreground)
+    if known.any() and np.median(contrast[known]) < USUAL:
+        return np.ones(len(rows), bool)
+    return seen & (foreground > (np.median(foreground[seen]) if seen.any() else 0.0))
 
 
 def _beside_others(values: Float32) -> tuple[Float64, Float64]:

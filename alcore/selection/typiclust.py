@@ -20,6 +20,8 @@ from alcore.types import PoolPosition
 MOST_CLUSTERS = 500
 LEAST_MEMBERS = 5
 NEIGHBOURS = 20
+FEW_CLUSTERS = 50
+"""So few are made from several beginnings, of which the best counts."""
 SAMPLE = 20_000
 """At most so many free, and so many covered, patches are clustered: a uniform draw."""
 CLUSTER_SAMPLE = 2_000
@@ -76,6 +78,7 @@ def clusters(rows: Float32, n_clusters: int, seed: int) -> npt.NDArray[np.int64]
         rows.shape[1],
         n_clusters,
         niter=20,
+        nredo=10 if n_clusters <= FEW_CLUSTERS else 1,
         seed=seed,
         spherical=True,
         min_points_per_centroid=1,

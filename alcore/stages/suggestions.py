@@ -98,7 +98,7 @@ def _named(inputs: Inputs, params: Params, what: str) -> Mapping[str, Input]:
 
 
 def _suggestion(rank: int, choice: Choice, assembled: Assembled, request: Request) -> dict[str, Any]:
-    from alcore.selection.choose import nearest_labelled
+    from alcore.selection.batch import nearest_labelled
 
     neighbours = nearest_labelled(assembled.pool, choice.position, request.labelled)
     return {

@@ -311,9 +311,9 @@ def test_bad_input_is_one_clear_line(store, ctx):
         suggest(store, ctx, [good], covered={"embedding-gone": [0]})
     with pytest.raises(PermanentError, match="strategy 'best' does not exist; known: guided, coreset"):
         suggest(store, ctx, [good], strategy="best")
-    with pytest.raises(PermanentError, match="control share must be at least 0 and below 1, got 1.5"):
+    with pytest.raises(PermanentError, match=r"control share must be at least 0 and below 1, got 1\.5"):
         suggest(store, ctx, [good], control_share=1.5)
-    with pytest.raises(PermanentError, match="minutes_base is -1.0"):
+    with pytest.raises(PermanentError, match=r"minutes_base is -1\.0"):
         suggest(store, ctx, [good], minutes={"base": -1})
     short = Volume(store, "short", clustered(4, 5)).with_traits(foreground=np.zeros(4, np.float32))
     with pytest.raises(PermanentError, match=r"traits\.npz: foreground is \(4,\) float32, the volume has 5 patches"):
