@@ -94,7 +94,7 @@ class MicroSamModel:
 
     def segment(self, picture: Picture) -> Found:
         """See `PlaneModel`."""
-        with _device_memory():
+        with device_memory():
             return self._by_decoder(picture) if self.mode == "ais" else self._by_points(picture)
 
     def smaller(self) -> str | None:
@@ -182,7 +182,7 @@ def painted(masks: Sequence[Mapping[str, Any]], shape: tuple[int, int], min_size
 
 
 @contextlib.contextmanager
-def _device_memory() -> Iterator[None]:
+def device_memory() -> Iterator[None]:
     """The device's word for no room, as our own error."""
     import torch
 

@@ -13,12 +13,16 @@ from alcore.types import VolumeInfo
 
 
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
-    """Inputs volume, source; params read, backend, options. Writes instances.zarr and pseudo.json."""
+    """Inputs volume, source, and model for backend nnunet; params read, backend, options.
+
+    Writes instances.zarr and pseudo.json.
+    """
     from alcore.pseudo import backend
     from alcore.volumes import open_volume, store
 
     began = time.monotonic()
-    labeler = backend(params["backend"], params.get("options") or {})
+    model = one(inputs, "model") if inputs.get("model") else None
+    labeler = backend(params["backend"], params.get("options") or {}, model)
     info = VolumeInfo.from_json(json.loads((one(inputs, "volume") / "info.json").read_text()))
     source = one(inputs, "source")
     with open_volume(source, params.get("read")) as volume:

@@ -1,7 +1,12 @@
-"""The contract of every PseudoLabeler: a new backend joins by its name in BACKENDS and its cheapest options here."""
+"""The contract of every PseudoLabeler: a new backend joins by its name in BACKENDS and its cheapest options here.
+
+Backends that need weights get random ones (see `learned`): what they find is noise, but it must be numbered, repeated,
+interrupted and continued like anything else. Only what needs none has to find the objects, too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,10 +15,28 @@ import pytest
 from alcore.arrays.matching import score
 from alcore.errors import PermanentError, Preempted
 from alcore.pseudo import BACKENDS, backend
+from tests.alcore.pseudo import learned
 
 Image = np.ndarray[Any, Any]
-OPTIONS: dict[str, dict[str, Any]] = {"threshold": {"block_voxels": 1 << 15}}
-"""Options under which a backend works in several blocks on the small volumes below."""
+THRESHOLD: dict[str, Any] = {"block_voxels": 1 << 15}
+"""Options under which the backend works in several blocks on the small volumes below."""
+WITHOUT_WEIGHTS = ["threshold"]
+WITH_WEIGHTS = [name for name in BACKENDS if name not in WITHOUT_WEIGHTS]
+
+
+@pytest.fixture(scope="module")
+def options_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], dict[str, Any]]]:
+    """A function from a backend to its cheapest options; skips where it cannot run."""
+    patch = pytest.MonkeyPatch()
+    made: dict[str, dict[str, Any]] = {"threshold": THRESHOLD}
+
+    def options(name: str) -> dict[str, Any]:
+        if name not in made:
+            made[name] = learned.options(name, tmp_path_factory.mktemp(name), patch)
+        return made[name]
+
+    yield options
+    patch.undo()
 
 
 @pytest.fixture(params=list(BACKENDS))
@@ -21,72 +44,147 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def shape_for(name: str, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """A smaller volume for what takes a second for each slice."""
+    return shape if name in WITHOUT_WEIGHTS else learned.SHAPE
+
+
+def sound(labels: Image, said: Any) -> bool:
+    """What must hold of every result."""
+    return (
+        labels.dtype == np.uint32
+        and set(np.unique(labels)) - {0} == set(range(1, said.n_objects + 1))
+        and len(said.confidence) == said.n_objects
+        and all(0 <= c <= 1 for c in said.confidence)
+        and said.foreground_fraction == pytest.approx((labels > 0).mean())
+    )
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("bright", [True, False])
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS, indirect=True)
 def test_finds_objects_and_says_so(name: str, dtype: str, bright: bool, label: Any, phantom: Any) -> None:
     image, truth = phantom((32, 80, 88), bright=bright)
-    labels, said = label(image.clip(0, 255).astype(dtype), name=name, **OPTIONS[name])
-    assert labels.dtype == np.uint32
-    assert score(labels, truth).f1 >= 0.8
-    assert set(np.unique(labels)) == set(range(said.n_objects + 1)), "every id from 1 to n is used"
-    assert len(said.confidence) == said.n_objects and all(0 <= c <= 1 for c in said.confidence)
-    assert said.foreground_fraction == pytest.approx((labels > 0).mean())
+    labels, said = label(image.clip(0, 255).astype(dtype), name=name, **THRESHOLD)
+    assert score(labels, truth).f1 >= 0.8 and sound(labels, said)
 
 
-def test_a_picture_of_one_slice(name: str, label: Any, phantom: Any) -> None:
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS, indirect=True)
+def test_finds_the_objects_of_one_slice(name: str, label: Any, phantom: Any) -> None:
     image, truth = phantom((1, 160, 150), radius=9)
-    labels, _ = label(image, name=name, **OPTIONS[name])
+    labels, _ = label(image, name=name, **THRESHOLD)
     assert score(labels, truth).f1 >= 0.8
+
+
+def test_a_picture_of_one_slice_of_unknown_voxel_size(name: str, label: Any, phantom: Any, options_of: Any) -> None:
+    options = options_of(name)
+    image, _ = phantom((1, 90, 84), radius=9)
+    labels, said = label(image, voxel_um=None, name=name, **options)
+    assert said.n_objects > 0 and sound(labels, said)
 
 
 @pytest.mark.parametrize("value", [0, 97])
-def test_a_flat_volume_is_empty_with_a_note(name: str, value: int, label: Any) -> None:
-    labels, said = label(np.full((5, 40, 40), value, np.uint8), name=name, **OPTIONS[name])
+def test_a_flat_volume_is_empty_with_a_note(name: str, value: int, label: Any, options_of: Any) -> None:
+    labels, said = label(np.full((5, 40, 40), value, np.uint8), name=name, **options_of(name))
     assert not labels.any() and said.n_objects == 0 and said.confidence == () and said.foreground_fraction == 0
     assert any("nothing" in note for note in said.notes)
 
 
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS, indirect=True)
 def test_nan_is_background_and_spoils_nothing_around_it(name: str, label: Any, phantom: Any) -> None:
     image, truth = phantom((32, 80, 88))
     image[:, :12], image[10, 50, 50], image[20, 60, 3] = np.nan, np.inf, np.nan
-    labels, _ = label(image, name=name, **OPTIONS[name])
+    labels, _ = label(image, name=name, **THRESHOLD)
     truth[:, :12] = 0
     assert score(labels[:, 16:], truth[:, 16:]).f1 >= 0.7
     assert (labels[:, :9] > 0).mean() < 0.02
-    labels, said = label(np.full((4, 30, 30), np.nan, np.float32), name=name, **OPTIONS[name])
+
+
+def test_nothing_but_nan(name: str, label: Any, options_of: Any) -> None:
+    labels, said = label(np.full((4, 30, 30), np.nan, np.float32), name=name, **options_of(name))
     assert not labels.any() and said.notes
 
 
-def test_the_same_twice(name: str, label: Any, phantom: Any) -> None:
-    image, _ = phantom((20, 60, 60))
-    (first, said), (second, again) = (label(image, name=name, **OPTIONS[name]) for _ in range(2))
-    assert np.array_equal(first, second) and said == again
+def test_the_same_twice(name: str, label: Any, phantom: Any, options_of: Any, ctx: Any, tmp_path: Any) -> None:
+    options = options_of(name)
+    image, _ = phantom(shape_for(name, (20, 60, 60)))
+    first, said = label(image, name=name, **options)
+    ctx.scratch = tmp_path / "other"
+    second, again = label(image, name=name, **options)
+    assert np.array_equal(first, second) and said == again and sound(first, said)
 
 
-def test_reports_progress_to_the_end(name: str, label: Any, phantom: Any, ctx: Any) -> None:
-    label(phantom((20, 60, 60))[0], name=name, **OPTIONS[name])
+def test_reports_progress_to_the_end(name: str, label: Any, phantom: Any, ctx: Any, options_of: Any) -> None:
+    label(phantom(shape_for(name, (20, 60, 60)))[0], name=name, **options_of(name))
     fractions = [fraction for fraction, _ in ctx.notes]
     assert fractions == sorted(fractions) and fractions[0] > 0 and fractions[-1] == pytest.approx(1)
 
 
 def test_stops_when_asked_and_continues(
-    name: str, label: Any, phantom: Any, ctx: Any, tmp_path_factory: pytest.TempPathFactory
+    name: str, label: Any, phantom: Any, ctx: Any, options_of: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    image, _ = phantom((32, 80, 88))
-    whole, said = label(image, name=name, **OPTIONS[name])
+    options = options_of(name)
+    image, _ = phantom(shape_for(name, (32, 80, 88)))
+    whole, said = label(image, name=name, **options)
     questions, all_read = ctx.asked, ctx.voxels_read
     ctx.scratch = tmp_path_factory.mktemp("scratch")
     stops = 0
     for stop_at in sorted({1, questions // 3, questions // 2, questions - 1}):
         ctx.asked, ctx.stop_at = 0, stop_at
         try:
-            label(image, name=name, **OPTIONS[name])
+            label(image, name=name, **options)
         except Preempted:
             stops += 1
     ctx.asked, ctx.stop_at = 0, None
-    labels, again = label(image, name=name, **OPTIONS[name])
+    labels, again = label(image, name=name, **options)
     assert stops >= 3 and np.array_equal(labels, whole) and again == said
     assert ctx.asked < questions and ctx.voxels_read < all_read, "finished blocks are not computed again"
+
+
+@pytest.mark.parametrize("name", WITH_WEIGHTS, indirect=True)
+def test_bogus_weights_are_refused_in_one_line(
+    name: str, label: Any, phantom: Any, options_of: Any, tmp_path: Any
+) -> None:
+    options = options_of(name)
+    for content in (b"", b"no weights", b"PK\x03\x04 truncated"):
+        bogus = tmp_path / "bogus.pt"
+        bogus.write_bytes(content)
+        with pytest.raises(PermanentError, match=r"bogus\.pt: no checkpoint") as caught:
+            label(phantom(learned.SHAPE)[0], name=name, **{**options, "checkpoint": str(bogus)})
+        assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(PermanentError, match="absent"):
+        label(phantom(learned.SHAPE)[0], name=name, **{**options, "checkpoint": str(tmp_path / "absent.pt")})
+
+
+@pytest.mark.parametrize("name", WITH_WEIGHTS, indirect=True)
+def test_weights_of_another_model_are_refused(
+    name: str, label: Any, phantom: Any, options_of: Any, tmp_path: Any
+) -> None:
+    options = options_of(name)
+    import torch
+
+    other = tmp_path / "other.pt"
+    torch.save({"conv.weight": torch.zeros(3)}, other)
+    with pytest.raises(PermanentError, match=r"other\.pt: not a"):
+        label(phantom(learned.SHAPE)[0], name=name, **{**options, "checkpoint": str(other)})
+
+
+@pytest.mark.parametrize("name", WITH_WEIGHTS, indirect=True)
+def test_the_weights_are_in_the_record_and_stay_loaded(
+    name: str, label: Any, phantom: Any, options_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hashlib
+    import importlib
+    from pathlib import Path
+
+    options = options_of(name)
+    image, _ = phantom(learned.SHAPE)
+    _, said = label(image[:1], name=name, **options)
+    digest = hashlib.sha256(Path(options["checkpoint"]).read_bytes()).hexdigest()
+    assert digest in said.parameters["sha256"]
+    module = importlib.import_module(f"alcore.pseudo.{name}_model")
+    monkeypatch.setattr(module, "load_tensors", lambda path: pytest.fail("loaded again"))
+    label(image[1:2], name=name, **options)
 
 
 def test_an_option_that_does_not_exist(name: str) -> None:

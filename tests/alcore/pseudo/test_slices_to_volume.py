@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def stacked(found: list[Found]) -> Image:
 def joined(found: list[Found]) -> Image:
     """The objects of the volume by the graph alone, two slices at a time."""
     starts = np.cumsum([0] + [len(f.confidence) for f in found])
-    parts = [overlaps(a.ids, b.ids, rows=7) for a, b in zip(found, found[1:], strict=False)]
+    parts = [overlaps(a.ids, b.ids, rows=7) for a, b in itertools.pairwise(found)]
     pairs = np.concatenate([p + starts[[z, z + 1]] for z, (p, _) in enumerate(parts)])
     roots = merged(int(starts[-1]), pairs, np.concatenate([s for _, s in parts]))
     return roots[stacked(found)]

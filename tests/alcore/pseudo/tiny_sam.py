@@ -80,3 +80,30 @@ def save_checkpoints(folder: Path) -> dict[str, Path]:
     for kind, content in made.items():
         torch.save(content, folder / f"{kind}.pt")
     return {kind: folder / f"{kind}.pt" for kind in made}
+
+
+def register_cellsam(patch: pytest.MonkeyPatch) -> None:
+    """Let CellSAM look for nine cells in a picture instead of 3500."""
+    import cellSAM.sam_inference as library
+
+    original = library.build_inference_model
+
+    def build_few(args: Any) -> Any:
+        args.num_query_position = 9
+        return original(args)
+
+    patch.setattr(library, "build_inference_model", build_few)
+
+
+def save_cellsam(folder: Path) -> tuple[Path, float]:
+    """(checkpoint, threshold at which its nine boxes are all taken) of a CellSAM with random weights."""
+    import importlib.resources
+
+    import torch
+    import yaml
+    from cellSAM import CellSAM
+
+    torch.manual_seed(SEED)
+    config = yaml.safe_load((importlib.resources.files("cellSAM") / "modelconfig.yaml").read_text())
+    torch.save(CellSAM(config).state_dict(), folder / "cellsam.pt")
+    return folder / "cellsam.pt", 0.01
