@@ -17,8 +17,10 @@ from alcore.stage import Context, Inputs, Params, Stage
 STAGES = (
     "volume",
     "pseudo",
+    "traits",
     "encoder",
     "embedding",
+    "novelty",
     "suggestions",
     "package",
     "label",
@@ -26,6 +28,7 @@ STAGES = (
     "finetune",
     "evaluate",
     "predict",
+    "control",
 )
 """Every stage by name; each lives in `alcore/stages/<name>.py` and is light to import."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from alcore.artifact import write_atomic
 from daemon.errors import AlscopeError, UsageError
+from daemon.store.rows import Picked
 from daemon.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _resume(engine: Engine, arguments: dict[str, Any], now: float) -> str:
 
 
 def _train(engine: Engine, arguments: dict[str, Any], now: float) -> str:
-    why_not = engine.planning.open_round(now)
+    why_not = engine.planning.learning.open_round(now)
     if why_not:
         raise UsageError(f"no round opened: {why_not}")
     return "a round is opened on all accepted labels"
@@ -107,6 +108,19 @@ def _skip(engine: Engine, arguments: dict[str, Any], now: float) -> str:
         raise UsageError(f"there is no suggestion {suggestion_id!r}; `alscope queue` lists them")
     engine.store.annotation.move(suggestion_id, "skipped", str(arguments.get("reason", "")), now)
     return f"{suggestion_id} skipped"
+
+
+def _qc_ok(engine: Engine, arguments: dict[str, Any], now: float) -> str:
+    """A person says that a patch that was held back is fine: it is suggested after all."""
+    name = str(arguments["id"])
+    number = int(name[1:]) if name[:1] == "q" and name[1:].isascii() and name[1:].isdecimal() else -1
+    held = engine.store.selection.held_back(number) if number < 1 << 63 else None
+    if held is None:
+        raise UsageError(f"{name!r} is not in the QC queue; `alscope queue --qc` lists it")
+    volume_id, row, reason = held
+    pick = Picked(volume_id, row, None, f"a person says that it is fine (it was held back: {reason})", arm="asked")
+    (made,) = engine.store.annotation.suggest([pick], now)
+    return f"{name} is suggested as {made}"
 
 
 def _retry(engine: Engine, arguments: dict[str, Any], now: float) -> str:
@@ -126,4 +140,12 @@ def _cancel(engine: Engine, arguments: dict[str, Any], now: float) -> str:
     return f"job {job.id} ({job.stage} of {job.subject}) is cancelled"
 
 
-VERBS = {"pause": _pause, "resume": _resume, "train": _train, "skip": _skip, "retry": _retry, "cancel": _cancel}
+VERBS = {
+    "pause": _pause,
+    "resume": _resume,
+    "train": _train,
+    "skip": _skip,
+    "qc-ok": _qc_ok,
+    "retry": _retry,
+    "cancel": _cancel,
+}

@@ -6,9 +6,10 @@ import difflib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from daemon.config_file import DEFAULT_WORKSPACE, read_toml
+from daemon.config_selection import Encoder, Section, Selection, is_path
 from daemon.errors import ConfigError
 
 ACQUISITIONS = (
@@ -16,12 +17,6 @@ ACQUISITIONS = (
     *("*.nd2", "*.czi", "*.lif"),
 )
 """Names of acquisitions, unless config.toml says otherwise."""
-
-
-class Section(BaseModel):
-    """A table of config.toml: unknown keys are refused, values cannot change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Watch(Section):
@@ -97,28 +92,6 @@ class Pseudo(Section):
 
     backend: Literal["threshold"] = "threshold"
     options: dict[str, Any] = Field(default_factory=dict)
-
-
-class Encoder(Section):
-    """The masked autoencoder. 0 or "auto" means: chosen for the device (see `Settings.encoder_params`)."""
-
-    size: Literal["auto", "micro", "tiny", "small", "base"] = "auto"
-    epochs: int = Field(default=0, ge=0)
-    image_px: int = Field(default=0, ge=0)
-    batch: int = Field(default=0, ge=0)
-    max_slices: int = Field(default=0, ge=0)
-    mask_ratio: float = Field(default=0.75, gt=0, lt=1)
-    base_lr: float = Field(default=0.0, ge=0)
-    weight_decay: float = Field(default=0.05, ge=0)
-    min_patches: int = Field(default=4, ge=1)
-    retrain_growth: float = Field(default=2.0, gt=1)
-
-
-class Selection(Section):
-    """Which patches are put before the expert."""
-
-    queue_depth: int = Field(default=8, ge=1)
-    initial_seeds: int = Field(default=3, ge=1)
 
 
 class Schedule(Section):
@@ -233,7 +206,7 @@ def from_mapping(raw: dict[str, Any], path: Path) -> Settings:
 
 
 def _anchored(raw: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Make `workspace` and `watch.folder` absolute; leave wrong types for validation to name."""
+    """Make `workspace`, `watch.folder` and `encoder.pretrained` absolute; leave wrong types for validation to name."""
     out = dict(raw)
     workspace = out.get("workspace", DEFAULT_WORKSPACE)
     if isinstance(workspace, str):
@@ -245,6 +218,9 @@ def _anchored(raw: dict[str, Any], base: Path) -> dict[str, Any]:
             else w
             for w in out["watch"]
         ]
+    encoder = out.get("encoder")
+    if isinstance(encoder, dict) and isinstance(encoder.get("pretrained"), str) and is_path(encoder["pretrained"]):
+        out["encoder"] = {**encoder, "pretrained": str(base / Path(encoder["pretrained"]).expanduser())}
     return out
 
 

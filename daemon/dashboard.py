@@ -19,7 +19,7 @@ from daemon import panels
 from daemon.errors import WorkspaceError
 from daemon.look import before_the_first_run, look
 from daemon.status import summary
-from daemon.store.report import Snapshot
+from daemon.store.views import Snapshot
 from daemon.vitals import Vitals, VitalsReader
 from daemon.wording import clean, clock, duration
 

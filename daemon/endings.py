@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from alcore.artifact import ArtifactStore, read_manifest
 from alcore.errors import AlcoreError
@@ -14,6 +16,7 @@ from daemon.executors.port import Finished
 from daemon.ingest import Ingest
 from daemon.policy import backoff_s
 from daemon.results import Results
+from daemon.results_selection import Failure
 from daemon.store.rows import JobRow
 from daemon.store.store import Store
 
@@ -56,7 +59,7 @@ class Endings:
             if event.kind == "source_missing" and self.ingest is not None:
                 self.ingest.wake()  # the scan tells whether it is gone, or its folder out of reach
         else:
-            self._failed(job, event.error, event.kind, now)
+            self._failed(job, event.error, event.kind, now, event.detail)
 
     def _most_attempts(self, job: JobRow, kind: str) -> int:
         """A folder that cannot be reached is noticed by a scan of all folders, which takes its time."""
@@ -119,10 +122,11 @@ class Endings:
             self._failed(job, f"its result cannot be used: {type(e).__name__}: {e}", "defect", now)
             return
 
-    def _failed(self, job: JobRow, error: str, kind: str, now: float) -> None:
+    def _failed(self, job: JobRow, error: str, kind: str, now: float, detail: Mapping[str, Any] | None = None) -> None:
+        words = error or "failed without a word; see its log"
         with self.store.transaction():
-            self.store.jobs.failed(job.id, error or "failed without a word; see its log", kind, now)
-            self.results.failed(job, error, kind, now)
+            self.store.jobs.failed(job.id, words, kind, now)
+            self.results.failed(job, Failure(words, kind, detail or {}), now)
 
 
 def path_in(job: JobRow) -> bytes:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from daemon.errors import WorkspaceError
 from daemon.store.connection import DATABASE, open_reader
-from daemon.store.report import DaemonView, Problem, Snapshot, disk_problem, snapshot
+from daemon.store.problems import disk_problem
+from daemon.store.report import snapshot
 from daemon.store.subjects import with_names
+from daemon.store.views import DaemonView, Problem, Snapshot
 
 
 @contextmanager
@@ -49,13 +51,15 @@ def before_the_first_run(now: float, more: Sequence[Problem] = ()) -> Snapshot:
         at=now,
         daemon=DaemonView("never", None, None, None, None, None),
         volumes=dict.fromkeys(volumes, 0),
-        patches={"total": 0, "labelled": 0},
+        patches={"total": 0, "labelled": 0, "held_back": 0},
         labels={"accepted": 0, "train": 0, "gate": 0, "rejected": 0},
         queue=(),
         jobs={},
         running=(),
         models=(),
         rounds=(),
+        encoders=(),
+        control=None,
         problems=(problem, *more),
         events=(),
     )

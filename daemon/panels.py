@@ -20,7 +20,7 @@ from daemon.status import (
     round_outcome,
     works,
 )
-from daemon.store.report import QueueItem, Snapshot
+from daemon.store.views import QueueItem, Snapshot
 from daemon.vitals import Vitals
 from daemon.wording import PIPELINE, clean, count, duration, scores, sparkline
 

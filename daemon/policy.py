@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,17 +18,22 @@ PRIORITY: Mapping[str, int] = {
     "suggestions": 85,
     # new volumes
     "volume": 80,
+    "descriptor": 78,
     "embedding": 75,
+    "traits": 72,
     "pseudo": 70,
-    "encoder": 65,
+    "mae": 65,
     "backlog": 60,
+    "novelty": 55,
     # results
     "evaluate": 50,
     "predict": 40,
     # training
     "finetune": 35,
     "pretrain": 30,
+    "control": 20,
 }
+"""descriptor and mae are the two kinds of encoders."""
 
 ENCODER_DEFAULTS: Mapping[str, Mapping[str, float | str]] = {
     "cpu": {
@@ -65,21 +71,32 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def encoder_params(encoder: Encoder, device: str, seed: int) -> dict[str, Any]:
-    """Parameters of the `encoder` stage: what config.toml says, else what suits the device."""
+def encoder_params(encoder: Encoder, kind: str, device: str, seed: int) -> dict[str, Any]:
+    """Parameters of the `encoder` stage for a kind, "descriptor" or "mae": what config.toml says, else what suits the device."""
     params: dict[str, Any] = dict(ENCODER_DEFAULTS[device])
-    if encoder.size != "auto":
-        params["size"] = encoder.size
     for name in ("epochs", "image_px", "batch", "max_slices", "base_lr"):
         if getattr(encoder, name):
             params[name] = getattr(encoder, name)
+    if kind == "descriptor":
+        return {"kind": kind, "image_px": params["image_px"], "max_slices": params["max_slices"], "seed": seed}
+    if encoder.size not in ("auto", "descriptor"):
+        params["size"] = encoder.size
     if encoder.epochs:
         params["warmup_epochs"] = min(max(1, encoder.epochs // 10), encoder.epochs - 1)
     return params | {
+        "kind": kind,
         "mask_ratio": encoder.mask_ratio,
         "weight_decay": encoder.weight_decay,
+        "pooling": encoder.pooling,
+        "pretrained": encoder.pretrained,
+        "accumulate": encoder.accumulate,
         "seed": seed,
     }
+
+
+def design(params: Mapping[str, Any]) -> str:
+    """Name of how an encoder was made, from the parameters of its job: the same on any pool."""
+    return digest({name: value for name, value in params.items() if name != "read"})
 
 
 def plan_name(settings: Settings, device: str) -> str:
@@ -108,6 +125,34 @@ def wants_encoder(n_patches: int, n_arriving: int, newest: int | None, encoder: 
     if n_patches < encoder.min_patches or (n_arriving and n_patches < 4 * encoder.min_patches):
         return False
     return newest is None or n_patches >= newest * encoder.retrain_growth
+
+
+LEAST_KNOWN = 8
+"""Volumes whose novelty has to be known before one can be called unusual."""
+MOST_USUAL = 50
+"""What is usual is asked of at most so many volumes, the latest before it."""
+FAR = 5.0
+"""Robust standard deviations beyond the median that are (as in `alcore.arrays.drift`)."""
+NOVELTY_FLOOR = 0.02
+"""Spread, in cosine distance, below which volumes do not differ however alike those before were."""
+
+
+def novelty_alarm(median: float | None, usual: Sequence[float]) -> str:
+    """Words for a volume that is unlike all before it; "" for one like others.
+
+    median: of the distances of its patches to the nearest patch known before; usual: that of the volumes before it. Far is
+    beyond their median by 5 times 1.4826 times the median absolute deviation, which counts as 0.02 at least.
+    """
+    if median is None or len(usual) < LEAST_KNOWN:
+        return ""
+    middle = statistics.median(usual)
+    limit = middle + FAR * max(1.4826 * statistics.median(abs(u - middle) for u in usual), NOVELTY_FLOOR)
+    if median <= limit:
+        return ""
+    return (
+        f"unlike everything before it: half of its patches lie farther than {median:.2f} from any known one (cosine distance; "
+        f"usually {middle:.2f}, worth a word beyond {limit:.2f}); is it another specimen, stain or setting?"
+    )
 
 
 def suggestions_to_ask(waiting: int, depth: int, free: int) -> int:

@@ -5,29 +5,23 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alcore.arrays.drift import drift
 from alcore.arrays.splits import assign_role
-from daemon.config import Settings
 from daemon.executors.perform import one_line
 from daemon.planner import PSEUDO_LABELS
 from daemon.policy import digest
+from daemon.results_selection import Failure, SelectionResults
 from daemon.store.rows import JobRow, LabelRow, SourceRow, path_of
-from daemon.store.store import Store
 
 MANY_SINGLES = 20
 """So many single images with running numbers in one folder are worth a question."""
 
 
-@dataclass(frozen=True)
-class Results:
-    """Applies results."""
-
-    store: Store
-    settings: Settings
+class Results(SelectionResults):
+    """Applies results of all stages."""
 
     def done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         """A job's artifact exists: draw the consequences."""
@@ -35,13 +29,13 @@ class Results:
         if handler is not None:
             handler(job, result, now)
 
-    def failed(self, job: JobRow, error: str, kind: str, now: float) -> None:
+    def failed(self, job: JobRow, failure: Failure, now: float) -> None:
         """A job failed for good: draw the consequences."""
         handler = getattr(self, f"_{job.stage}_failed", None)
         if handler is not None:
-            handler(job, error, kind, now)
+            handler(job, failure, now)
         if job.stage not in ("volume", "label"):  # those two speak of a file of the user's, and say so themselves
-            self.store.state.event("job", f"{job.stage} of {job.subject} failed: {error}", now)
+            self.store.state.event("job", f"{job.stage} of {job.subject} failed: {failure.error}", now)
 
     # volumes
 
@@ -84,11 +78,11 @@ class Results:
         found: list[str] = quality["warnings"]
         return found
 
-    def _volume_failed(self, job: JobRow, error: str, kind: str, now: float) -> None:
+    def _volume_failed(self, job: JobRow, failure: Failure, now: float) -> None:
         source_id, fingerprint = self._source_of(job)
         source = self.store.sources.source(source_id)
         if source is not None:
-            self.set_aside(source, fingerprint, job, error, now)
+            self.set_aside(source, fingerprint, job, failure.error, now)
 
     def set_aside(self, source: SourceRow, fingerprint: str, job: JobRow, error: str, now: float) -> None:
         """An acquisition cannot be used, as the job said that tried to read it, or another one that is the same file."""
@@ -102,33 +96,10 @@ class Results:
     def _source_of(self, job: JobRow) -> tuple[int, str]:
         return int(job.subject.split(":")[1]), json.dumps(job.params["fingerprint"], sort_keys=True)
 
-    # pool
-
-    def _encoder_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
-        n_patches = int(job.subject.split(":")[1])
-        self.store.annotation.add_encoder(job.key, n_patches, result, now)
-        text = f"encoder trained on {n_patches} patches: self-retrieval {result.get('self_retrieval', 0):.2f}"
-        self.store.state.event("encoder", text, now)
-
-    def _suggestions_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
-        picks = [
-            (self._embedded_volume(s["embedding"]), int(s["row"]), s["distance"], str(s["reason"]))
-            for s in result["suggestions"]
-        ]
-        made = self.store.annotation.suggest(picks, now)
-        if made:
-            self.store.state.event("queue", f"{len(made)} patches queued for the expert: {made[0]} to {made[-1]}", now)
-
-    def _embedded_volume(self, key: str) -> int:
-        """Id of the volume that was embedded in this artifact."""
-        embedding = self.store.jobs.by_key(key)
-        assert embedding is not None and embedding.volume_id is not None
-        return embedding.volume_id
+    # labels
 
     def _package_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         self.store.annotation.packaged(job.subject.split(":")[1], job.key)
-
-    # labels
 
     def _label_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         (received,) = self.store.annotation.received("id = ?", [int(job.subject.split(":")[1])])
@@ -146,10 +117,10 @@ class Results:
         text = f"label of {received.suggestion.id} accepted: {result['n_objects']} objects, {use}"
         self.store.state.event("label", text + (f" ({'; '.join(warnings)})" if warnings else ""), now)
 
-    def _label_failed(self, job: JobRow, error: str, kind: str, now: float) -> None:
+    def _label_failed(self, job: JobRow, failure: Failure, now: float) -> None:
         (received,) = self.store.annotation.received("id = ?", [int(job.subject.split(":")[1])])
-        self.store.annotation.reject(received, error, now)
-        self.store.state.event("label", f"label of {received.suggestion.id} rejected: {error}", now)
+        self.store.annotation.reject(received, failure.error, now)
+        self.store.state.event("label", f"label of {received.suggestion.id} rejected: {failure.error}", now)
 
     # learning
 
@@ -181,11 +152,11 @@ class Results:
         self.store.learning.judge(number, version)
         self.store.state.event("model", f"{version}: fine-tuned on {len(round_.train)} labels, now judged", now)
 
-    def _finetune_failed(self, job: JobRow, error: str, kind: str, now: float) -> None:
+    def _finetune_failed(self, job: JobRow, failure: Failure, now: float) -> None:
         number = int(job.subject.split(":")[1])
         round_ = self.store.learning.active_round()
         if round_ is not None and round_.number == number:
-            self.store.learning.fail_round(number, error, now)
+            self.store.learning.fail_round(number, failure.error, now)
 
     def _evaluate_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         name = job.subject.split(":", 1)[1]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from daemon.store.report import ModelView, Problem, RoundView, RunningJob, Snapshot
+from daemon.store.views import ModelView, Problem, RoundView, RunningJob, Snapshot
 from daemon.wording import (
     DAEMON,
     PIPELINE,

@@ -41,6 +41,8 @@ STATE = {
     "candidate": ("○", "cyan"),
     "baseline": ("○", "cyan"),
     "promoted": ("✓", "green"),
+    "current": ("✓", "green"),
+    "embedding": ("▶", "green"),
     "retired": ("–", "dim"),
     "training": ("▶", "green"),
     "judging": ("▶", "green"),
@@ -48,7 +50,14 @@ STATE = {
     "warn": ("!", "yellow"),
     "fail": ("✗", "bold red"),
 }
-"""Glyph and colour of the states of suggestions, labels, jobs, sources, models, rounds and checks."""
+"""Glyph and colour of the states of suggestions, labels, jobs, sources, models, encoders, rounds and checks."""
+
+ARM = {"selected": "", "control": "◇", "asked": "+"}
+"""Mark of who chose a suggestion: nothing for the strategy."""
+ARM_WORDS = {
+    "control": "◇ drawn at random, to measure whether selection helps: annotate it like any other",
+    "asked": "+ taken out of the QC queue by a person",
+}
 
 PROBLEM = {"daemon": "fail", "disk": "fail", "job": "fail", "folder": "fail"}
 """How bad a kind of problem is; kinds that are not named here are warnings."""
@@ -56,8 +65,10 @@ PROBLEM = {"daemon": "fail", "disk": "fail", "job": "fail", "folder": "fail"}
 DOING = {
     "volume": "reading {}",
     "pseudo": "pseudo-labelling {}",
-    "encoder": "training the encoder on {}",
+    "traits": "looking at the patches of {}",
+    "encoder": "making an encoder of {}",
     "embedding": "embedding {}",
+    "novelty": "seeing how new {} are",
     "suggestions": "choosing patches from {}",
     "package": "preparing {} for the expert",
     "label": "checking the label of {}",
@@ -65,6 +76,7 @@ DOING = {
     "finetune": "fine-tuning, {}",
     "evaluate": "judging {}",
     "predict": "segmenting {}",
+    "control": "comparing selection with chance after {}",
 }
 """What a job of each stage does, around the name of its subject."""
 

@@ -6,16 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+from alcore.errors import PermanentError
 from alcore.stage import Context, Inputs, Params, Stage, one
 from alcore.types import Box, VolumeInfo
 
 
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
-    """Write image.tif (C, Z, Y, X native dtype), pseudo_label.tif (ids 1..n; only with input pseudo), preview.png and
-    suggestion.json for one box.
+    """Write image.tif (C, Z, Y, X native dtype), pseudo_label.tif (ids 1..n; only with input pseudo), preview.png, nearest_1.png
+    and so on, and suggestion.json for one box.
 
-    params: read, box, suggestion {"id", "rank", "distance", "reason", "volume_name"}.
+    Inputs volume, source, pseudo (none or one), neighbour (packages of labelled patches that look alike: their previews).
+    params: read, box, suggestion {"id", "rank", "distance", "reason", "volume_name", "arm", "why": numbers by name},
+    neighbours [{"suggestion", "volume_name", "box", "distance"}] aligned with the input. Raises PermanentError when they are
+    not.
     """
+    import shutil
+
     import numpy as np
 
     from alcore.arrays.instancing import relabel_sequential
@@ -47,8 +53,17 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         )
         outlines = pseudo[middle]
     write_preview(out / "preview.png", image[0, middle], outlines)
+    packages, neighbours = inputs.get("neighbour", []), [dict(n) for n in params.get("neighbours", [])]
+    if len(packages) != len(neighbours):
+        raise PermanentError(
+            f"{len(neighbours)} neighbours are named in params, and there are {len(packages)} packages"
+        )
+    for number, (package, neighbour) in enumerate(zip(packages, neighbours, strict=True), start=1):
+        neighbour["picture"] = f"nearest_{number}.png"
+        shutil.copyfile(package.path / "preview.png", out / neighbour["picture"])
     page = {
         **suggestion,
+        "neighbours": neighbours,
         "box": box.to_json(),
         "volume_sha256": info.sha256,
         "voxel_um": info.voxel_um,
@@ -58,4 +73,4 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     return {"n_pseudo_objects": n_objects}
 
 
-STAGE = Stage("package", 1, run)
+STAGE = Stage("package", 2, run)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from daemon.demo.conductor import Script
     from daemon.demo.examiner import Exam
     from daemon.demo.split import Piece
-    from daemon.store.report import Snapshot
+    from daemon.store.views import Snapshot
 
 
 @click.command("demo")

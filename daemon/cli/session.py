@@ -15,7 +15,7 @@ from daemon.workspace import Workspace
 
 if TYPE_CHECKING:
     from daemon.config import Settings
-    from daemon.store.report import Snapshot
+    from daemon.store.views import Snapshot
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from alcore.arrays.tiling import tile
 from daemon.errors import AlscopeError
-from daemon.store.report import RoundView, Snapshot, snapshot
+from daemon.store.report import snapshot
+from daemon.store.views import RoundView, Snapshot
 from daemon.workspace import Workspace
 
 if TYPE_CHECKING:

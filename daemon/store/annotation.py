@@ -1,4 +1,4 @@
-"""Encoders, suggestions, received files and labels in SQL."""
+"""Suggestions, received files and labels in SQL."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from alcore.types import Box
 from daemon.machine import SUGGESTION_TRANSITIONS, check_transition
 from daemon.store.connection import insert, transaction
-from daemon.store.rows import EncoderRow, LabelRow, ReceivedRow, SuggestionRow
-from daemon.store.volumes import patch_row
+from daemon.store.rows import LabelRow, Neighbour, Picked, ReceivedRow, SuggestionRow
+from daemon.store.volumes import full_name, patch_row
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
 _SUGGESTION = """
-SELECT s.id AS sid, s.rank, s.distance, s.reason, s.state, s.package, p.*
+SELECT s.id AS sid, s.rank, s.distance, s.reason, s.state, s.package, s.arm, s.why, p.*
 FROM suggestion s JOIN patch p ON p.id = s.patch_id
 """
 _LABEL = """
@@ -33,6 +33,8 @@ def _suggestion(r: Mapping[str, Any]) -> SuggestionRow:
         reason=r["reason"],
         state=r["state"],
         package=r["package"],
+        arm=r["arm"],
+        why=json.loads(r["why"]),
     )
 
 
@@ -42,82 +44,64 @@ def _label(r: Mapping[str, Any]) -> LabelRow:
 
 
 class Annotation:
-    """From the encoder that embeds the pool to the label that an expert drew."""
+    """From the patch that is suggested to the label that an expert drew."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    # encoders
-
-    def add_encoder(self, artifact: str, n_patches: int, result: Mapping[str, Any], now: float) -> int:
-        """A new encoder version that passed its self-test; it serves once every volume is embedded with it."""
-        with transaction(self._db):
-            self._db.execute("UPDATE encoder SET state = 'retired' WHERE state = 'embedding'")
-            row = {
-                "artifact": artifact,
-                "state": "embedding",
-                "n_patches": n_patches,
-                "result": json.dumps(dict(result)),
-                "created_at": now,
-            }
-            return insert(self._db, "encoder", row)
-
-    def switch_encoder(self, encoder_id: int) -> None:
-        """The new embeddings are complete: from this transaction on they are the ones that select."""
-        with transaction(self._db):
-            self._db.execute("UPDATE encoder SET state = 'retired' WHERE state = 'current'")
-            self._db.execute("UPDATE encoder SET state = 'current' WHERE id = ?", [encoder_id])
-
-    def encoders(self) -> dict[str, EncoderRow]:
-        """The encoders in use, by state: "current" and "embedding"."""
-        sql = "SELECT id, artifact, state, n_patches FROM encoder WHERE state <> 'retired' ORDER BY id"
-        return {r["state"]: EncoderRow(r["id"], r["artifact"], r["state"], r["n_patches"]) for r in self._db.query(sql)}
-
     # suggestions
-
-    def covered_rows(self) -> dict[int, list[int]]:
-        """Patches that were ever suggested (labelled, queued or skipped): volume id -> patch rows."""
-        sql = (
-            "SELECT p.volume_id, p.row FROM suggestion s JOIN patch p ON p.id = s.patch_id ORDER BY p.volume_id, p.row"
-        )
-        covered: dict[int, list[int]] = {}
-        for r in self._db.query(sql):
-            covered.setdefault(r["volume_id"], []).append(r["row"])
-        return covered
 
     def n_waiting_for_expert(self) -> int:
         """Suggestions that somebody can still answer."""
         sql = "SELECT COUNT(*) AS n FROM suggestion WHERE state IN ('open', 'claimed', 'rejected')"
         return int(next(self._db.query(sql))["n"])
 
-    def suggest(self, picks: Sequence[tuple[int, int, float | None, str]], now: float) -> list[str]:
-        """Queue patches: (volume id, patch row, distance, reason) in order. Patches that were suggested before are left out."""
+    def suggest(self, picks: Sequence[Picked], now: float) -> list[str]:
+        """Queue patches in order. Patches that were suggested before are left out; one that was held back is so no more."""
         made = []
         with transaction(self._db):
             rank = int(next(self._db.query("SELECT COALESCE(MAX(rank), 0) AS n FROM suggestion"))["n"])
-            for volume_id, row, distance, reason in picks:
-                sql = (
-                    "SELECT p.id FROM patch p WHERE p.volume_id = ? AND p.row = ?"
-                    " AND NOT EXISTS (SELECT 1 FROM suggestion s WHERE s.patch_id = p.id)"
-                )
-                patch = next(self._db.query(sql, [volume_id, row]), None)
-                if patch is None:
+            for pick in picks:
+                patch = self._patch_id(pick.volume_id, pick.row)
+                if patch is None or any(self._db.query("SELECT 1 FROM suggestion WHERE patch_id = ?", [patch])):
                     continue
                 rank += 1
                 made.append(f"s{rank:05d}")
+                near = [(self._patch_id(volume, row), distance) for volume, row, distance in pick.neighbours]
                 self._db.table("suggestion").insert(
                     {
                         "id": made[-1],
-                        "patch_id": patch["id"],
+                        "patch_id": patch,
                         "rank": rank,
-                        "distance": distance,
-                        "reason": reason,
+                        "distance": pick.distance,
+                        "reason": pick.reason,
                         "state": "open",
+                        "arm": pick.arm,
+                        "why": json.dumps(dict(pick.why)),
+                        "nearest": None if pick.nearest is None else self._patch_id(*pick.nearest),
+                        "neighbours": json.dumps([{"patch": n, "distance": d} for n, d in near if n is not None]),
                         "created_at": now,
                         "changed_at": now,
                     }
                 )
+                self._db.execute("UPDATE qc SET state = 'suggested' WHERE patch_id = ?", [patch])
         return made
+
+    def _patch_id(self, volume_id: int, row: int) -> int | None:
+        sql = "SELECT id FROM patch WHERE volume_id = ? AND row = ?"
+        return next((int(r["id"]) for r in self._db.query(sql, [volume_id, row])), None)
+
+    def neighbours(self, suggestion_id: str) -> list[Neighbour]:
+        """The labelled patches that a suggestion looked most like when it was made, nearest first."""
+        sql = (
+            "SELECT t.id AS sid, t.package, v.name, v.part, p.*, n.value ->> 'distance' AS distance"
+            " FROM suggestion s, json_each(s.neighbours) n JOIN suggestion t ON t.patch_id = n.value ->> 'patch'"
+            " JOIN patch p ON p.id = t.patch_id JOIN volume v ON v.id = p.volume_id WHERE s.id = ? ORDER BY n.key"
+        )
+        return [
+            Neighbour(r["sid"], full_name(r["name"], r["part"]), patch_row(r).box, r["distance"], r["package"])
+            for r in self._db.query(sql, [suggestion_id])
+        ]
 
     def suggestion(self, suggestion_id: str) -> SuggestionRow | None:
         """One suggestion, or None."""

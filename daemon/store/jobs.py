@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from alcore.run import key_of
+from alcore.run import key_of, stage
 from daemon.machine import JOB_TRANSITIONS, check_transition
 from daemon.store.connection import insert, transaction
+from daemon.store.job_levels import PASSING, JobLevels
 from daemon.store.rows import JobRow, Wanted, inputs_to_json
 
-if TYPE_CHECKING:
-    from sqlite_utils import Database
+_COLUMNS = "id, key, stage, subject, volume_id, state, priority, inputs, params, attempts, fence, long, result"
+REMEMBERED = 1000
+"""Characters of JSON up to which a param or a result of a job on the whole pool is kept when it is done."""
 
-_COLUMNS = "id, key, stage, subject, volume_id, state, priority, inputs, params, attempts, fence, result"
-
-_PASSING = "(state = 'cancelled' AND error_kind IN ('source_changed', 'source_missing', 'part_of_set'))"
-"""SQL: cancelled for a reason that lies in the source, and may pass."""
 _READABLE = (
     "EXISTS (SELECT 1 FROM source_part l CROSS JOIN source x ON x.id = l.source_id WHERE l.volume_id = job.volume_id"
     " AND l.current = 1 AND x.state = 'ingested' AND x.gone = 0 AND x.away = 0)"
@@ -36,15 +34,13 @@ def _row(r: Mapping[str, Any]) -> JobRow:
         priority=r["priority"],
         attempts=r["attempts"],
         fence=r["fence"],
+        long=bool(r["long"]),
         stored=(r["inputs"], r["params"], r["result"] or "{}"),
     )
 
 
-class Jobs:
+class Jobs(JobLevels):
     """The job table. States change through `_move` alone."""
-
-    def __init__(self, db: Database) -> None:
-        self._db = db
 
     def want(self, wanted: Wanted, now: float) -> int | None:
         """Insert the job unless its recipe is known already; returns the id of a job that is new, or None.
@@ -54,7 +50,7 @@ class Jobs:
         """
         key = key_of(wanted.stage, wanted.inputs, wanted.params)
         with transaction(self._db):
-            sql = f"SELECT id, state, priority, {_PASSING} AS passing FROM job WHERE key = ?"
+            sql = f"SELECT id, state, priority, {PASSING} AS passing FROM job WHERE key = ?"
             known = next(self._db.query(sql, [key]), None)
             if known is not None and not known["passing"]:
                 if known["priority"] != wanted.priority and known["state"] in ("waiting", "ready"):
@@ -67,6 +63,7 @@ class Jobs:
                 "volume_id": wanted.volume_id,
                 "subject": wanted.subject,
                 "priority": wanted.priority,
+                "long": int(stage(wanted.stage).long if wanted.long is None else wanted.long),
                 "inputs": json.dumps(inputs_to_json(wanted.inputs)),
                 "params": json.dumps(dict(wanted.params)),
             }
@@ -86,34 +83,13 @@ class Jobs:
         """The job of one recipe, or None."""
         return next((_row(r) for r in self._db.query(f"SELECT {_COLUMNS} FROM job WHERE key = ?", [key])), None)
 
-    def states(self, stage: str, subject: str) -> list[tuple[int, str]]:
-        """(id, state) of all jobs of one stage for one subject, oldest first."""
-        sql = "SELECT id, state FROM job WHERE stage = ? AND subject = ? ORDER BY id"
-        return [(r["id"], r["state"]) for r in self._db.query(sql, [stage, subject])]
-
-    def of_stage(self, stage: str) -> list[tuple[str, str]]:
-        """(subject, state) of all jobs of one stage, oldest first."""
-        sql = "SELECT subject, state FROM job WHERE stage = ? ORDER BY id"
-        return [(r["subject"], r["state"]) for r in self._db.query(sql, [stage])]
-
-    def known(self, stage: str, spec: str) -> bool:
-        """Was a job of this stage and spec ever wanted (and not cancelled because of the state of its sources)?"""
-        sql = f"SELECT 1 FROM job WHERE stage = ? AND spec = ? AND NOT {_PASSING} LIMIT 1"
-        return any(self._db.query(sql, [stage, spec]))
-
-    def n_ready(self, stage: str, spec: str) -> int:
-        """How many jobs of a stage and spec may be claimed now."""
+    def ready(self, limit: int, long: bool | None = None, stage: str | None = None) -> list[JobRow]:
+        """Jobs that may be claimed now (in a lane, of a stage, if that is said), most urgent first."""
         sql = (
-            "SELECT COUNT(*) AS n FROM job WHERE stage = ? AND spec = ? AND state IN ('waiting', 'ready', 'running')"
-            " AND state = 'ready'"
-        )  # the first condition on the state is that of the index job_unfinished
-        return int(next(self._db.query(sql, [stage, spec]))["n"])
-
-    def ready(self, stages: Sequence[str], limit: int) -> list[JobRow]:
-        """Jobs of these stages that may be claimed now, most urgent first."""
-        marks = ", ".join("?" * len(stages))
-        sql = f"SELECT {_COLUMNS} FROM job WHERE state = 'ready' AND stage IN ({marks}) ORDER BY priority DESC, id LIMIT ?"
-        return [_row(r) for r in self._db.query(sql, [*stages, limit])]
+            f"SELECT {_COLUMNS} FROM job WHERE state = 'ready' AND long = COALESCE(?, long) AND stage = COALESCE(?, stage)"
+            " ORDER BY priority DESC, id LIMIT ?"
+        )
+        return [_row(r) for r in self._db.query(sql, [None if long is None else int(long), stage, limit])]
 
     def outdated(self, stage: str, spec: str) -> list[JobRow]:
         """Jobs of a stage that have not begun and were wanted under another spec than this one."""
@@ -123,29 +99,6 @@ class Jobs:
     def running(self) -> list[JobRow]:
         """Jobs that a worker holds."""
         return [_row(r) for r in self._db.query(f"SELECT {_COLUMNS} FROM job WHERE state = 'running'")]
-
-    def active(self, stage: str) -> int:
-        """How many jobs of a stage are waiting, ready or running."""
-        sql = "SELECT COUNT(*) AS n FROM job WHERE stage = ? AND state IN ('waiting', 'ready', 'running')"
-        return int(next(self._db.query(sql, [stage]))["n"])
-
-    def active_with_spec(self, stage: str, spec: str) -> int:
-        """How many jobs of a stage and spec are waiting, ready or running; not those that wait for a file to come back."""
-        sql = (
-            "SELECT COUNT(*) AS n FROM job WHERE stage = ? AND spec = ? AND state IN ('waiting', 'ready', 'running')"
-            " AND NOT (state = 'waiting' AND error_kind = 'source_missing')"
-        )
-        return int(next(self._db.query(sql, [stage, spec]))["n"])
-
-    def of_volume(self, stage: str, spec: str, volume_id: int) -> tuple[str, str]:
-        """(state, key) of the job of a stage and spec for one volume; ("", "") when there is none."""
-        sql = "SELECT state, key FROM job WHERE stage = ? AND spec = ? AND volume_id = ? ORDER BY id DESC LIMIT 1"
-        return next(((r["state"], r["key"]) for r in self._db.query(sql, [stage, spec, volume_id])), ("", ""))
-
-    def done_by_volume(self, stage: str, spec: str) -> dict[int, str]:
-        """Finished jobs of a stage and spec: volume id -> artifact key."""
-        sql = "SELECT volume_id, key FROM job WHERE stage = ? AND spec = ? AND state = 'done' ORDER BY volume_id"
-        return {r["volume_id"]: r["key"] for r in self._db.query(sql, [stage, spec])}
 
     def due(self, now: float) -> int:
         """Make every waiting job ready whose time has come; returns how many. One whose file was not there waits for it."""
@@ -198,6 +151,24 @@ class Jobs:
             self._move(
                 job_id, "done", now, note, lease=None, progress=1.0, finished_at=now, result=json.dumps(dict(result))
             )
+
+    def forget(self, job_id: int) -> None:
+        """What a finished job worked on is not needed any more: that of one on the whole pool is megabytes.
+
+        Inputs go, and whatever is long among params and result; how many there were is kept. All is in its manifest.
+        """
+        job = self.get(job_id)
+        assert job is not None and job.state == "done"
+        counts = {f"inputs.{name}": len(items) for name, items in job.inputs.items()}
+        kept = {}
+        for what, values in (("params", job.params), ("result", job.result)):
+            long = {name for name, value in values.items() if len(json.dumps(value)) > REMEMBERED}
+            counts |= {f"{what}.{name}": len(values[name]) for name in long}
+            kept[what] = {name: value for name, value in values.items() if name not in long}
+        kept["params"]["forgotten"] = counts
+        with transaction(self._db):
+            sql = "UPDATE job SET inputs = '{}', params = ?, result = ? WHERE id = ?"
+            self._db.execute(sql, [json.dumps(kept["params"]), json.dumps(kept["result"]), job_id])
 
     def failed(self, job_id: int, error: str, kind: str, now: float) -> None:
         """Trying again cannot help."""

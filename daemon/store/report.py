@@ -5,135 +5,28 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from alcore.disk import full_words, is_full
+from alcore.disk import is_full
 from daemon.store.connection import DATABASE, FULL_NAME, open_reader
+from daemon.store.problems import problems
+from daemon.store.rows import encoder_name
+from daemon.store.views import (
+    ControlView,
+    DaemonView,
+    EncoderView,
+    Event,
+    ModelView,
+    QueueItem,
+    RoundView,
+    RunningJob,
+    Snapshot,
+)
 from daemon.workspace import read_holder
 
 STALE_S = 60.0
 """A daemon that gave no sign of life for so long is shown as hanging."""
-
-
-@dataclass(frozen=True)
-class DaemonView:
-    """state: running, paused, hanging, stopped, crashed, or never (no daemon has run here yet)."""
-
-    state: str
-    pid: int | None
-    since: float | None
-    seen: float | None
-    version: str | None
-    paused_until: float | None
-
-
-@dataclass(frozen=True)
-class QueueItem:
-    """A suggestion that somebody can answer, or that is being checked."""
-
-    id: str
-    volume: str
-    start: tuple[int, int, int]
-    shape: tuple[int, int, int]
-    rank: int
-    distance: float | None
-    state: str
-    reason: str
-    note: str
-    ready: bool
-
-
-@dataclass(frozen=True)
-class RunningJob:
-    """A job that a worker holds now."""
-
-    id: int
-    stage: str
-    subject: str
-    progress: float
-    note: str
-    started_at: float
-
-
-@dataclass(frozen=True)
-class ModelView:
-    """A model version."""
-
-    version: str
-    kind: str
-    parent: str | None
-    n_labels: int
-    scores: Mapping[str, Any] | None
-    state: str
-    verdict: str
-    created_at: float
-
-
-@dataclass(frozen=True)
-class RoundView:
-    """A round; scores are the candidate's on the held-out labels, baseline those of the pseudo-labels."""
-
-    round: int
-    state: str
-    n_labels: int
-    n_gate: int
-    fraction: float
-    model: str | None
-    promoted: bool | None
-    scores: Mapping[str, Any] | None
-    baseline: Mapping[str, Any] | None
-    verdict: str
-    started_at: float
-    finished_at: float | None
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something wrong now, most wrong first. since: seconds since the epoch."""
-
-    kind: str
-    subject: str
-    message: str
-    since: float
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened."""
-
-    at: float
-    kind: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Everything that people look at, as of one moment (`at`, seconds since the epoch).
-
-    volumes: counts arriving, set_aside, ingested, pseudo_labelled, embedded, indexed, predicted, gone.
-    patches: total, labelled. labels: accepted, train, gate, rejected.
-    """
-
-    at: float
-    daemon: DaemonView
-    volumes: Mapping[str, int]
-    patches: Mapping[str, int]
-    labels: Mapping[str, int]
-    queue: tuple[QueueItem, ...]
-    jobs: Mapping[str, int]
-    running: tuple[RunningJob, ...]
-    models: tuple[ModelView, ...]
-    rounds: tuple[RoundView, ...]
-    problems: tuple[Problem, ...]
-    events: tuple[Event, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The documented JSON of `alscope status --json`."""
-        value = asdict(self)
-        value["jobs"] = {"by_state": value["jobs"], "running": value.pop("running")}
-        return value
 
 
 def snapshot(workspace: Path, now: float) -> Snapshot:
@@ -155,6 +48,7 @@ def _read(db: sqlite3.Connection, workspace: Path, now: float) -> Snapshot:
         patches={
             "total": _count(db, "SELECT COALESCE(SUM(n_patches), 0) FROM volume"),
             "labelled": _count(db, "SELECT COUNT(*) FROM label WHERE superseded_by IS NULL"),
+            "held_back": _count(db, "SELECT COUNT(*) FROM qc WHERE state = 'held'"),
         },
         labels={
             "accepted": _count(db, "SELECT COUNT(*) FROM label WHERE superseded_by IS NULL"),
@@ -170,7 +64,9 @@ def _read(db: sqlite3.Connection, workspace: Path, now: float) -> Snapshot:
         ),
         models=_models(db),
         rounds=_rounds(db),
-        problems=_problems(db, daemon, workspace, now),
+        encoders=encoders(db),
+        control=_control(db),
+        problems=problems(db, daemon, workspace, now),
         events=tuple(
             Event(r["at"], r["kind"], r["message"]) for r in db.execute("SELECT * FROM event ORDER BY id DESC LIMIT 50")
         ),
@@ -209,8 +105,8 @@ def _volumes(db: sqlite3.Connection) -> dict[str, int]:
             " WHERE state = 'done' AND stage IN ('pseudo', 'embedding') GROUP BY stage"
         )
     }
-    last = db.execute("SELECT inputs FROM job WHERE stage = 'suggestions' AND state = 'done' ORDER BY id DESC LIMIT 1")
-    indexed = next((len(json.loads(r["inputs"]).get("embedding", [])) for r in last), 0)
+    last = db.execute("SELECT subject FROM job WHERE stage = 'suggestions' AND state = 'done' ORDER BY id DESC LIMIT 1")
+    indexed = next((int(r["subject"].split(":")[1]) for r in last), 0)
     return {
         "arriving": sources.get("arriving", 0) + sources.get("settled", 0),
         "set_aside": sources.get("set_aside", 0),
@@ -241,6 +137,8 @@ def _queue(db: sqlite3.Connection) -> tuple[QueueItem, ...]:
             reason=r["reason"],
             note=r["note"],
             ready=bool(r["published"]),
+            arm=r["arm"],
+            minutes=json.loads(r["why"]).get("minutes"),
         )
         for r in rows
     )
@@ -282,57 +180,25 @@ def _rounds(db: sqlite3.Connection) -> tuple[RoundView, ...]:
     )
 
 
-def disk_problem(workspace: Path, now: float) -> list[Problem]:
-    """A full disk, seen from here: the daemon has no room to write it down."""
-    return [Problem("disk", "workspace", full_words(workspace), now)] if is_full(workspace) else []
-
-
-def _problems(db: sqlite3.Connection, daemon: DaemonView, workspace: Path, now: float) -> tuple[Problem, ...]:
-    """What is wrong, most wrong first: the daemon itself, the machine, failed work, labels to mend, files set aside."""
-    found = []
-    if daemon.state in ("stopped", "crashed", "never", "hanging"):
-        words = {
-            "stopped": "the daemon is not running; start it with `alscope run`",
-            "crashed": "the daemon ended unexpectedly; start it with `alscope run`, nothing is lost",
-            "never": "no daemon has run here yet; start it with `alscope run`",
-            "hanging": "the daemon gives no sign of life; see its log",
-        }
-        found.append(Problem("daemon", "alscope", words[daemon.state], daemon.seen or now))
-    full = disk_problem(workspace, now)
-    found += full
-    for r in db.execute("SELECT * FROM problem ORDER BY kind, subject"):
-        if full and r["kind"] == "disk":
-            continue
-        found.append(Problem(r["kind"], r["subject"], r["message"], r["first_seen"]))
-    for r in db.execute(
-        "SELECT * FROM job WHERE state = 'failed' AND stage NOT IN ('volume', 'label') ORDER BY id DESC"
-    ):
-        text = f"{r['error']} (`alscope jobs show {r['id']}`, `alscope jobs retry {r['id']}`)"
-        found.append(Problem("job", f"{r['stage']} of {r['subject']}", text, r["finished_at"]))
-    for r in db.execute(
-        "SELECT * FROM job WHERE state = 'waiting' AND error_kind IN ('transient', 'disk_full', 'source_missing')"
-    ):
-        found.append(
-            Problem("retry", f"{r['stage']} of {r['subject']}", f"{r['error']}; it is tried again", r["created_at"])
+def encoders(db: sqlite3.Connection) -> tuple[EncoderView, ...]:
+    """Every encoder version, oldest first."""
+    return tuple(
+        EncoderView(
+            version=encoder_name(r["id"]),
+            kind=r["kind"],
+            state=r["state"],
+            n_patches=r["n_patches"],
+            result=json.loads(r["result"]),
+            reason=r["reason"],
+            created_at=r["created_at"],
         )
-    for r in db.execute("SELECT id, note, changed_at FROM suggestion WHERE state = 'rejected' ORDER BY rank"):
-        text = f"{r['note']}; mend the file and save it to inbox/{r['id']}.tif again"
-        found.append(Problem("label", r["id"], text, r["changed_at"]))
-    for r in db.execute(
-        "SELECT name, reason, changed_at FROM source WHERE state = 'set_aside' AND gone = 0 ORDER BY id"
-    ):
-        found.append(Problem("set aside", r["name"], r["reason"], r["changed_at"]))
-    for r in db.execute(
-        "SELECT name, reason, changed_at FROM source WHERE state = 'ingested' AND reason <> '' AND gone = 0 ORDER BY id"
-    ):
-        found.append(Problem("part of a file set aside", r["name"], r["reason"], r["changed_at"]))
-    for r in db.execute(
-        "SELECT v.name, v.part, v.quality, v.created_at FROM volume v WHERE json_array_length(v.quality, '$.warnings') > 0"
-        " ORDER BY v.id DESC LIMIT 20"
-    ):
-        text = "; ".join(json.loads(r["quality"])["warnings"])
-        found.append(Problem("quality", r["name"] + (f" ({r['part']})" if r["part"] else ""), text, r["created_at"]))
-    return tuple(found)
+        for r in db.execute("SELECT * FROM encoder ORDER BY id")
+    )
+
+
+def _control(db: sqlite3.Connection) -> ControlView | None:
+    row = db.execute("SELECT * FROM control ORDER BY round DESC LIMIT 1").fetchone()
+    return None if row is None else ControlView(**dict(row))
 
 
 def _maybe(text: str | None) -> Mapping[str, Any] | None:

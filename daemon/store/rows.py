@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -46,12 +46,84 @@ class VolumeRow:
 
 @dataclass(frozen=True)
 class EncoderRow:
-    """An encoder version that passed its self-test. state: embedding (not yet complete) or current."""
+    """An encoder version that passed its self-test. state: embedding (not yet complete), current or retired. kind: descriptor
+    or mae."""
 
     id: int
     artifact: str
     state: str
     n_patches: int
+    kind: str
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return encoder_name(self.id)
+
+
+def encoder_name(number: int) -> str:
+    """What people call an encoder version."""
+    return f"E-{number:03d}"
+
+
+@dataclass(frozen=True)
+class PoolVolume:
+    """A volume that selection may choose from, with the keys of what is known of it."""
+
+    id: int
+    artifact: str
+    embedding: str
+    traits: str | None
+    prediction: str | None
+
+
+@dataclass(frozen=True)
+class Picked:
+    """A patch that was chosen. row: in its volume's patch list. arm: selected, control or asked. why: numbers by name.
+    nearest: (volume id, row) of the covered patch that it lies nearest to; neighbours: (volume id, row, distance) of the
+    nearest labelled ones, nearest first."""
+
+    volume_id: int
+    row: int
+    distance: float | None
+    reason: str
+    arm: str = "selected"
+    why: Mapping[str, float] = field(default_factory=dict)
+    nearest: tuple[int, int] | None = None
+    neighbours: Sequence[tuple[int, int, float]] = ()
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """A patch that looks broken. score: how far beyond the rule's limit."""
+
+    volume_id: int
+    row: int
+    reason: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """How far a volume's patches lay from the nearest patch known before, in cosine distance: the farthest one (`row`, its
+    nearest one is (volume id, row) `nearest`) and the median; None for the first volume. duplicates: patches known already."""
+
+    max: float | None
+    median: float | None
+    row: int | None
+    nearest: tuple[int, int] | None
+    duplicates: int
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A labelled patch that looks like a suggested one. package: artifact with its preview."""
+
+    suggestion: str
+    volume_name: str
+    box: Box
+    distance: float
+    package: str | None
 
 
 @dataclass(frozen=True)
@@ -75,6 +147,8 @@ class SuggestionRow:
     reason: str
     state: str
     package: str | None
+    arm: str = "selected"
+    why: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,7 +204,7 @@ class RoundRow:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A job that ought to exist: what to run, on what, for whom, and how urgent it is."""
+    """A job that ought to exist: what to run, on what, for whom, and how urgent it is. long: the lane, if not the stage's own."""
 
     stage: str
     subject: str
@@ -139,6 +213,7 @@ class Wanted:
     priority: int
     spec: str
     volume_id: int | None = None
+    long: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +221,7 @@ class JobRow:
     """A job as the dispatcher sees it.
 
     stored: JSON of inputs, params and result, parsed when asked for: those of a job on the whole pool are megabytes, and
-    most looks at a job are at its state.
+    most looks at a job are at its state. long: does it run in the lane of long jobs?
     """
 
     id: int
@@ -158,6 +233,7 @@ class JobRow:
     priority: int
     attempts: int
     fence: int
+    long: bool
     stored: tuple[str, str, str]
 
     @cached_property

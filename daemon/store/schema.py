@@ -183,6 +183,64 @@ UPDATE job SET subject = 'pretrain:' || json_array_length(inputs, '$.volume') WH
 """What ten thousand volumes need. The patches of a volume never change, so they are counted once. A pre-training names the
 number of volumes that its patches were chosen from; it was the number of its inputs."""
 
+ENCODER_KINDS = ("descriptor", "mae")
+ENCODER_STATES = ("embedding", "current", "retired", "rejected")
+ARMS = ("selected", "control", "asked")
+"""Who chose a suggestion: the strategy, chance, or a person who took it out of the QC queue."""
+
+SELECTION = f"""
+CREATE TABLE encoder_2 (
+  id INTEGER PRIMARY KEY, kind TEXT NOT NULL {_in("kind", ENCODER_KINDS)}, recipe TEXT NOT NULL UNIQUE,
+  artifact TEXT REFERENCES artifact(key), state TEXT NOT NULL {_in("state", ENCODER_STATES)}, design TEXT NOT NULL,
+  n_patches INTEGER NOT NULL CHECK (n_patches >= 0), result TEXT NOT NULL CHECK (json_type(result) = 'object'),
+  reason TEXT NOT NULL DEFAULT '', created_at REAL NOT NULL,
+  CHECK ((state = 'rejected') = (artifact IS NULL)), CHECK (artifact IS NULL OR artifact = recipe),
+  CHECK ((state = 'rejected') = (reason <> ''))
+) STRICT;
+INSERT INTO encoder_2 (id, kind, recipe, artifact, state, design, n_patches, result, created_at)
+  SELECT id, 'mae', artifact, artifact, state, '', n_patches, result, created_at FROM encoder;
+DROP TABLE encoder;
+ALTER TABLE encoder_2 RENAME TO encoder;
+CREATE UNIQUE INDEX encoder_one_current ON encoder(state) WHERE state = 'current';
+CREATE UNIQUE INDEX encoder_one_embedding ON encoder(state) WHERE state = 'embedding';
+ALTER TABLE suggestion ADD COLUMN arm TEXT NOT NULL DEFAULT 'selected' {_in("arm", ARMS)};
+ALTER TABLE suggestion ADD COLUMN why TEXT NOT NULL DEFAULT '{{}}' CHECK (json_type(why) = 'object');
+ALTER TABLE suggestion ADD COLUMN nearest INTEGER REFERENCES patch(id);
+ALTER TABLE suggestion ADD COLUMN neighbours TEXT NOT NULL DEFAULT '[]' CHECK (json_type(neighbours) = 'array');
+CREATE TABLE qc (
+  patch_id INTEGER PRIMARY KEY REFERENCES patch(id), reason TEXT NOT NULL CHECK (reason <> ''), score REAL NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('held', 'suggested')), found_at REAL NOT NULL
+) STRICT;
+CREATE INDEX qc_held ON qc(score) WHERE state = 'held';
+CREATE TABLE novelty (
+  volume_id INTEGER NOT NULL REFERENCES volume(id), encoder_id INTEGER NOT NULL REFERENCES encoder(id),
+  max REAL, median REAL, row INTEGER, nearest INTEGER REFERENCES patch(id),
+  duplicates INTEGER NOT NULL CHECK (duplicates >= 0), alarm TEXT NOT NULL DEFAULT '', at REAL NOT NULL,
+  PRIMARY KEY (volume_id, encoder_id), CHECK ((max IS NULL) = (median IS NULL)), CHECK (max >= median),
+  CHECK (alarm = '' OR median IS NOT NULL)
+) STRICT;
+CREATE INDEX novelty_encoder ON novelty(encoder_id, volume_id);
+CREATE INDEX novelty_alarm ON novelty(volume_id) WHERE alarm <> '';
+CREATE TABLE control (
+  round INTEGER PRIMARY KEY REFERENCES round(number), n INTEGER NOT NULL CHECK (n >= 0),
+  n_gate INTEGER NOT NULL CHECK (n_gate >= 0), metric TEXT NOT NULL, selected REAL, control REAL, difference REAL,
+  low REAL, high REAL, words TEXT NOT NULL CHECK (words <> ''), at REAL NOT NULL, CHECK (low <= high),
+  CHECK ((difference IS NULL) = (low IS NULL) AND (difference IS NULL) = (high IS NULL))
+) STRICT;
+ALTER TABLE job ADD COLUMN long INTEGER NOT NULL DEFAULT 0 CHECK (long IN (0, 1));
+UPDATE job SET long = 1 WHERE stage IN ('encoder', 'pretrain', 'finetune', 'evaluate', 'predict');
+UPDATE job SET inputs = '{{}}', params = '{{}}' WHERE stage IN ('encoder', 'suggestions') AND state = 'done';
+UPDATE job SET state = 'cancelled', lease = NULL WHERE state IN ('waiting', 'ready', 'running')
+  AND stage IN ('encoder', 'embedding', 'suggestions', 'package', 'predict');
+"""
+"""Several kinds of encoders, those that failed their self-test among them; why a patch was suggested; what looks broken; how new
+each volume was; whether selection helps. encoder.recipe: key of its job; design: `daemon.policy.design` of its params, empty
+for those of before. suggestion.nearest: the covered patch that it lay nearest to; neighbours: [{"patch", "distance"}] of
+labelled ones. job.long: the lane it runs in.
+
+What jobs on the whole pool worked on is forgotten (see `Jobs.forget`). Stages that work otherwise now are planned anew.
+"""
+
 
 def migrations() -> Migrations:
     """Every migration in order; each is applied once, together with the record of it."""
@@ -203,6 +261,10 @@ def migrations() -> Migrations:
     @found(name="0004_scale")
     def scale(db: Database) -> None:
         _run(db, SCALE)
+
+    @found(name="0005_selection")
+    def selection(db: Database) -> None:
+        _run(db, SELECTION)
 
     return found
 

@@ -10,9 +10,11 @@ from alcore.disk import full_words
 from daemon.errors import NoRoomError
 from daemon.store.annotation import Annotation
 from daemon.store.connection import DATABASE, open_writer, out_of_room, transaction
+from daemon.store.encoders import Encoders
 from daemon.store.jobs import Jobs
 from daemon.store.learning import Learning
 from daemon.store.schema import migrations
+from daemon.store.selection import Selection
 from daemon.store.sources import Sources
 from daemon.store.state import State
 from daemon.store.volumes import Volumes
@@ -34,6 +36,8 @@ class Store:
         self.sources = Sources(self._db)
         self.volumes = Volumes(self._db)
         self.jobs = Jobs(self._db)
+        self.encoders = Encoders(self._db)
+        self.selection = Selection(self._db)
         self.annotation = Annotation(self._db)
         self.learning = Learning(self._db)
         self.state = State(self._db)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from daemon.store.connection import FULL_NAME
-from daemon.store.report import Problem, Snapshot
+from daemon.store.views import Problem, Snapshot
 
 _SEPARATOR = " of "
 
@@ -24,6 +24,8 @@ def _name(db: sqlite3.Connection, subject: str) -> str:
         return "pseudo-labels"
     if kind == "pool":
         return f"{number} volumes" if ":" in rest else f"{number} patches"
+    if kind == "novelty":
+        return f"{rest.split(':')[-1]} volumes"
     if kind == "round":
         return f"round {number}"
     if kind in ("suggestion", "evaluate"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alcore.types import Box
@@ -14,13 +14,13 @@ from daemon.store.rows import PatchRow, VolumeRow, members_of
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-_SOURCES = """source_part l CROSS JOIN source x ON x.id = l.source_id
+SOURCES = """source_part l CROSS JOIN source x ON x.id = l.source_id
    WHERE l.volume_id = v.id AND l.current = 1 AND x.state = 'ingested' AND x.gone = 0 AND x.away = 0"""
 _DONE = "job j WHERE j.stage = ? AND j.spec = ? AND j.volume_id = v.id AND j.state = 'done'"
 READABLE = f"""
 SELECT v.id, v.name, v.part, v.sha256, v.artifact, v.folder, v.read, v.n_patches, s.path, s.fingerprint, s.members
 FROM volume v JOIN source s ON s.id =
-  (SELECT MIN(x.id) FROM {_SOURCES})
+  (SELECT MIN(x.id) FROM {SOURCES})
 """
 """Volumes whose bytes can be read now, each with one path.
 
@@ -163,13 +163,15 @@ class Volumes:
         alike = stem.casefold()
         return any(r["export_name"].casefold() == alike for r in self._db.query("SELECT export_name FROM volume"))
 
-    def without(self, stage: str, spec: str, limit: int) -> list[VolumeRow]:
-        """Readable volumes for which no job of this stage and spec exists, oldest first."""
+    def without(self, stage: str, spec: str, limit: int, among: Iterable[int] | None = None) -> list[VolumeRow]:
+        """Readable volumes (`among` these, if they are given) for which no job of this stage and spec exists, oldest first."""
+        those = "" if among is None else " AND v.id IN (SELECT value FROM json_each(?))"
         sql = READABLE + (
             "WHERE NOT EXISTS (SELECT 1 FROM job j WHERE j.stage = ? AND j.spec = ? AND j.volume_id = v.id)"
-            " ORDER BY v.id LIMIT ?"
+            f"{those} ORDER BY v.id LIMIT ?"
         )
-        return [volume_row(r) for r in self._db.query(sql, [stage, spec, limit])]
+        chosen = [] if among is None else [json.dumps(list(among))]
+        return [volume_row(r) for r in self._db.query(sql, [stage, spec, *chosen, limit])]
 
     def readable(self) -> list[VolumeRow]:
         """Every volume whose bytes can be read now, oldest first."""
@@ -179,7 +181,7 @@ class Volumes:
         """(volumes, patches in them) that can be read now and for which the job of this stage and spec is done."""
         sql = (
             "SELECT COUNT(*) AS n, COALESCE(SUM(v.n_patches), 0) AS patches FROM volume v"
-            f" WHERE EXISTS (SELECT 1 FROM {_DONE}) AND EXISTS (SELECT 1 FROM {_SOURCES})"
+            f" WHERE EXISTS (SELECT 1 FROM {_DONE}) AND EXISTS (SELECT 1 FROM {SOURCES})"
         )
         found = next(self._db.query(sql, [stage, spec]))
         return int(found["n"]), int(found["patches"])
@@ -188,20 +190,10 @@ class Volumes:
         """(volumes, patches in them, sum of their ids) of all that can be read now: the same while the pool is."""
         sql = (
             "SELECT COUNT(*) AS n, COALESCE(SUM(v.n_patches), 0) AS patches, COALESCE(SUM(v.id), 0) AS ids FROM volume v"
-            f" WHERE EXISTS (SELECT 1 FROM {_SOURCES})"
+            f" WHERE EXISTS (SELECT 1 FROM {SOURCES})"
         )
         found = next(self._db.query(sql))
         return int(found["n"]), int(found["patches"]), int(found["ids"])
-
-    def coverage(self, stage: str, spec: str) -> tuple[int, int, int]:
-        """(volumes, patches in them, those of them that were ever suggested) for which the job of this stage is done."""
-        sql = (
-            f"SELECT COUNT(*) AS n, COALESCE(SUM(v.n_patches), 0) AS patches, (SELECT COUNT(*) FROM suggestion s"
-            f" JOIN patch p ON p.id = s.patch_id JOIN volume v ON v.id = p.volume_id WHERE EXISTS (SELECT 1 FROM {_DONE}))"
-            f" AS covered FROM volume v WHERE EXISTS (SELECT 1 FROM {_DONE})"
-        )
-        found = next(self._db.query(sql, [stage, spec, stage, spec]))
-        return int(found["n"]), int(found["patches"]), int(found["covered"])
 
     def get(self, volume_id: int) -> VolumeRow | None:
         """One volume if it can be read now."""
@@ -215,6 +207,10 @@ class Volumes:
         """The volume's name for people."""
         row = next(self._db.query("SELECT name, part FROM volume WHERE id = ?", [volume_id]))
         return full_name(row["name"], row["part"])
+
+    def n_volumes(self) -> int:
+        """Volumes that were ever read."""
+        return int(next(self._db.query("SELECT COUNT(*) AS n FROM volume"))["n"])
 
     def n_patches(self) -> int:
         """Patches in the pool."""

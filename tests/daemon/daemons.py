@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 
 from daemon.store.connection import DATABASE, open_reader
-from daemon.store.report import Snapshot, snapshot
+from daemon.store.report import snapshot
+from daemon.store.views import Snapshot
 
 
 class RealDaemon:

@@ -15,13 +15,16 @@ from daemon.arrival import Settled
 from daemon.config import Settings, from_mapping
 from daemon.engine import Engine
 from daemon.planning import Planning
-from daemon.store.rows import JobRow, VolumeRow, Wanted
+from daemon.policy import design
+from daemon.store.rows import EncoderRow, JobRow, Novelty, Picked, VolumeRow, Wanted
 from daemon.store.store import Store
 from daemon.workspace import Workspace
 from tests.daemon.scripted import ScriptedExecutor
 
 PATCHES = [{"start": [z, y, x], "shape": [32, 256, 256]} for z in (0, 32) for y in (0, 256) for x in (0, 256)]
 MODEL = "M_f-001"
+NOVELTY = Novelty(0.3, 0.2, 1, None, 0)
+CONTROL = {"n": 5, "n_gate": 3, "metric": "Dice", "words": "it cannot be told yet"}
 QUALITY = {
     "mean": [91.5],
     "percentile_00_5": [3.0],
@@ -77,34 +80,43 @@ class Pool:
                 job = self.done(self.planning.planner.volume(found), {})
                 self.store.volumes.ingest(source, fingerprint(number), job.key, read_result(number), self.now)
 
-    def encoder(self) -> None:
+    def encoder(self, kind: str = "mae") -> EncoderRow:
         """An encoder of all volumes that embeds them."""
-        job = self.done(self.planning.planner.encoder(self.volumes()), {})
-        self.store.annotation.add_encoder(job.key, self.store.volumes.n_patches(), {}, self.now)
+        wanted = self.planning.planner.encoder(kind, self.volumes())
+        job = self.done(wanted, {})
+        n, spare = self.store.volumes.n_patches(), kind != self.settings.encoder.preferred
+        made = self.store.encoders.add(job.key, kind, design(wanted.params), n, {}, self.now, spare)
+        self.store.jobs.forget(job.id)
+        return made
 
     def pseudo_labelled(self) -> None:
         for volume in self.store.volumes.without("pseudo", self.planning.planner.pseudo_spec(), 1 << 30):
-            self.done(self.planning.planner.pseudo(volume), {"n_objects": 3})
+            job = self.done(self.planning.planner.pseudo(volume), {"n_objects": 3})
+            self.done(self.planning.planner.traits(volume, job.key), {"n": 8})
 
     def embedded(self) -> None:
         """By every encoder; the newest one serves from now on."""
-        for encoder in self.store.annotation.encoders().values():
+        for encoder in self.store.encoders.in_use().values():
             for volume in self.volumes():
                 self.done(self.planning.planner.embedding(volume, encoder), {"n": 8, "dim": 192})
-        newest = self.store.annotation.encoders().get("embedding")
+        newest = self.store.encoders.in_use().get("embedding")
         if newest is not None:
-            self.store.annotation.switch_encoder(newest.id)
+            self.store.encoders.switch(newest.id)
+        for wanted in self.planning.pool.novelty():
+            self.done(wanted, {})
+            for volume in self.volumes():
+                self.store.selection.add_novelty(volume.id, int(wanted.subject.split(":")[1]), NOVELTY, "", self.now)
 
     def queued(self, n: int) -> list[str]:
         """Suggestions with their folders made, spread over the volumes."""
-        encoder = self.store.annotation.encoders()["current"]
-        spec = self.planning.planner.embedding_spec(encoder)
-        embeddings = self.store.jobs.done_by_volume("embedding", spec)
-        covered = self.store.annotation.covered_rows()
-        self.done(self.planning.planner.suggestions(embeddings, covered, n, spec), {})
-        ids = sorted(embeddings)
-        chosen = [ids[i * len(ids) // n] for i in range(n)]
-        picks = [(volume, len(covered.get(volume, [])), 0.5, "far from the rest") for volume in chosen]
+        encoder, selection = self.store.encoders.in_use()["current"], self.store.selection
+        levels = self.planning.selection._levels(encoder, self.now)
+        pool, covered = selection.pool(levels), selection.covered()
+        spec = self.planning.planner.suggestions_spec(levels.embedding, selection.size(levels), n)
+        wanted = self.planning.planner.suggestions(pool, covered, selection.labelled(), n, selection.n_made(), 0, spec)
+        self.store.jobs.forget(self.done(wanted, {}).id)
+        chosen = [pool[i * len(pool) // n].id for i in range(n)]
+        picks = [Picked(volume, len(covered.get(volume, [])), 0.5, "far from the rest") for volume in chosen]
         made = self.store.annotation.suggest(picks, self.now)
         for suggestion in made:
             self.store.annotation.packaged(suggestion, self.artifact(f"package-{suggestion}"))
@@ -126,15 +138,15 @@ class Pool:
             annotation.set_published(suggestion, False)
 
     def pretrained(self) -> None:
-        for wanted in self.planning._pretraining():
+        for wanted in self.planning.learning.pretraining():
             job = self.done(wanted, {"n_cases": 64})
             self.store.learning.add_model("M_p-001", "pretrained", "baseline", job.key, None, [], "", self.now)
 
     def round(self) -> None:
         """A round on all labels, whose model is promoted."""
-        assert self.planning.open_round(self.now) == ""
+        assert self.planning.learning.open_round(self.now) == ""
         learning = self.store.learning
-        (wanted,) = self.planning._round(self.now)
+        (wanted,) = self.planning.learning.round(self.now)
         job, active = self.done(wanted, {}), learning.active_round()
         assert active is not None
         learning.add_model(MODEL, "finetuned", "candidate", job.key, "M_p-001", active.train, "d", self.now)
@@ -142,6 +154,9 @@ class Pool:
         active = learning.active_round()
         assert active is not None
         learning.finish_round(active, True, "better", {"f1": 0.6, "dice": 0.7}, {"f1": 0.4, "dice": 0.6}, self.now)
+        for wanted in self.planning.learning.control():
+            self.done(wanted, {})
+            self.store.selection.add_control(active.number, CONTROL, self.now)
 
     def predicted(self) -> None:
         """Every volume is segmented by the promoted model."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from alcore.stage import Input
 from daemon.arrival import Arriving, Settled
-from daemon.store.rows import JobRow, Wanted
+from daemon.store.rows import JobRow, Picked, Wanted
 from daemon.store.store import Store
 from daemon.workspace import Lock, Workspace
 
@@ -97,11 +97,14 @@ class Scene:
     def suggest(self, n: int) -> list[str]:
         """Queue `n` patches with their folders."""
         picks = [
-            (
+            Picked(
                 self.volumes[i % len(self.volumes)],
                 i // len(self.volumes),
                 None if i < 3 else 0.5 - 0.01 * i,
                 "far from the rest",
+                arm="control" if i == 6 else "selected",
+                why={"minutes": 3.5, "density": 0.4, "foreground": 0.25},
+                neighbours=[(self.volumes[0], 0, 0.31)] if i > 3 else (),
             )
             for i in range(n)
         ]

@@ -14,10 +14,15 @@ from typing import Any
 
 from alcore.artifact import ArtifactStore
 from alcore.run import stage
+from alcore.selection.control import is_control
 from daemon.executors.port import Finished, Order
 
 Script = Callable[[Order], Finished | dict[str, Any] | None]
 
+NOVELTY = {"max": 0.3, "median": 0.2, "row": 0, "nearest": None, "duplicates": 0}
+CONTROL = {"n": 0, "n_gate": 0, "metric": "Dice", "words": "5 more labels are needed"} | dict.fromkeys(
+    ("selected", "control", "difference", "low", "high")
+)
 BOXES = [{"start": [0, 0, 16 * i], "shape": [8, 64, 16]} for i in range(4)]
 
 
@@ -83,21 +88,29 @@ def results(order: Order) -> dict[str, Any]:
     table: dict[str, Callable[[], dict[str, Any]]] = {
         "volume": lambda: volume_result(hashlib.sha256(order.inputs["source"][0].path.read_bytes()).hexdigest()),
         "pseudo": lambda: {"n_objects": 3, "foreground_fraction": 0.1, "backend": "threshold"},
-        "encoder": lambda: {"dim": 8, "self_retrieval": 1.0},
-        "embedding": lambda: {"n": 4, "dim": 8},
-        "suggestions": lambda: {"suggestions": _picks(order)},
+        "traits": lambda: {"n": 4},
+        "encoder": lambda: {
+            "dim": 8,
+            "kind": order.params["kind"],
+            "selftest": {"self_retrieval": 1.0, "failures": []},
+        },
+        "embedding": lambda: {"n": 4, "dim": 8, "flat": []},
+        "novelty": lambda: {"novelty": dict.fromkeys(order.params["new"], NOVELTY)},
+        "suggestions": lambda: {"suggestions": _picks(order), "qc": [], "duplicates": 0, "notes": []},
         "package": lambda: {},
         "label": lambda: {"n_objects": 2, "foreground_fraction": 0.1, "warnings": []},
         "pretrain": lambda: {"n_cases": 4},
         "finetune": lambda: {"n_cases": 4},
         "evaluate": lambda: {"scores": scores, "per_label": []},
         "predict": lambda: {"n_objects": 5, "foreground_fraction": 0.1},
+        "control": lambda: CONTROL,
     }
     return table[order.stage]()
 
 
 def _picks(order: Order) -> list[dict[str, Any]]:
-    covered = order.params["covered"]
+    covered, share = order.params["covered"], order.params["control_share"]
+    labelled = [(key, row) for key, rows in order.params["labelled"].items() for row in rows]
     free = [
         (item.key, row)
         for item in order.inputs["embedding"]
@@ -105,7 +118,17 @@ def _picks(order: Order) -> list[dict[str, Any]]:
         if row not in covered.get(item.key, [])
     ]
     return [
-        {"embedding": key, "row": row, "rank": i, "distance": 0.5, "reason": "far", "nearest": None}
+        {
+            "embedding": key,
+            "row": row,
+            "rank": i,
+            "arm": "control" if is_control(order.params["n_before"] + i - 1, share) else "selected",
+            "distance": 0.5,
+            "reason": "far",
+            "nearest": None,
+            "neighbours": [{"embedding": k, "row": r, "distance": 0.25} for k, r in labelled[:3]],
+            "why": {"minutes": 2.0},
+        }
         for i, (key, row) in enumerate(free[: order.params["n"]], start=1)
     ]
 

@@ -303,7 +303,7 @@ def test_an_encoder_that_was_disturbed_by_a_touched_file_is_trained_again(tmp_pa
     arrivals.executor.script = script
     arrivals.rest()
     assert touched
-    assert arrivals.store.annotation.encoders().keys() == {"current"}
+    assert arrivals.store.encoders.in_use().keys() == {"current"}
     arrivals.close()
 
 
@@ -322,7 +322,7 @@ def test_one_file_that_is_gone_does_not_keep_an_encoder_from_serving(tmp_path, m
 
     arrivals.executor.script = script
     arrivals.rest()
-    assert arrivals.store.annotation.encoders().keys() == {"current"}
+    assert arrivals.store.encoders.in_use().keys() == {"current"}
     arrivals.close()
 
 

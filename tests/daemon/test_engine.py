@@ -153,7 +153,7 @@ def test_a_pool_that_is_used_up_is_a_state_of_rest(stage):
     while answer_all(stage):
         stage.run()
     shot = stage.shot()
-    assert shot.patches == {"total": 4, "labelled": 4}
+    assert shot.patches == {"total": 4, "labelled": 4, "held_back": 0}
     assert not shot.queue
     assert not shot.problems or {p.kind for p in shot.problems} == {"daemon"}
 
@@ -270,12 +270,12 @@ def test_transient_failures_are_tried_again_and_then_shown(tmp_path):
 
 def test_a_full_disk_holds_everything_up_and_fails_nothing(tmp_path, monkeypatch):
     stage = Stage(tmp_path, run={"min_free_gb": 1.0})
-    monkeypatch.setattr("daemon.engine.free_gb", lambda path: 0.2)
+    monkeypatch.setattr("daemon.dispatch.free_gb", lambda path: 0.2)
     stage.drop("a.tif", b"one")
     stage.run()
     assert stage.stages() == []
     assert any("0.2 GB free" in p.message for p in stage.shot().problems)
-    monkeypatch.setattr("daemon.engine.free_gb", lambda path: 50.0)
+    monkeypatch.setattr("daemon.dispatch.free_gb", lambda path: 50.0)
     stage.run()
     assert stage.shot().volumes["ingested"] == 1
     assert not [p for p in stage.shot().problems if p.kind == "disk"]
@@ -364,7 +364,7 @@ def test_random_faults_and_restarts_end_in_the_same_state(tmp_path, seed):
     stage.run()
     shot = stage.shot()
     assert shot.volumes["ingested"] == shot.volumes["pseudo_labelled"] == shot.volumes["embedded"] == 4
-    assert shot.patches == {"total": 16, "labelled": 16}
+    assert shot.patches == {"total": 16, "labelled": 16, "held_back": 0}
     assert shot.volumes["predicted"] == 4
     assert set(shot.jobs) <= {"done", "cancelled"}
     stage.store.close()

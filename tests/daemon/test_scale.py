@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.engine import SMALL
-from daemon.planning import AHEAD, BACKLOG, LEAST_READING
+from daemon.planning.levels import AHEAD
+from daemon.planning.pool import BACKLOG, LEAST_READING
 from daemon.policy import PRIORITY
 from daemon.store import listing
 from daemon.store.connection import DATABASE, open_reader
@@ -137,7 +137,8 @@ def test_of_two_hundred_acquisitions_few_are_planned_and_what_was_read_is_learne
         pool.engine.tick()
     waiting = [state for state, _ in jobs(pool, "volume") if state == "ready"]
     assert len(waiting) == LEAST_READING
-    assert [job.stage for job in pool.store.jobs.ready(SMALL, 9)] == ["pseudo"] * 3 + ["volume"] * LEAST_READING
+    stages = [job.stage for job in pool.store.jobs.ready(9, long=False)]
+    assert stages == ["encoder"] + ["pseudo"] * 3 + ["volume"] * LEAST_READING
     assert PRIORITY["backlog"] < PRIORITY["embedding"]
 
 
@@ -146,14 +147,14 @@ def test_a_few_acquisitions_are_read_before_anything_is_learned(pool):
     pool.settled(3, BACKLOG)
     pool.executor.slots = {False: 0, True: 0}
     pool.engine.tick()
-    stages = [job.stage for job in pool.store.jobs.ready(SMALL, 9)]
-    assert stages == ["volume"] * LEAST_READING + ["pseudo"] * 3
+    stages = [job.stage for job in pool.store.jobs.ready(9, long=False)]
+    assert stages == ["volume"] * LEAST_READING + ["encoder"] + ["pseudo"] * 3  # the descriptor
 
 
 def read_next(pool: Pool) -> int:
     """Plan, and read the acquisition whose turn it is; returns its number."""
     pool.engine.tick()
-    job = next(job for job in pool.store.jobs.ready(SMALL, 99) if job.stage == "volume")
+    job = next(job for job in pool.store.jobs.ready(99, long=False) if job.stage == "volume")
     path = job.inputs["source"][0].path
     number, source = int(path.stem.split("_")[1]), pool.store.sources.at(bytes(path))
     pool.finish(job.id, {})
@@ -195,7 +196,7 @@ def test_few_predictions_lie_ready_however_many_volumes_wait_and_all_are_made_in
         made = 0
         while True:
             pool.engine.tick()
-            ready = pool.store.jobs.ready(("predict",), 999)
+            ready = pool.store.jobs.ready(999, stage="predict")
             assert len(ready) == min(AHEAD, 2 * AHEAD - made)
             if not ready:
                 break
@@ -209,22 +210,25 @@ def test_few_predictions_lie_ready_however_many_volumes_wait_and_all_are_made_in
 
 
 def failed(pool: Pool, stage: str) -> None:
-    (job,) = pool.store.jobs.ready((stage,), 9)
-    pool.store.jobs.claim(job.id, "me", pool.now)
-    pool.store.jobs.failed(job.id, "rejected", "permanent", pool.now)
+    for job in pool.store.jobs.ready(9, stage=stage):
+        pool.store.jobs.claim(job.id, "me", pool.now)
+        pool.store.jobs.failed(job.id, "it cannot be", "permanent", pool.now)
 
 
 def test_an_encoder_that_failed_is_not_thought_about_again_until_the_pool_is_another_one(pool):
+    def wanted() -> list[tuple[str, str]]:
+        return [(w.params["kind"], w.subject) for w in pool.planning.pool.encoders(pool.now)]
+
     pool.executor.slots = {False: 0, True: 0}
     pool.ingested(0, 3)
     pool.engine.tick()
     failed(pool, "encoder")
-    assert list(pool.planning._encoder()) == []
-    assert not any("v.read" in sql for sql in statements(pool, lambda: list(pool.planning._encoder())))
+    assert wanted() == []
+    assert not any("v.read" in sql for sql in statements(pool, wanted))
     pool.store.sources.set_gone(bytes(pool.folder / name(2)), True)
-    assert [w.subject for w in pool.planning._encoder()] == ["pool:16"]
+    assert wanted() == [("descriptor", "pool:16"), ("mae", "pool:16")]
     pool.ingested(3, 1)  # as many volumes and patches as before, but not the same
-    assert [w.subject for w in pool.planning._encoder()] == ["pool:24"]
+    assert wanted() == [("descriptor", "pool:24"), ("mae", "pool:24")]
 
 
 def test_suggestions_that_failed_are_asked_for_again_once_something_else_is_asked(pool):
@@ -235,10 +239,13 @@ def test_suggestions_that_failed_are_asked_for_again_once_something_else_is_aske
     pool.executor.slots = {False: 0, True: 0}
     pool.engine.tick()
     failed(pool, "suggestions")
-    assert list(pool.planning._suggestions()) == []
-    assert not any("SELECT volume_id, key" in s for s in statements(pool, lambda: list(pool.planning._suggestions())))
+    assert list(pool.planning.selection.suggestions(pool.now)) == []
+    assert not any(
+        "SELECT volume_id, key" in s
+        for s in statements(pool, lambda: list(pool.planning.selection.suggestions(pool.now)))
+    )
     pool.queued(1)
-    assert [w.params["n"] for w in pool.planning._suggestions()] == [7]
+    assert [w.params["n"] for w in pool.planning.selection.suggestions(pool.now)] == [7]
 
 
 def test_pretraining_takes_the_volumes_that_its_patches_lie_in_and_remembers_how_many_there_were(tmp_path):
@@ -247,14 +254,14 @@ def test_pretraining_takes_the_volumes_that_its_patches_lie_in_and_remembers_how
         pool.pseudo_labelled()
         pool.executor.slots = {False: 0, True: 0}
         pool.engine.tick()
-        (job,) = pool.store.jobs.ready(("pretrain",), 9)
+        (job,) = pool.store.jobs.ready(9, stage="pretrain")
         chosen = [(p["volume"], tuple(p["start"])) for p in job.params["patches"]]
         assert [i.path.name for i in job.inputs["source"]] == [name(n) for n in (0, 2, 5, 7)]
         assert chosen == [(0, (0, 0, 0)), (1, (32, 0, 0)), (2, (0, 0, 0)), (3, (32, 0, 0))]
         failed(pool, "pretrain")
         pool.ingested(10, 9)
         pool.pseudo_labelled()
-        assert list(pool.planning._pretraining()) == []  # it failed on ten: nineteen are not much more
+        assert list(pool.planning.learning.pretraining()) == []  # it failed on ten: nineteen are not much more
         pool.ingested(19, 1)
         pool.pseudo_labelled()
-        assert [w.subject for w in pool.planning._pretraining()] == ["pretrain:20"]
+        assert [w.subject for w in pool.planning.learning.pretraining()] == ["pretrain:20"]

@@ -18,7 +18,7 @@ from alcore.arrays.synthetic import em_volume
 from daemon.demo.expert import Expert
 from daemon.demo.microscope import Microscope
 from daemon.demo.split import Piece
-from daemon.store.report import Snapshot
+from daemon.store.views import Snapshot
 from tests.daemon.daemons import RealDaemon, real_daemon
 from tests.faults.invariants import check, digests
 

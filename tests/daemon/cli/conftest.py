@@ -19,6 +19,8 @@ from daemon.commands import drop_label_note, label_note, obey
 from daemon.files import Files
 from tests.daemon.scene import Scene
 
+NO_LABEL = "there is no accepted label to train on yet"
+
 
 @pytest.fixture
 def scene(tmp_path) -> Iterator[Scene]:
@@ -59,7 +61,7 @@ class Attendant(threading.Thread):
             store=scene.store,
             workspace=scene.workspace,
             executor=SimpleNamespace(kill=self.killed.append),
-            planning=SimpleNamespace(open_round=lambda now: "there is no accepted label to train on yet"),
+            planning=SimpleNamespace(learning=SimpleNamespace(open_round=lambda now: NO_LABEL)),
         )
         while not self._ended.is_set():
             obey(engine, time.time())

@@ -157,7 +157,7 @@ def test_a_volume_is_linked_with_its_sources_and_can_be_read(store, folder):
 def test_reading_that_had_not_ended_is_planned_anew_and_other_work_goes_on(store):
     assert store.jobs.recover(9.0) == 0
     assert store.jobs.due(9.0) == 1
-    assert [j.stage for j in store.jobs.ready(("volume", "pseudo"), 9)] == ["pseudo"]
+    assert [j.stage for j in store.jobs.ready(9, long=False)] == ["pseudo"]
     assert store.jobs.get(4).state == "cancelled"
     assert store.jobs.done_by_volume("embedding", "spec") == {1: "embedding-5"}
 

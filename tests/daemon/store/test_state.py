@@ -9,6 +9,7 @@ import pytest
 from daemon.errors import IllegalTransitionError, WorkspaceError
 from daemon.store.connection import open_writer
 from daemon.store.report import snapshot
+from daemon.store.rows import Picked
 from tests.daemon.sightings import arriving, settled
 
 
@@ -65,13 +66,16 @@ def test_a_file_that_vanishes_before_it_is_whole_was_a_temporary_one(store):
 
 def test_a_patch_is_suggested_once(store, add_volume):
     volume = add_volume()
-    assert store.annotation.suggest([(volume, 0, 0.5, "far"), (volume, 1, 0.4, "far")], 1.0) == ["s00001", "s00002"]
-    assert store.annotation.suggest([(volume, 1, 0.4, "far"), (volume, 2, None, "seed")], 2.0) == ["s00003"]
-    assert store.annotation.covered_rows() == {volume: [0, 1, 2]}
+    assert store.annotation.suggest([Picked(volume, 0, 0.5, "far"), Picked(volume, 1, 0.4, "far")], 1.0) == [
+        "s00001",
+        "s00002",
+    ]
+    assert store.annotation.suggest([Picked(volume, 1, 0.4, "far"), Picked(volume, 2, None, "seed")], 2.0) == ["s00003"]
+    assert store.selection.covered() == {volume: [0, 1, 2]}
 
 
 def test_a_later_label_supersedes_and_keeps_its_role(store, add_volume):
-    store.annotation.suggest([(add_volume(), 0, 0.5, "far")], 1.0)
+    store.annotation.suggest([Picked(add_volume(), 0, 0.5, "far")], 1.0)
     first = accept(store, "s00001", "gate")
     second = accept(store, "s00001", "train", 6.0)
     assert [(x.id, x.role) for x in store.annotation.labels()] == [(second, "gate")]
@@ -80,7 +84,7 @@ def test_a_later_label_supersedes_and_keeps_its_role(store, add_volume):
 
 
 def test_a_rejected_label_can_be_mended(store, add_volume):
-    store.annotation.suggest([(add_volume(), 0, 0.5, "far")], 1.0)
+    store.annotation.suggest([Picked(add_volume(), 0, 0.5, "far")], 1.0)
     number = store.annotation.receive(store.annotation.suggestion("s00001"), b"/x", "sha", False, "", 2.0)
     (received,) = store.annotation.received("id = ?", [number])
     store.annotation.reject(received, "wrong shape", 3.0)
@@ -90,7 +94,7 @@ def test_a_rejected_label_can_be_mended(store, add_volume):
 
 
 def test_a_suggestion_under_check_takes_no_second_label(store, add_volume):
-    store.annotation.suggest([(add_volume(), 0, 0.5, "far")], 1.0)
+    store.annotation.suggest([Picked(add_volume(), 0, 0.5, "far")], 1.0)
     suggestion = store.annotation.suggestion("s00001")
     store.annotation.receive(suggestion, b"/x", "sha", False, "", 2.0)
     with pytest.raises(IllegalTransitionError):
@@ -100,7 +104,7 @@ def test_a_suggestion_under_check_takes_no_second_label(store, add_volume):
 
 def test_a_round_freezes_its_labels_and_only_one_is_active(store, add_volume):
     volume = add_volume()
-    store.annotation.suggest([(volume, i, 0.5, "far") for i in range(3)], 1.0)
+    store.annotation.suggest([Picked(volume, i, 0.5, "far") for i in range(3)], 1.0)
     accept(store, "s00001")
     accept(store, "s00002", "gate")
     number = store.learning.open_round(store.annotation.labels(), "digest", 0.5, 9.0)
@@ -113,7 +117,7 @@ def test_a_round_freezes_its_labels_and_only_one_is_active(store, add_volume):
 
 
 def test_a_rejected_candidate_leaves_the_promoted_model_in_place(store, add_volume, tmp_path):
-    store.annotation.suggest([(add_volume(), 0, 0.5, "far")], 1.0)
+    store.annotation.suggest([Picked(add_volume(), 0, 0.5, "far")], 1.0)
     accept(store, "s00001")
     for number, (promoted, f1) in enumerate([(True, 0.6), (False, 0.4)], start=1):
         store.learning.open_round(store.annotation.labels(), "digest", 0.5, 9.0)

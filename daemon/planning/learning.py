@@ -1,143 +1,39 @@
-"""Reads the levels from the store, asks the planner, and takes the decisions that are not jobs: rounds, encoders, verdicts."""
+"""Rounds: what is trained on which labels, who judges it, and the verdict; then the segmentation of every volume."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from alcore.run import key_of
 from daemon.config import Settings
-from daemon.planner import Planner, choose_evenly
-from daemon.policy import judge, suggestions_to_ask, wants_encoder
+from daemon.planner import Planner
+from daemon.planning.levels import missing_anywhere, room
+from daemon.policy import judge
 from daemon.results import labels_digest
-from daemon.store.rows import EncoderRow, LabelRow, PatchRow, RoundRow, SourceRow, VolumeRow, Wanted
+from daemon.store.rows import LabelRow, PatchRow, RoundRow, VolumeRow, Wanted
 from daemon.store.store import Store
 
-LEAST_READING = 4
-"""So few jobs that read acquisitions are planned at a time: what is read next is decided late."""
-BACKLOG = 8
-"""When more acquisitions than this wait to be read, what was read is learned from before the rest is read."""
-AHEAD = 64
-"""So few jobs of a kind lie ready, however many volumes wait for one: planning them takes time, and the next promoted model
-makes those that predict pointless."""
+T = TypeVar("T")
 MIX_PATCHES = 16
 """At most so many pseudo-labelled patches are mixed into a fine-tuning."""
 
 
 @dataclass(frozen=True)
-class Planning:
-    """What ought to exist and does not. Called at every tick; cheap when nothing has changed."""
+class LearningPlans:
+    """From accepted labels to the promoted model and what it finds."""
 
     store: Store
     planner: Planner
     settings: Settings
 
-    def wanted(self, now: float) -> Iterator[Wanted]:
-        """Every job that ought to exist now (some may exist already: the store knows recipes)."""
-        yield from self._volumes()
-        yield from self._encoder()
-        yield from self._embeddings(now)
-        yield from self._suggestions()
-        yield from self._packages()
-        yield from self._labels()
-        yield from self._pretraining()
-        yield from self._round(now)
-        yield from self._predictions()
-
-    def key(self, wanted: Wanted) -> str:
-        """The recipe key of a wanted job."""
-        return key_of(wanted.stage, wanted.inputs, wanted.params)
-
-    def error(self, job_id: int) -> str:
-        """The last words of a failed job."""
-        return self.store.jobs.last_words(job_id)
-
-    # volumes and pool
-
-    def _volumes(self) -> Iterator[Wanted]:
-        for _, wanted in self.readings():
-            yield wanted
-        spec = self.planner.pseudo_spec()
-        for volume in self.store.volumes.without("pseudo", spec, self._room("pseudo", spec)):
-            yield self.planner.pseudo(volume)
-
-    def _room(self, stage: str, spec: str) -> int:
-        """How many more jobs may be planned now."""
-        return max(0, AHEAD - self.store.jobs.n_ready(stage, spec))
-
-    def readings(self) -> list[tuple[SourceRow, Wanted]]:
-        """The acquisitions that are to be read next, with the job that would read each."""
-        backlog = self.store.sources.n_settled() > BACKLOG
-        newest_first = self.settings.run.backlog == "newest"
-        sources = self.store.sources.to_read(newest_first, max(LEAST_READING, 2 * self.settings.run.workers))
-        return [(source, self.planner.volume(source, backlog)) for source in sources]
-
-    def _encoder(self) -> Iterator[Wanted]:
-        if self.store.jobs.active("encoder"):
-            return
-        trained = [e.n_patches for e in self.store.annotation.encoders().values()]
-        arriving = self.store.sources.n_arriving() + self.store.jobs.active("volume")
-        newest = max(trained, default=None)
-        if not wants_encoder(self.store.volumes.n_patches(), arriving, newest, self.settings.encoder):
-            return
-        if not self.store.jobs.known("encoder", self.planner.encoder_spec(*self.store.volumes.readable_pool())):
-            yield self.planner.encoder(self.store.volumes.readable())
-
-    def _embeddings(self, now: float) -> Iterator[Wanted]:
-        for encoder in self.store.annotation.encoders().values():
-            spec = self.planner.embedding_spec(encoder)
-            room = self._room("embedding", spec)
-            missing = self.store.volumes.without("embedding", spec, max(1, room))
-            for volume in missing[:room]:
-                yield self.planner.embedding(volume, encoder)
-            if encoder.state == "embedding" and not missing and not self.store.jobs.active_with_spec("embedding", spec):
-                self._switch(encoder, now)
-
-    def _switch(self, encoder: EncoderRow, now: float) -> None:
-        with self.store.transaction():
-            self.store.annotation.switch_encoder(encoder.id)
-            self.store.state.event(
-                "encoder", f"all volumes are embedded; the encoder of {encoder.n_patches} patches selects now", now
-            )
-
-    def _suggestions(self) -> Iterator[Wanted]:
-        current = self.store.annotation.encoders().get("current")
-        if current is None or self.store.jobs.active("suggestions"):
-            return
-        waiting = self.store.annotation.n_waiting_for_expert()
-        depth = self.settings.selection.queue_depth
-        if not suggestions_to_ask(waiting, depth, depth):
-            return
-        embedding = self.planner.embedding_spec(current)
-        n_volumes, n_patches, n_covered = self.store.volumes.coverage("embedding", embedding)
-        ask = suggestions_to_ask(waiting, depth, n_patches - n_covered)
-        spec = self.planner.suggestions_spec(embedding, n_volumes, n_covered, ask)
-        if ask and not self.store.jobs.known("suggestions", spec):
-            embeddings = self.store.jobs.done_by_volume("embedding", embedding)
-            yield self.planner.suggestions(embeddings, self.store.annotation.covered_rows(), ask, embedding)
-
-    # expert
-
-    def _packages(self) -> Iterator[Wanted]:
-        spec = self.planner.pseudo_spec()
-        for suggestion in self.store.annotation.unpackaged():
-            volume = self.store.volumes.get(suggestion.patch.volume_id)
-            state, key = self.store.jobs.of_volume("pseudo", spec, suggestion.patch.volume_id)
-            if volume is not None and state in ("done", "failed", "cancelled"):
-                yield self.planner.package(suggestion, volume, key if state == "done" else None)
-
-    def _labels(self) -> Iterator[Wanted]:
-        for received in self.store.annotation.received("state = 'checking' AND filed = 1"):
-            artifact = self.store.volumes.artifact(received.suggestion.patch.volume_id)
-            yield self.planner.label(received, artifact)
-
-    # learning
-
     def _pseudo_labelled(self) -> list[tuple[VolumeRow, str]]:
         done = self.store.jobs.done_by_volume("pseudo", self.planner.pseudo_spec())
         return [(v, done[v.id]) for v in self.store.volumes.readable() if v.id in done]
 
-    def _pretraining(self) -> Iterator[Wanted]:
+    def pretraining(self) -> Iterator[Wanted]:
+        """M_p, once enough pseudo-labels are there."""
         training = self.settings.training
         if not training.pretrain:
             return
@@ -180,7 +76,8 @@ class Planning:
         states = [state for _, state in self.store.jobs.of_stage("pretrain")]
         return "done" in states or (bool(states) and states[-1] == "failed")
 
-    def _round(self, now: float) -> Iterator[Wanted]:
+    def round(self, now: float) -> Iterator[Wanted]:
+        """Open a round when it is time; train, judge and conclude the one that is open."""
         round_ = self.store.learning.active_round()
         if round_ is None:
             if self.store.annotation.n_new_training_labels() >= self.settings.training.every:
@@ -213,7 +110,7 @@ class Planning:
         if existing:
             job_id, state = existing[-1]
             if state in ("failed", "cancelled"):
-                self.store.learning.fail_round(round_.number, self.error(job_id), now)
+                self.store.learning.fail_round(round_.number, self.store.jobs.last_words(job_id), now)
             return
         volumes = self._pseudo_labelled() if self.settings.training.mix_share > 0 else []
         mix, patches = self._spread(volumes, [*round_.train, *round_.gate], MIX_PATCHES)
@@ -232,11 +129,11 @@ class Planning:
         if current is not None:
             wanted.append(self.planner.evaluate(current, round_.gate))
         yield from wanted
-        keys = [self.key(w) for w in wanted]
+        keys = [key_of(w.stage, w.inputs, w.params) for w in wanted]
         jobs = [self.store.jobs.by_key(k) for k in keys]
         failed = next((j for j in jobs if j is not None and j.state in ("failed", "cancelled")), None)
         if failed is not None:
-            reason = f"not promoted: it could not be judged ({self.error(failed.id)})"
+            reason = f"not promoted: it could not be judged ({self.store.jobs.last_words(failed.id)})"
             self._conclude(round_, False, reason, None, None, now)
             return
         scores = [self.store.learning.evaluation(k) for k in keys]
@@ -266,14 +163,33 @@ class Planning:
             word = "promoted" if promoted else "rejected"
             self.store.state.event("round", f"round {round_.number}: {round_.model} {word}: {reason}", now)
 
-    def _predictions(self) -> Iterator[Wanted]:
+    def predictions(self) -> Iterator[Wanted]:
+        """The promoted model ought to have segmented every volume."""
         promoted = self.store.learning.promoted()
         if promoted is None:
             return
         spec = self.planner.predict_spec(promoted)
-        for volume in self.store.learning.without_prediction(promoted.version, spec, self._room("predict", spec)):
-            yield self.planner.predict(volume, promoted)
+        if missing_anywhere(self.store, "predict", spec):
+            free = room(self.store, "predict", spec)
+            for volume in self.store.learning.without_prediction(promoted.version, spec, free):
+                yield self.planner.predict(volume, promoted)
+
+    def control(self) -> Iterator[Wanted]:
+        """After every round, once: do the labels that selection chose teach more than those that chance chose?"""
+        number = self.store.selection.newest_round_without_control()
+        if number is None or self.store.jobs.states("control", f"round:{number}"):
+            return
+        labels = self.store.selection.arms()
+        if self.settings.selection.control_share or any(arm == "control" for _, _, arm in labels):
+            yield self.planner.control(number, labels)
 
 
 def _touches(patch: PatchRow, labels: Sequence[LabelRow]) -> bool:
     return any(label.volume_id == patch.volume_id and label.box.overlaps(patch.box) for label in labels)
+
+
+def choose_evenly(places: Sequence[T], most: int) -> list[T]:
+    """At most `most` of these, spread evenly over the sequence."""
+    if len(places) <= most:
+        return list(places)
+    return [places[i * len(places) // most] for i in range(most)]

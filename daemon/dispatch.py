@@ -1,0 +1,128 @@
+"""Which ready job begins now, on which worker; and what stands in the way of beginning anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from alcore.run import STAGES, stage
+from alcore.stage import Input
+from daemon.config import Settings
+from daemon.disk import free_gb
+from daemon.endings import Endings
+from daemon.executors.port import Executor, Order
+from daemon.policy import to_preempt
+from daemon.store.rows import JobRow, VolumeRow
+from daemon.store.store import Store
+from daemon.workspace import Workspace
+
+PREEMPTIBLE = {name: stage(name).preemptible for name in STAGES}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """device: "cpu" or "cuda". threads: of a long job. lease: names the workers of this daemon."""
+
+    device: str
+    threads: int
+    lease: str
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """From ready jobs to orders. source: where a volume lies now."""
+
+    settings: Settings
+    workspace: Workspace
+    store: Store
+    executor: Executor
+    machine: Machine
+    source: Callable[[VolumeRow], Input]
+    endings: Endings
+    asked_to_stop: set[int] = field(default_factory=set)
+
+    def ended(self, job_id: int) -> None:
+        """A worker reported the end of a job."""
+        self.asked_to_stop.discard(job_id)
+
+    def start_what_is_ready(self, now: float) -> None:
+        """Claim what is ready for the workers that are free."""
+        if self._held_back(now):
+            return
+        for long in (False, True):
+            for job in self.store.jobs.ready(64, long):
+                if self.workspace.artifacts.has(job.key):
+                    self.endings.done(job, now, "made before")
+                elif self.executor.free(long):
+                    self._start(job, long, now)
+                else:
+                    if long:
+                        self._make_room(job)
+                    break
+
+    def _held_back(self, now: float) -> bool:
+        """Paused by a person, or the disk is nearly full: nothing new is started."""
+        until = self.store.state.paused_until()
+        if until is not None and now >= until:
+            self.store.state.pause(None)
+            until = None
+        free = free_gb(self.workspace.root)
+        if free < self.settings.run.min_free_gb:
+            text = (
+                f"{self.workspace.root}: {free:.1f} GB free, run.min_free_gb = {self.settings.run.min_free_gb:g}: "
+                "no new work until there is room; free some space"
+            )
+            if self.store.state.problem("disk", "workspace", text, now):
+                self.store.state.event("disk", text, now)
+            return True
+        if self.store.state.solved("disk", "workspace"):
+            self.store.state.event("disk", "there is room on the disk again", now)
+        return until is not None
+
+    def _start(self, job: JobRow, long: bool, now: float) -> None:
+        inputs = self._located(job)
+        if inputs is None:
+            self.store.jobs.postponed(
+                self._claim(job, now).id, now + 60, "its volume cannot be read now", "source_missing", now, False
+            )
+            return
+        claimed = self._claim(job, now)
+        what = stage(job.stage)
+        self.asked_to_stop.discard(job.id)
+        self.executor.start(
+            Order(
+                job_id=claimed.id,
+                fence=claimed.fence,
+                key=claimed.key,
+                stage=claimed.stage,
+                inputs=inputs,
+                params=claimed.params,
+                device=self.machine.device,
+                threads=self.machine.threads if long else 1,
+                ram_bytes=int(self.settings.run.ram_gb * 2**30),
+                long=long,
+                isolated=what.isolated and long,
+                hang_s=what.hang_s,
+            )
+        )
+
+    def _claim(self, job: JobRow, now: float) -> JobRow:
+        return self.store.jobs.claim(job.id, self.machine.lease, now)
+
+    def _located(self, job: JobRow) -> dict[str, list[Input]] | None:
+        """The job's inputs with the path where its volume lies now, which may not be where it lay when it was wanted."""
+        inputs = {name: list(items) for name, items in job.inputs.items()}
+        if job.volume_id is not None:
+            volume = self.store.volumes.get(job.volume_id)
+            if volume is None:
+                return None
+            inputs["source"] = [self.source(volume)]
+        return inputs
+
+    def _make_room(self, job: JobRow) -> None:
+        """Training stops at a checkpoint when something more urgent waits; it continues afterwards."""
+        running = [(j.id, j.priority, j.stage) for j in self.store.jobs.running() if j.long]
+        victim = to_preempt(running, job.priority, PREEMPTIBLE)
+        if victim is not None and victim not in self.asked_to_stop:
+            self.asked_to_stop.add(victim)
+            self.executor.stop(victim)

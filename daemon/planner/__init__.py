@@ -1,0 +1,13 @@
+"""What ought to exist minus what exists: pure functions from levels to wanted jobs. No I/O, no clock."""
+
+from __future__ import annotations
+
+from daemon.planner.learning import PSEUDO_LABELS, LearningRecipes
+from daemon.planner.pool import PoolRecipes
+from daemon.planner.selection import SelectionRecipes
+
+__all__ = ["PSEUDO_LABELS", "Planner"]
+
+
+class Planner(PoolRecipes, SelectionRecipes, LearningRecipes):
+    """Every method answers one question about what to do next."""

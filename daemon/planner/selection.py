@@ -1,0 +1,136 @@
+"""What ought to lie before the expert: suggestions, their folders, and the checks of what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alcore.stage import Input
+from daemon.planner.base import Recipes
+from daemon.policy import PRIORITY
+from daemon.store.rows import Neighbour, PoolVolume, ReceivedRow, SuggestionRow, VolumeRow, Wanted
+from daemon.store.selection import PoolSize, by_key
+
+
+class SelectionRecipes(Recipes):
+    """From the embedded pool to the label that came back."""
+
+    def suggestions(
+        self,
+        pool: Sequence[PoolVolume],
+        covered: Mapping[int, Sequence[int]],
+        labelled: Mapping[int, Sequence[int]],
+        n: int,
+        n_before: int,
+        n_gated: int,
+        spec: str,
+    ) -> Wanted:
+        """The queue ought to be full: `n` more patches of the pool.
+
+        covered, labelled: rows by volume id. n_before: suggestions ever made. n_gated: labels behind the promoted model.
+        """
+        keys = {v.id: v.embedding for v in pool}
+        traits = [v for v in pool if v.traits]
+        predicted = [v for v in pool if v.prediction]
+        covered_keys = by_key(covered, keys)
+        return Wanted(
+            stage="suggestions",
+            subject=f"pool:{len(pool)}:{sum(len(rows) for rows in covered_keys.values())}",
+            inputs={
+                "embedding": [self.artifact(v.embedding) for v in pool],
+                "volume": [self.artifact(v.artifact) for v in pool],
+                "traits": [self.artifact(v.traits) for v in traits if v.traits],
+                "prediction": [self.artifact(v.prediction) for v in predicted if v.prediction],
+            },
+            params=self._strategy()
+            | {
+                "n": n,
+                "covered": covered_keys,
+                "labelled": by_key(labelled, keys),
+                "traits_of": {v.embedding: i for i, v in enumerate(traits)},
+                "prediction_of": {v.embedding: i for i, v in enumerate(predicted)},
+                "n_before": n_before,
+                "n_gated": n_gated,
+            },
+            priority=PRIORITY["suggestions"],
+            spec=spec,
+        )
+
+    def _strategy(self) -> dict[str, Any]:
+        selection = self.settings.selection
+        return {
+            "strategy": selection.strategy,
+            "initial": selection.initial_seeds,
+            "seed": self.settings.run.seed,
+            "control_share": selection.control_share,
+            "volume_share": selection.volume_share,
+            "minutes": {"base": selection.minutes_base, "per_object": selection.minutes_per_object},
+        }
+
+    def suggestions_spec(self, embedding: str, size: PoolSize, n: int) -> str:
+        """Name of choosing `n` patches from such a pool as config.toml says. embedding: the spec of the embeddings."""
+        pool = [size.volumes, size.patches, size.covered, size.ids]
+        return self.spec("suggestions", embedding, pool, n, self._strategy())
+
+    def package(
+        self, suggestion: SuggestionRow, volume: VolumeRow, pseudo: str | None, neighbours: Sequence[Neighbour]
+    ) -> Wanted:
+        """A suggestion ought to have a folder with everything that the expert needs, the labelled patches most like it among
+        it."""
+        shown = [n for n in neighbours if n.package]
+        return Wanted(
+            stage="package",
+            subject=f"suggestion:{suggestion.id}",
+            inputs={
+                "volume": [self.artifact(volume.artifact)],
+                "source": [self.source(volume)],
+                "pseudo": [self.artifact(pseudo)] if pseudo else [],
+                "neighbour": [self.artifact(n.package) for n in shown if n.package],
+            },
+            params={
+                "read": dict(volume.read),
+                "box": suggestion.patch.box.to_json(),
+                "suggestion": {
+                    "id": suggestion.id,
+                    "rank": suggestion.rank,
+                    "distance": suggestion.distance,
+                    "reason": suggestion.reason,
+                    "volume_name": volume.name,
+                    "arm": suggestion.arm,
+                    "why": dict(suggestion.why),
+                },
+                "neighbours": [
+                    {
+                        "suggestion": n.suggestion,
+                        "volume_name": n.volume_name,
+                        "box": n.box.to_json(),
+                        "distance": n.distance,
+                    }
+                    for n in shown
+                ],
+            },
+            priority=PRIORITY["package"],
+            spec="",
+            volume_id=volume.id,
+        )
+
+    def label(self, received: ReceivedRow, volume_artifact: str) -> Wanted:
+        """A label file that somebody saved ought to be checked."""
+        package = received.suggestion.package
+        return Wanted(
+            stage="label",
+            subject=f"received:{received.id}",
+            inputs={
+                "file": [Input(self.workspace / received.file, f"sha256:{received.sha256}")],
+                "package": [self.artifact(package)] if package else [],
+                "volume": [self.artifact(volume_artifact)],
+            },
+            params={
+                "suggestion": received.suggestion.id,
+                "box": received.suggestion.patch.box.to_json(),
+                "confirm_empty": received.confirm_empty,
+                "received": received.id,
+            },
+            priority=PRIORITY["label"],
+            spec="",
+        )

@@ -1,0 +1,42 @@
+"""Reads the levels from the store, asks the planner, and takes the decisions that are not jobs: rounds, encoders, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from alcore.run import key_of
+from daemon.config import Settings
+from daemon.planner import Planner
+from daemon.planning.learning import LearningPlans
+from daemon.planning.pool import PoolPlans
+from daemon.planning.selection import SelectionPlans
+from daemon.store.rows import Wanted
+from daemon.store.store import Store
+
+
+class Planning:
+    """What ought to exist and does not. Asked at every tick; cheap when nothing has changed."""
+
+    def __init__(self, store: Store, planner: Planner, settings: Settings) -> None:
+        self.planner = planner
+        self.pool = PoolPlans(store, planner, settings)
+        self.selection = SelectionPlans(store, planner, settings)
+        self.learning = LearningPlans(store, planner, settings)
+
+    def wanted(self, now: float) -> Iterator[Wanted]:
+        """Every job that ought to exist now (some may exist already: the store knows recipes)."""
+        yield from self.pool.volumes()
+        yield from self.pool.encoders(now)
+        yield from self.pool.embeddings(now)
+        yield from self.pool.novelty()
+        yield from self.selection.suggestions(now)
+        yield from self.selection.packages()
+        yield from self.selection.labels()
+        yield from self.learning.pretraining()
+        yield from self.learning.round(now)
+        yield from self.learning.predictions()
+        yield from self.learning.control()
+
+    def key(self, wanted: Wanted) -> str:
+        """The recipe key of a wanted job."""
+        return key_of(wanted.stage, wanted.inputs, wanted.params)

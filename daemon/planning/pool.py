@@ -1,0 +1,120 @@
+"""What volumes lack: reading, pseudo-labels, traits, embeddings, novelty; and which encoder the pool lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from daemon.config import Settings
+from daemon.planner import Planner
+from daemon.planning.levels import AHEAD, missing_anywhere, room
+from daemon.policy import wants_encoder
+from daemon.store.rows import EncoderRow, SourceRow, Wanted
+from daemon.store.store import Store
+
+LEAST_READING = 4
+"""So few jobs that read acquisitions are planned at a time: what is read next is decided late."""
+BACKLOG = 8
+"""When more acquisitions than this wait to be read, what was read is learned from before the rest is read."""
+
+
+@dataclass(frozen=True)
+class PoolPlans:
+    """From the settled acquisition to a pool that is embedded by the encoder that selects."""
+
+    store: Store
+    planner: Planner
+    settings: Settings
+
+    def readings(self) -> list[tuple[SourceRow, Wanted]]:
+        """The acquisitions that are to be read next, with the job that would read each."""
+        backlog = self.store.sources.n_settled() > BACKLOG
+        newest_first = self.settings.run.backlog == "newest"
+        sources = self.store.sources.to_read(newest_first, max(LEAST_READING, 2 * self.settings.run.workers))
+        return [(source, self.planner.volume(source, backlog)) for source in sources]
+
+    def volumes(self) -> Iterator[Wanted]:
+        """Reading, then pseudo-labels, then what every patch holds."""
+        for _, wanted in self.readings():
+            yield wanted
+        spec = self.planner.pseudo_spec()
+        if missing_anywhere(self.store, "pseudo", spec):
+            for volume in self.store.volumes.without("pseudo", spec, room(self.store, "pseudo", spec)):
+                yield self.planner.pseudo(volume)
+        yield from self._traits(spec)
+
+    def _traits(self, pseudo: str) -> Iterator[Wanted]:
+        """From image and pseudo-labels; from the image alone where pseudo-labelling failed, and again if it works later."""
+        jobs = self.store.jobs
+        spec = self.planner.traits_spec(True)
+        if jobs.n_volumes_with("traits", spec) < jobs.n_done("pseudo", pseudo):
+            done = jobs.done_by_volume("pseudo", pseudo)
+            for volume in self.store.volumes.without("traits", spec, room(self.store, "traits", spec), done):
+                yield self.planner.traits(volume, done[volume.id])
+        failed = jobs.given_up("pseudo", pseudo)
+        if failed:
+            spec = self.planner.traits_spec(False)
+            for volume in self.store.volumes.without("traits", spec, room(self.store, "traits", spec), failed):
+                yield self.planner.traits(volume, None)
+
+    # encoders
+
+    def encoders(self, now: float) -> Iterator[Wanted]:
+        """The descriptor as soon as there is anything to describe; the autoencoder, unless config.toml wants none, when the
+        pool is large enough, and again when it has grown."""
+        preferred = self.settings.encoder.preferred
+        if all(e.kind != preferred for e in self.store.encoders.in_use().values()):
+            revived = self.store.encoders.revive(preferred)
+            if revived is not None:
+                text = f"{revived.name} ({revived.kind}) is taken up again, as config.toml says"
+                self.store.state.event("encoder", text, now)
+        for kind in ("descriptor", "mae") if preferred == "mae" else ("descriptor",):
+            if self.store.jobs.active("encoder", long=kind == "mae") or not self._lacks(kind, preferred):
+                continue
+            spec = self.planner.encoder_spec(kind, *self.store.volumes.readable_pool())
+            if not self.store.jobs.known("encoder", spec):
+                yield self.planner.encoder(kind, self.store.volumes.readable())
+
+    def _lacks(self, kind: str, preferred: str) -> bool:
+        """Does the pool lack an encoder of this kind, or one that knows it as large as it is now?"""
+        in_use = self.store.encoders.in_use()
+        if kind != preferred and any(e.kind == preferred or state == "embedding" for state, e in in_use.items()):
+            return False
+        n_patches, encoder = self.store.volumes.n_patches(), self.settings.encoder
+        tried_on = self.store.encoders.tried_on(kind, self.planner.encoder_design(kind))
+        arriving = self.store.sources.n_arriving() + self.store.jobs.active("volume")
+        if kind == "descriptor" and tried_on is None:
+            arriving = 0  # it takes seconds, and people wait for the first suggestions
+        return wants_encoder(n_patches, arriving, tried_on, encoder)
+
+    def embeddings(self, now: float) -> Iterator[Wanted]:
+        """By every encoder that serves or is about to; when the new one has embedded all, it selects."""
+        for encoder in self.store.encoders.in_use().values():
+            spec = self.planner.embedding_spec(encoder)
+            free, missing = room(self.store, "embedding", spec), []
+            if missing_anywhere(self.store, "embedding", spec):
+                missing = self.store.volumes.without("embedding", spec, max(1, free))
+            for volume in missing[:free]:
+                yield self.planner.embedding(volume, encoder)
+            if encoder.state == "embedding" and not missing and not self.store.jobs.active_with_spec("embedding", spec):
+                self._switch(encoder, now)
+
+    def _switch(self, encoder: EncoderRow, now: float) -> None:
+        text = f"all volumes are embedded; {encoder.name} ({encoder.kind}, of {encoder.n_patches} patches) selects now"
+        with self.store.transaction():
+            self.store.encoders.switch(encoder.id)
+            self.store.state.event("encoder", text, now)
+
+    def novelty(self) -> Iterator[Wanted]:
+        """How new volumes were when they came, for all of them together once no more are being embedded, or many wait."""
+        current, jobs = self.store.encoders.in_use().get("current"), self.store.jobs
+        if current is None or jobs.active("novelty"):
+            return
+        spec = self.planner.embedding_spec(current)
+        n_embedded = jobs.n_done("embedding", spec)
+        n_new = n_embedded - self.store.selection.n_novelty(current.id)
+        if n_new <= 0 or (n_new < AHEAD and jobs.active_with_spec("embedding", spec)):
+            return
+        new = self.store.selection.without_novelty(current.id, spec)
+        if new and not jobs.known("novelty", self.planner.novelty_spec(current, n_embedded, new)):
+            yield self.planner.novelty(current, jobs.done_by_volume("embedding", spec), new)

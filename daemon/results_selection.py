@@ -1,0 +1,125 @@
+"""What jobs on the whole pool change in the store: encoders, suggestions, the QC queue, novelty, the control arm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from daemon.config import Settings
+from daemon.policy import MOST_USUAL, design, novelty_alarm
+from daemon.store.rows import Flaw, JobRow, Novelty, Picked
+from daemon.store.store import Store
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a job failed for good. detail: facts for the daemon to act on."""
+
+    error: str
+    kind: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SelectionResults:
+    """Applies results of the stages encoder, suggestions, novelty and control."""
+
+    store: Store
+    settings: Settings
+
+    def _encoder_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
+        kind, n_patches = str(job.params["kind"]), int(job.subject.split(":")[1])
+        spare = kind != self.settings.encoder.preferred
+        made = self.store.encoders.add(job.key, kind, design(job.params), n_patches, result, now, spare)
+        self.store.jobs.forget(job.id)
+        if made.state == "retired":
+            return
+        figures = self_test_words(result)
+        text = f"{made.name} ({kind}) made of {n_patches} patches passed its self-test" + (
+            f": {figures}" if figures else ""
+        )
+        self.store.state.event("encoder", text, now)
+
+    def _encoder_failed(self, job: JobRow, failure: Failure, now: float) -> None:
+        if failure.kind != "encoder_rejected":
+            return
+        n_patches, params = int(job.subject.split(":")[1]), job.params
+        self.store.encoders.reject(
+            job.key, str(params["kind"]), design(params), n_patches, failure.error, failure.detail, now
+        )
+
+    def _suggestions_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
+        volumes = _Volumes(self.store)
+        picks = [
+            Picked(
+                volume_id=volumes.of(s["embedding"]),
+                row=int(s["row"]),
+                distance=s["distance"],
+                reason=str(s["reason"]),
+                arm=str(s["arm"]),
+                why=s["why"],
+                nearest=volumes.place(s["nearest"]),
+                neighbours=[(volumes.of(n["embedding"]), int(n["row"]), float(n["distance"])) for n in s["neighbours"]],
+            )
+            for s in result["suggestions"]
+        ]
+        flaws = [
+            Flaw(volumes.of(q["embedding"]), int(q["row"]), str(q["reason"]), float(q["score"])) for q in result["qc"]
+        ]
+        made = self.store.annotation.suggest(picks, now)
+        new = self.store.selection.hold_back(flaws, now)
+        self.store.jobs.forget(job.id)
+        if made:
+            self.store.state.event("queue", f"{len(made)} patches queued for the expert: {made[0]} to {made[-1]}", now)
+        elif result.get("notes"):
+            self.store.state.event("queue", f"no patch to suggest: {'; '.join(result['notes'])}", now)
+        if new:
+            text = f"{new} patches held back because they look broken: `alscope queue --qc`"
+            self.store.state.event("qc", text, now)
+
+    def _novelty_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
+        encoder_id, volumes = int(job.subject.split(":")[1]), _Volumes(self.store)
+        for key, found in result["novelty"].items():
+            volume_id = volumes.of(key)
+            nearest = volumes.place(found["nearest"])
+            novelty = Novelty(found["max"], found["median"], found["row"], nearest, int(found["duplicates"]))
+            usual = self.store.selection.usual_novelty(encoder_id, volume_id, MOST_USUAL)
+            alarm = novelty_alarm(novelty.median, usual)
+            first = self.store.selection.add_novelty(volume_id, encoder_id, novelty, alarm, now)
+            if alarm and first:
+                self.store.state.event("novelty", f"{self.store.volumes.name(volume_id)}: {alarm}", now)
+        self.store.jobs.forget(job.id)
+
+    def _control_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
+        number = int(job.subject.split(":")[1])
+        self.store.selection.add_control(number, result, now)
+        if result["difference"] is not None:
+            self.store.state.event("control", f"after round {number}: {result['words']}", now)
+
+
+class _Volumes:
+    """Volumes by the key of their embedding, each looked up once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, int] = {}
+
+    def of(self, key: str) -> int:
+        """Id of the volume that was embedded in this artifact."""
+        if key not in self._known:
+            embedding = self._store.jobs.by_key(key)
+            assert embedding is not None and embedding.volume_id is not None
+            self._known[key] = embedding.volume_id
+        return self._known[key]
+
+    def place(self, nearest: Mapping[str, Any] | None) -> tuple[int, int] | None:
+        """(volume id, row) of a patch that a stage names."""
+        return None if nearest is None else (self.of(str(nearest["embedding"])), int(nearest["row"]))
+
+
+def self_test_words(result: Mapping[str, Any]) -> str:
+    """The two figures of a self-test that people can judge; "" where there are none."""
+    test = result.get("selftest") or result
+    words = {"self_retrieval": "self-retrieval {:.2f}", "effective_rank": "effective rank {:.0f}"}
+    return ", ".join(text.format(test[key]) for key, text in words.items() if isinstance(test.get(key), int | float))

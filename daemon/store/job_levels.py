@@ -1,0 +1,82 @@
+"""Counts and keys of jobs in SQL: the levels that planning looks at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+PASSING = "(state = 'cancelled' AND error_kind IN ('source_changed', 'source_missing', 'part_of_set'))"
+"""SQL: cancelled for a reason that lies in the source, and may pass."""
+
+
+class JobLevels:
+    """Read-only questions about the job table."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def states(self, stage: str, subject: str) -> list[tuple[int, str]]:
+        """(id, state) of all jobs of one stage for one subject, oldest first."""
+        sql = "SELECT id, state FROM job WHERE stage = ? AND subject = ? ORDER BY id"
+        return [(r["id"], r["state"]) for r in self._db.query(sql, [stage, subject])]
+
+    def of_stage(self, stage: str) -> list[tuple[str, str]]:
+        """(subject, state) of all jobs of one stage, oldest first."""
+        sql = "SELECT subject, state FROM job WHERE stage = ? ORDER BY id"
+        return [(r["subject"], r["state"]) for r in self._db.query(sql, [stage])]
+
+    def known(self, stage: str, spec: str) -> bool:
+        """Was a job of this stage and spec ever wanted (and not cancelled because of the state of its sources)?"""
+        sql = f"SELECT 1 FROM job WHERE stage = ? AND spec = ? AND NOT {PASSING} LIMIT 1"
+        return any(self._db.query(sql, [stage, spec]))
+
+    def n_ready(self, stage: str, spec: str) -> int:
+        """How many jobs of a stage and spec may be claimed now."""
+        sql = (
+            "SELECT COUNT(*) AS n FROM job WHERE stage = ? AND spec = ? AND state IN ('waiting', 'ready', 'running')"
+            " AND state = 'ready'"
+        )  # the first condition on the state is that of the index job_unfinished
+        return int(next(self._db.query(sql, [stage, spec]))["n"])
+
+    def active(self, stage: str, long: bool | None = None) -> int:
+        """How many jobs of a stage (in one lane, if that is said) are waiting, ready or running."""
+        sql = (
+            "SELECT COUNT(*) AS n FROM job WHERE stage = ? AND state IN ('waiting', 'ready', 'running')"
+            " AND long = COALESCE(?, long)"
+        )
+        return int(next(self._db.query(sql, [stage, None if long is None else int(long)]))["n"])
+
+    def n_volumes_with(self, stage: str, spec: str) -> int:
+        """How many volumes have a job of a stage and spec, in whatever state."""
+        sql = "SELECT COUNT(DISTINCT volume_id) AS n FROM job WHERE stage = ? AND spec = ?"
+        return int(next(self._db.query(sql, [stage, spec]))["n"])
+
+    def given_up(self, stage: str, spec: str) -> list[int]:
+        """Volumes whose job of a stage and spec failed or was cancelled."""
+        sql = "SELECT volume_id FROM job WHERE state IN ('failed', 'cancelled') AND stage = ? AND spec = ?"
+        return [r["volume_id"] for r in self._db.query(sql, [stage, spec])]
+
+    def n_done(self, stage: str, spec: str) -> int:
+        """How many volumes have a finished job of a stage and spec."""
+        sql = "SELECT COUNT(DISTINCT volume_id) AS n FROM job WHERE stage = ? AND spec = ? AND state = 'done'"
+        return int(next(self._db.query(sql, [stage, spec]))["n"])
+
+    def active_with_spec(self, stage: str, spec: str) -> int:
+        """How many jobs of a stage and spec are waiting, ready or running; not those that wait for a file to come back."""
+        sql = (
+            "SELECT COUNT(*) AS n FROM job WHERE stage = ? AND spec = ? AND state IN ('waiting', 'ready', 'running')"
+            " AND NOT (state = 'waiting' AND error_kind = 'source_missing')"
+        )
+        return int(next(self._db.query(sql, [stage, spec]))["n"])
+
+    def of_volume(self, stage: str, spec: str, volume_id: int) -> tuple[str, str]:
+        """(state, key) of the job of a stage and spec for one volume; ("", "") when there is none."""
+        sql = "SELECT state, key FROM job WHERE stage = ? AND spec = ? AND volume_id = ? ORDER BY id DESC LIMIT 1"
+        return next(((r["state"], r["key"]) for r in self._db.query(sql, [stage, spec, volume_id])), ("", ""))
+
+    def done_by_volume(self, stage: str, spec: str) -> dict[int, str]:
+        """Finished jobs of a stage and spec: volume id -> artifact key."""
+        sql = "SELECT volume_id, key FROM job WHERE stage = ? AND spec = ? AND state = 'done' ORDER BY volume_id"
+        return {r["volume_id"]: r["key"] for r in self._db.query(sql, [stage, spec])}

@@ -1,0 +1,213 @@
+"""What selection works on and what it finds, in SQL: the pool it may choose from, the QC queue, novelty, the control arm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from daemon.store.connection import transaction
+from daemon.store.rows import Flaw, Novelty, PoolVolume
+from daemon.store.volumes import SOURCES, artifact_of
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+_SETTLED = (
+    "EXISTS (SELECT 1 FROM job t WHERE t.stage = 'traits' AND t.spec IN (:traits, :bare) AND t.volume_id = v.id"
+    " AND t.state IN ('done', 'failed', 'cancelled'))"
+)
+_COVERED = "v.id IN (SELECT p.volume_id FROM suggestion s JOIN patch p ON p.id = s.patch_id)"
+_POOL = (
+    "FROM volume v JOIN job e ON e.stage = 'embedding' AND e.spec = :embedding AND e.volume_id = v.id AND e.state = 'done'"
+    f" WHERE {_COVERED} OR (({_SETTLED} OR e.finished_at < :before) AND EXISTS (SELECT 1 FROM {SOURCES}))"
+)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Which results count. embedding, traits, bare, predict: specs of jobs (bare: traits without pseudo-labels, which count
+    where there are no others; predict: "" before a model was promoted). before: a volume that was embedded before that
+    moment is not kept waiting for its traits."""
+
+    embedding: str
+    traits: str
+    bare: str
+    predict: str
+    before: float
+
+
+@dataclass(frozen=True)
+class PoolSize:
+    """volumes and patches that selection may choose from, patches in them that were ever suggested, sum of the ids of the
+    volumes: equal as long as the pool is the same."""
+
+    volumes: int
+    patches: int
+    covered: int
+    ids: int
+
+
+class Selection:
+    """A volume is chosen from when it can be read, is embedded, and its traits are known or were waited for long enough; and
+    for ever once one of its patches was suggested."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    # the pool
+
+    def size(self, levels: Levels) -> PoolSize:
+        """How much there is to choose from."""
+        sql = f"SELECT COUNT(*) AS n, COALESCE(SUM(v.n_patches), 0) AS patches, COALESCE(SUM(v.id), 0) AS ids {_POOL}"
+        covered = (
+            "SELECT COUNT(*) AS n FROM suggestion s JOIN patch p ON p.id = s.patch_id JOIN job e ON e.stage = 'embedding'"
+            " AND e.spec = :embedding AND e.volume_id = p.volume_id AND e.state = 'done'"
+        )
+        found = next(self._db.query(sql, _named(levels)))
+        n_covered = int(next(self._db.query(covered, {"embedding": levels.embedding}))["n"])
+        return PoolSize(int(found["n"]), int(found["patches"]), n_covered, int(found["ids"]))
+
+    def pool(self, levels: Levels) -> list[PoolVolume]:
+        """Its volumes with the keys of what is known of each, oldest first."""
+        traits = self._done("traits", levels.bare) | self._done("traits", levels.traits)
+        predictions = self._done("predict", levels.predict)
+        sql = f"SELECT v.id, v.artifact, v.folder, e.key {_POOL} ORDER BY v.id"
+        return [
+            PoolVolume(
+                id=r["id"],
+                artifact=artifact_of(r["artifact"], r["folder"]),
+                embedding=r["key"],
+                traits=traits.get(r["id"]),
+                prediction=predictions.get(r["id"]),
+            )
+            for r in self._db.query(sql, _named(levels))
+        ]
+
+    def _done(self, stage: str, spec: str) -> dict[int, str]:
+        sql = "SELECT volume_id, key FROM job WHERE stage = ? AND spec = ? AND state = 'done'"
+        return {r["volume_id"]: r["key"] for r in self._db.query(sql, [stage, spec])}
+
+    def covered(self) -> dict[int, list[int]]:
+        """Patches that were ever suggested (labelled, queued or skipped): volume id -> patch rows."""
+        return self._rows("SELECT patch_id FROM suggestion")
+
+    def labelled(self) -> dict[int, list[int]]:
+        """Patches with an accepted label: volume id -> patch rows."""
+        return self._rows("SELECT patch_id FROM label WHERE superseded_by IS NULL")
+
+    def _rows(self, patches: str) -> dict[int, list[int]]:
+        sql = f"SELECT p.volume_id, p.row FROM patch p WHERE p.id IN ({patches}) ORDER BY p.volume_id, p.row"
+        found: dict[int, list[int]] = {}
+        for r in self._db.query(sql):
+            found.setdefault(r["volume_id"], []).append(r["row"])
+        return found
+
+    def n_made(self) -> int:
+        """Suggestions that strategy or chance ever made."""
+        return int(next(self._db.query("SELECT COUNT(*) AS n FROM suggestion WHERE arm <> 'asked'"))["n"])
+
+    # the QC queue
+
+    def hold_back(self, flaws: Iterable[Flaw], now: float) -> int:
+        """What looks broken in the whole pool now: replaces what was held back before. Returns how many are new."""
+        with transaction(self._db):
+            before = {r["patch_id"] for r in self._db.query("SELECT patch_id FROM qc WHERE state = 'held'")}
+            held = set()
+            for flaw in flaws:
+                sql = (
+                    "INSERT INTO qc (patch_id, reason, score, state, found_at)"
+                    " SELECT p.id, ?, ?, 'held', ? FROM patch p WHERE p.volume_id = ? AND p.row = ?"
+                    " AND NOT EXISTS (SELECT 1 FROM suggestion s WHERE s.patch_id = p.id)"
+                    " ON CONFLICT (patch_id) DO UPDATE SET reason = excluded.reason, score = excluded.score"
+                    " WHERE state = 'held' RETURNING patch_id"
+                )
+                found = self._db.query(sql, [flaw.reason, flaw.score, now, flaw.volume_id, flaw.row])
+                held |= {r["patch_id"] for r in list(found)}
+            for patch_id in before - held:
+                self._db.execute("DELETE FROM qc WHERE patch_id = ?", [patch_id])
+        return len(held - before)
+
+    def held_back(self, patch_id: int) -> tuple[int, int, str] | None:
+        """(volume id, patch row, reason) of a patch in the QC queue, or None."""
+        sql = (
+            "SELECT p.volume_id, p.row, q.reason FROM qc q JOIN patch p ON p.id = q.patch_id"
+            " WHERE q.patch_id = ? AND q.state = 'held'"
+        )
+        return next(((r["volume_id"], r["row"], r["reason"]) for r in self._db.query(sql, [patch_id])), None)
+
+    # novelty
+
+    def n_novelty(self, encoder_id: int) -> int:
+        """Of how many volumes it is known how new they were to this encoder."""
+        return int(next(self._db.query("SELECT COUNT(*) AS n FROM novelty WHERE encoder_id = ?", [encoder_id]))["n"])
+
+    def without_novelty(self, encoder_id: int, embedding: str) -> list[int]:
+        """Embedded volumes of which that is not known, oldest first."""
+        sql = (
+            "SELECT DISTINCT j.volume_id FROM job j WHERE j.stage = 'embedding' AND j.spec = ? AND j.state = 'done'"
+            " AND NOT EXISTS (SELECT 1 FROM novelty n WHERE n.encoder_id = ? AND n.volume_id = j.volume_id)"
+            " ORDER BY j.volume_id"
+        )
+        return [r["volume_id"] for r in self._db.query(sql, [embedding, encoder_id])]
+
+    def usual_novelty(self, encoder_id: int, volume_id: int, most: int) -> list[float]:
+        """Median novelty of the volumes before this one, at most so many, the latest first."""
+        sql = (
+            "SELECT median FROM novelty WHERE encoder_id = ? AND volume_id < ? AND median IS NOT NULL"
+            " ORDER BY volume_id DESC LIMIT ?"
+        )
+        return [r["median"] for r in self._db.query(sql, [encoder_id, volume_id, most])]
+
+    def add_novelty(self, volume_id: int, encoder_id: int, novelty: Novelty, alarm: str, now: float) -> bool:
+        """How new a volume was when it came in; returns whether that was not known of it from any encoder before."""
+        with transaction(self._db):
+            first = not any(self._db.query("SELECT 1 FROM novelty WHERE volume_id = ? LIMIT 1", [volume_id]))
+            self._db.execute(
+                "INSERT OR IGNORE INTO novelty (volume_id, encoder_id, max, median, row, nearest, duplicates, alarm, at)"
+                " VALUES (?, ?, ?, ?, ?, (SELECT id FROM patch WHERE volume_id = ? AND row = ?), ?, ?, ?)",
+                [
+                    *(volume_id, encoder_id, novelty.max, novelty.median, novelty.row),
+                    *(novelty.nearest or (None, None)),
+                    *(novelty.duplicates, alarm, now),
+                ],
+            )
+        return first
+
+    # the control arm
+
+    def newest_round_without_control(self) -> int | None:
+        """The newest finished round, unless the arms were compared after it."""
+        sql = "SELECT MAX(number) AS n FROM round WHERE state = 'done'"
+        number: int | None = next(self._db.query(sql))["n"]
+        known = number is not None and any(self._db.query("SELECT 1 FROM control WHERE round = ?", [number]))
+        return None if known else number
+
+    def arms(self) -> list[tuple[str, str, str]]:
+        """(artifact, role, arm) of every current label, oldest first."""
+        sql = (
+            "SELECT l.artifact, l.role, s.arm FROM label l JOIN suggestion s ON s.patch_id = l.patch_id"
+            " WHERE l.superseded_by IS NULL ORDER BY l.id"
+        )
+        return [(r["artifact"], r["role"], r["arm"]) for r in self._db.query(sql)]
+
+    def add_control(self, round_: int, result: Mapping[str, Any], now: float) -> None:
+        """The arms were compared after a round."""
+        names = ("n", "n_gate", "metric", "selected", "control", "difference", "low", "high", "words")
+        row = {name: result.get(name) for name in names} | {"round": round_, "at": now}
+        with transaction(self._db):
+            self._db.table("control").insert(row, replace=True)
+
+
+def _named(levels: Levels) -> dict[str, Any]:
+    return {
+        "embedding": levels.embedding,
+        "traits": levels.traits,
+        "bare": levels.bare,
+        "before": levels.before,
+    }
+
+
+def by_key(rows: Mapping[int, Sequence[int]], keys: Mapping[int, str]) -> dict[str, list[int]]:
+    """Rows by volume id as rows by embedding key; volumes without an embedding are left out."""
+    return {keys[volume]: list(found) for volume, found in rows.items() if volume in keys}

@@ -1,0 +1,163 @@
+"""What people look at, as frozen values: the Snapshot and its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DaemonView:
+    """state: running, paused, hanging, stopped, crashed, or never (no daemon has run here yet)."""
+
+    state: str
+    pid: int | None
+    since: float | None
+    seen: float | None
+    version: str | None
+    paused_until: float | None
+
+
+@dataclass(frozen=True)
+class QueueItem:
+    """A suggestion that somebody can answer, or that is being checked. distance: cosine, to the nearest patch suggested before:
+    how new it is. arm: selected, control (drawn at random) or asked (taken out of the QC queue). minutes: expected for it."""
+
+    id: str
+    volume: str
+    start: tuple[int, int, int]
+    shape: tuple[int, int, int]
+    rank: int
+    distance: float | None
+    state: str
+    reason: str
+    note: str
+    ready: bool
+    arm: str
+    minutes: float | None
+
+
+@dataclass(frozen=True)
+class RunningJob:
+    """A job that a worker holds now."""
+
+    id: int
+    stage: str
+    subject: str
+    progress: float
+    note: str
+    started_at: float
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """A model version."""
+
+    version: str
+    kind: str
+    parent: str | None
+    n_labels: int
+    scores: Mapping[str, Any] | None
+    state: str
+    verdict: str
+    created_at: float
+
+
+@dataclass(frozen=True)
+class RoundView:
+    """A round; scores are the candidate's on the held-out labels, baseline those of the pseudo-labels."""
+
+    round: int
+    state: str
+    n_labels: int
+    n_gate: int
+    fraction: float
+    model: str | None
+    promoted: bool | None
+    scores: Mapping[str, Any] | None
+    baseline: Mapping[str, Any] | None
+    verdict: str
+    started_at: float
+    finished_at: float | None
+
+
+@dataclass(frozen=True)
+class EncoderView:
+    """An encoder version. kind: descriptor or mae. state: embedding, current, retired or rejected (then reason says why).
+    result: what its job found, its self-test among it."""
+
+    version: str
+    kind: str
+    state: str
+    n_patches: int
+    result: Mapping[str, Any]
+    reason: str
+    created_at: float
+
+
+@dataclass(frozen=True)
+class ControlView:
+    """Does selection help? Scores of the fast learner on n labels of each arm, on n_gate held-out labels; low, high: the 95 %
+    interval of the difference. None where labels are missing; words says so."""
+
+    round: int
+    n: int
+    n_gate: int
+    metric: str
+    selected: float | None
+    control: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    words: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong now, most wrong first. since: seconds since the epoch."""
+
+    kind: str
+    subject: str
+    message: str
+    since: float
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened."""
+
+    at: float
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that people look at, as of one moment (`at`, seconds since the epoch).
+
+    volumes: counts arriving, set_aside, ingested, pseudo_labelled, embedded, indexed, predicted, gone.
+    patches: total, labelled, held_back (in the QC queue). labels: accepted, train, gate, rejected. control: the newest.
+    """
+
+    at: float
+    daemon: DaemonView
+    volumes: Mapping[str, int]
+    patches: Mapping[str, int]
+    labels: Mapping[str, int]
+    queue: tuple[QueueItem, ...]
+    jobs: Mapping[str, int]
+    running: tuple[RunningJob, ...]
+    models: tuple[ModelView, ...]
+    rounds: tuple[RoundView, ...]
+    encoders: tuple[EncoderView, ...]
+    control: ControlView | None
+    problems: tuple[Problem, ...]
+    events: tuple[Event, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON of `alscope status --json`."""
+        value = asdict(self)
+        value["jobs"] = {"by_state": value["jobs"], "running": value.pop("running")}
+        return value
