@@ -111,12 +111,12 @@ class Game:
         chosen: Rows = np.empty(0, np.int64)
         model = None
         for step, budget in enumerate(self.budgets[:-1]):
-            picks = self._picks(rows, strategy, chosen, budget - len(chosen), model, 1000 * seed + 10 * split + step)
+            picks = self.picks(rows, strategy, chosen, budget - len(chosen), model, 1000 * seed + 10 * split + step)
             chosen = np.concatenate([chosen, picks])
             model = self._fit(rows[chosen], seed)
             yield self._point(split, seed, strategy, rows, chosen, model, test)
 
-    def _picks(self, rows: Rows, strategy: str, chosen: Rows, n: int, model: learner.Model | None, seed: int) -> Rows:
+    def picks(self, rows: Rows, strategy: str, chosen: Rows, n: int, model: learner.Model | None, seed: int) -> Rows:
         """`n` further positions in `rows`; what a strategy does not find eligible is filled up at random, as all do the
         same number of labels."""
         rule, source, looks = STRATEGIES[strategy]

@@ -116,12 +116,15 @@ def _forest(patches: Sequence[Labelled], seed: int, trees: int = TREES) -> Any:
 
 
 def _threshold(patches: Sequence[Labelled], seed: int, rng: np.random.Generator) -> float:
-    """The threshold of best Dice on patches that a fold's forest did not see; ties go to the one nearest to 0.5."""
+    """The threshold of best Dice on patches that a fold's forest did not see; ties go to the one nearest to 0.5.
+
+    The Dice is that of the rarer class: where objects fill the image, that of objects would give up the walls between them.
+    """
     n_folds = min(FOLDS, len(patches))
     fold = rng.permutation(len(patches)) % n_folds
     common = np.zeros(len(THRESHOLDS))
     predicted = np.zeros(len(THRESHOLDS))
-    true = 0.0
+    true = total = 0.0
     for f in range(n_folds):
         held = [p for p, k in zip(patches, fold, strict=True) if k == f]
         rest = [p for p, k in zip(patches, fold, strict=True) if k != f]
@@ -134,8 +137,11 @@ def _threshold(patches: Sequence[Labelled], seed: int, rng: np.random.Generator)
         predicted += weight @ above
         common += (weight * inside) @ above
         true += float(weight @ inside)
-    if not true:
+        total += float(weight.sum())
+    if not true or true == total:
         return 0.5
+    if true > total / 2:  # the same for background: what was predicted, true and common
+        common, predicted, true = total - predicted - true + common, total - predicted, total - true
     dice = 2 * common / (predicted + true)
     best = np.flatnonzero(dice >= dice.max() - 1e-9)
     return float(THRESHOLDS[best[np.argmin(np.abs(THRESHOLDS[best] - 0.5))]])

@@ -121,6 +121,14 @@ def test_empty_patches_among_others_are_examples_of_background(tissue: list[tupl
     assert learner.fit(_labelled([tissue[0], *[empty] * 3]), 0).forest is not None
 
 
+def test_walls_between_cells_that_fill_the_image_are_not_given_up(tissue: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """The blobs as walls, all else as objects: the best Dice of objects alone would be had by calling everything one."""
+    dense = [(image, (labels == 0).astype(np.int64)) for image, labels in tissue]
+    model = learner.fit(_labelled(dense[:5]), 0)
+    walls, found = dense[5][1] == 0, model.segment(dense[5][0]) == 0
+    assert 2 * (walls & found).sum() / (walls.sum() + found.sum()) > 0.6
+
+
 def test_no_patches_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         learner.fit([], 0)
