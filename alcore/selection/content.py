@@ -15,8 +15,8 @@ def matter(pool: Pool, positions: Positions) -> Float64:
 
     Borders count once more because a boundary teaches an instance segmentation more than the inside of a large object.
     """
-    foreground = pool.trait("foreground")[positions].astype(np.float64)
-    border = pool.trait("border")[positions].astype(np.float64)
+    foreground = pool.trait("foreground", positions).astype(np.float64)
+    border = pool.trait("border", positions).astype(np.float64)
     return np.where(np.isfinite(foreground), np.maximum(foreground, 0) + np.maximum(np.nan_to_num(border), 0), np.nan)
 
 
@@ -30,7 +30,7 @@ def uncertainty(pool: Pool, positions: Positions) -> Float64:
 
     Both count alike, so that rare structures are not drowned by background (class stratification, Lüth et al. 2025).
     """
-    both = np.stack([pool.trait("entropy_fg")[positions], pool.trait("entropy_bg")[positions]]).astype(np.float64)
+    both = np.stack([pool.trait("entropy_fg", positions), pool.trait("entropy_bg", positions)]).astype(np.float64)
     known = np.isfinite(both)
     total = np.where(known, both, 0.0).sum(axis=0)
     n = known.sum(axis=0)
@@ -39,7 +39,7 @@ def uncertainty(pool: Pool, positions: Positions) -> Float64:
 
 def minutes(pool: Pool, positions: Positions, request: Request) -> Float64:
     """Expected minutes of an expert: the base plus so much per object; the median number of objects where it is unknown."""
-    n_objects = pool.trait("n_objects")[positions].astype(np.float64)
+    n_objects = pool.trait("n_objects", positions).astype(np.float64)
     known = n_objects[np.isfinite(n_objects)]
     usual = float(np.median(known)) if len(known) else 0.0
     found: Float64 = request.minutes_base + request.minutes_per_object * np.maximum(

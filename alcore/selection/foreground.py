@@ -24,7 +24,7 @@ def foreground(pool: Pool, request: Request, room: Room, rng: np.random.Generato
     while len(free := room.open()):
         chances = probabilities(pool, free)
         position = PoolPosition(int(rng.choice(free, p=chances)))
-        share = pool.trait("foreground")[position]
+        share = pool.figure("foreground", position)
         found = f"about {share:.0%} of it is expected to be objects" if np.isfinite(share) else "its content is unknown"
         why = known_figures(pool, position) | {"chance": float(chances[np.searchsorted(free, position)])}
         reason = f"drawn at random, patches with many objects and borders more often: {found}"

@@ -90,8 +90,8 @@ class Explain:
         self._pool, self._candidates, self._density = pool, candidates, density
         self._typical = spread_evenly(density)
         self._rich = content.interest(pool, candidates)
-        self._objects = pool.trait("n_objects")[candidates]
-        self._foreground = pool.trait("foreground")[candidates]
+        self._objects = pool.trait("n_objects", candidates)
+        self._foreground = pool.trait("foreground", candidates)
         self._unsure = content.uncertainty(pool, candidates)
         self._model = request.n_gated > 0 and bool(np.isfinite(self._unsure).any())
         self._doubtful = spread_evenly(self._unsure)

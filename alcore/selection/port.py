@@ -69,14 +69,19 @@ class Pool:
     def __len__(self) -> int:
         return len(self.embeddings)
 
-    def trait(self, name: str) -> Float32:
-        """(N,) float32 of one trait, NaN where it is unknown; infinities count as unknown."""
+    def trait(self, name: str, positions: Positions | None = None) -> Float32:
+        """One trait of these positions (of all by default), float32, NaN where it is unknown; infinities count as unknown."""
         if name not in TRAITS:
             raise ValueError(f"trait {name!r} does not exist; known: {', '.join(TRAITS)}")
         if name not in self.traits:
-            return np.full(len(self), np.nan, np.float32)
-        found: Float32 = np.where(np.isfinite(self.traits[name]), self.traits[name], np.nan).astype(np.float32)
+            return np.full(len(self) if positions is None else len(positions), np.nan, np.float32)
+        values = self.traits[name] if positions is None else self.traits[name][positions]
+        found: Float32 = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
         return found
+
+    def figure(self, name: str, position: int) -> float:
+        """One trait of one patch, NaN where it is unknown."""
+        return float(self.trait(name, np.array([position]))[0])
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,11 @@ RARE = 0.1
 LEAST = 16
 """Fewer patches than this are not compared with each other."""
 NEIGHBOUR = 5
-"""Isolation is the distance to this nearest neighbour among at most `REFERENCE` patches."""
-REFERENCE = 4096
+"""Isolation is the distance to this nearest neighbour."""
+REFERENCE = 1024
+"""A sample of so many patches tells which are suspected of it,"""
+SUSPECTS = 64
+"""and so many, the worst, are compared with the whole pool."""
 
 
 def flaws(pool: Pool, positions: Positions, known: Positions, rng: np.random.Generator) -> list[Flaw]:
@@ -64,15 +67,15 @@ def flaws(pool: Pool, positions: Positions, known: Positions, rng: np.random.Gen
 
 
 def _facts(pool: Pool, positions: Positions) -> Iterator[Flaw]:
-    blank = pool.trait("blank")[positions]
-    for position, share in zip(positions, blank, strict=True):
-        if pool.flat is not None and pool.flat[position]:
+    if pool.flat is not None:
+        for position in positions[pool.flat[positions]]:
             yield Flaw(
                 PoolPosition(int(position)), "nothing in it varies: constant or without finite values", 2.0, True
             )
-        elif share >= BLANK:
-            words = "it is blank" if share >= 1 else f"{share:.0%} of its slices are blank"
-            yield Flaw(PoolPosition(int(position)), words, 1 + float(share), True)
+    blank = pool.trait("blank", positions)
+    for i in np.flatnonzero(blank >= BLANK):
+        words = "it is blank" if blank[i] >= 1 else f"{blank[i]:.0%} of its slices are blank"
+        yield Flaw(PoolPosition(int(positions[i])), words, 1 + float(blank[i]), True)
 
 
 def _judgements(pool: Pool, positions: Positions) -> Iterator[Flaw]:
@@ -82,9 +85,9 @@ def _judgements(pool: Pool, positions: Positions) -> Iterator[Flaw]:
         rows = positions[which == v]
         if len(rows) < LEAST:
             continue
-        sharpness, how_sharp = _beside_others(pool.trait("sharpness")[rows])
-        contrast, how_strong = _beside_others(pool.trait("contrast")[rows])
-        clipped = pool.trait("clipped")[rows].astype(np.float64)
+        sharpness, how_sharp = _beside_others(pool.trait("sharpness", rows))
+        contrast, how_strong = _beside_others(pool.trait("contrast", rows))
+        clipped = pool.trait("clipped", rows).astype(np.float64)
         usual = float(np.median(clipped[np.isfinite(clipped)])) if np.isfinite(clipped).any() else 0.0
         soft = (sharpness < UNSHARP) & (how_sharp < -FAR)
         signal = _signal(pool, rows)
@@ -127,7 +130,7 @@ def _signal(pool: Pool, rows: Positions) -> Mask:
     That is all of them where the usual patch has far less contrast than the volume as a whole (objects on an empty background),
     and those where more than the usual foreground was found.
     """
-    contrast, foreground = pool.trait("contrast")[rows], pool.trait("foreground")[rows]
+    contrast, foreground = pool.trait("contrast", rows), pool.trait("foreground", rows)
     known, seen = np.isfinite(contrast), np.isfinite(foreground)
     if known.any() and np.median(contrast[known]) < USUAL:
         return np.ones(len(rows), bool)
@@ -152,32 +155,55 @@ def _beside_others(values: Float32) -> tuple[Float64, Float64]:
 
 
 def _isolated(pool: Pool, positions: Positions, known: Positions, rng: np.random.Generator) -> Iterator[Flaw]:
-    """Patches whose embedding is far from all others: something no other patch shows is more often a fault than a find."""
+    """Patches whose embedding is far from all others: something no other patch shows is more often a fault than a find.
+
+    Suspected by their distance to a sample of the others, confirmed by that to the whole pool: a rare structure has few
+    members in a sample, and is not alone.
+    """
     if not len(positions) or len(positions) + len(known) < LEAST:
         return
-    distance = neighbour_distance(pool.embeddings, positions, np.union1d(positions, known), rng)
-    score = robust_z(np.log(np.maximum(distance, 1e-9)))
-    for i in np.flatnonzero(score > ALONE):
-        words = f"unlike every other patch: its nearest ones are {distance[i]:.2f} away in cosine distance"
-        yield Flaw(PoolPosition(int(positions[i])), words, float(score[i]) / ALONE)
+    others = np.union1d(positions, known).astype(np.int64)
+    reference = some(others, REFERENCE, rng)
+    log = np.log(np.maximum(neighbour_distance(pool.embeddings, positions, reference), 1e-9))
+    z = robust_z(log)
+    suspects = np.flatnonzero(z > ALONE)
+    suspects = suspects[np.argsort(-z[suspects], kind="stable")][:SUSPECTS]
+    if not len(suspects):
+        return
+    everybody = np.arange(len(pool)) if len(reference) < len(others) else reference
+    distance = neighbour_distance(pool.embeddings, positions[suspects], everybody)
+    limit = float(np.exp(log[z <= ALONE].max()))
+    for i, far in zip(suspects, distance, strict=True):
+        if far > limit:
+            words = f"unlike every other patch: its nearest ones are {far:.2f} away in cosine distance"
+            yield Flaw(PoolPosition(int(positions[i])), words, float(z[i]) / ALONE)
 
 
-def neighbour_distance(
-    embeddings: Float32, positions: Positions, others: Positions, rng: np.random.Generator
-) -> Float64:
-    """(n,) cosine distance of each position to its `NEIGHBOUR`-th nearest among at most `REFERENCE` of `others` but itself."""
-    reference = some(others.astype(np.int64), REFERENCE, rng)
-    k = min(NEIGHBOUR, len(reference) - 1)
-    out = np.empty(len(positions))
+def neighbour_distance(embeddings: Float32, positions: Positions, others: Positions) -> Float64:
+    """(n,) cosine distance of each position to its `NEIGHBOUR`-th nearest among `others` (ascending) but itself."""
+    k = min(NEIGHBOUR, len(others) - 1)
+    best = np.full((len(positions), 0), -np.inf, np.float32)
+    for begin in range(0, len(others), REFERENCE):
+        part = others[begin : begin + REFERENCE]
+        best = np.concatenate([best, _most_similar(embeddings, positions, part, k)], axis=1)
+        best = -np.sort(-best, axis=1)[:, :k]
+    found: Float64 = np.maximum(1 - best[:, -1].astype(np.float64), 0)
+    return found
+
+
+def _most_similar(embeddings: Float32, positions: Positions, others: Positions, k: int) -> Float32:
+    """(n, min(k, M)) largest inner products of each position with M others but itself, in any order."""
+    k = min(k, len(others))
+    out = np.empty((len(positions), k), np.float32)
+    rows = embeddings[others]
     for begin in range(0, len(positions), BLOCK):
         part = positions[begin : begin + BLOCK]
-        similarity = embeddings[part] @ embeddings[reference].T
-        at = np.searchsorted(reference, part)
-        at[at == len(reference)] = 0
-        itself = np.flatnonzero(reference[at] == part)
+        similarity = embeddings[part] @ rows.T
+        at = np.minimum(np.searchsorted(others, part), len(others) - 1)
+        itself = np.flatnonzero(others[at] == part)
         similarity[itself, at[itself]] = -np.inf
-        out[begin : begin + BLOCK] = 1 - np.partition(similarity, -k, axis=1)[:, -k]
-    return np.maximum(out, 0)
+        out[begin : begin + BLOCK] = np.partition(similarity, -k, axis=1)[:, -k:]
+    return out
 
 
 def robust_z(values: Float64) -> Float64:

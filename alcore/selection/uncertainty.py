@@ -40,7 +40,7 @@ def uncertainty(pool: Pool, request: Request, room: Room, rng: np.random.Generat
                 yield from uniform(pool, request, room, rng)
                 return
             continue
-        entropy = float(pool.trait(name)[best])
+        entropy = float(pool.figure(name, best))
         yield Choice(
             PoolPosition(best),
             "selected",

@@ -122,11 +122,21 @@ def test_senseless_figures_do_no_harm(n, seed, kind):
     assert all(np.isfinite(f.score) for f in found)
 
 
-def test_the_neighbour_distance_is_that_of_a_sort():
+def test_the_neighbour_distance_is_that_of_a_sort(monkeypatch):
     rng = np.random.default_rng(5)
     rows = clustered(50, rng)
     asked, others = np.arange(5, 30), np.arange(0, 45)
-    found = quality.neighbour_distance(rows, asked, others, rng)
+    monkeypatch.setattr(quality, "REFERENCE", 13)
+    found = quality.neighbour_distance(rows, asked, others)
     for position, distance in zip(asked, found, strict=True):
         expected = sorted(1 - float(rows[position] @ rows[o]) for o in others if o != position)
         assert distance == pytest.approx(expected[quality.NEIGHBOUR - 1], abs=1e-6)
+
+
+def test_a_rare_structure_that_a_sample_misses_is_confirmed_by_the_pool(monkeypatch):
+    monkeypatch.setattr(quality, "REFERENCE", 40)
+    rng = np.random.default_rng(6)
+    common = np.eye(32)[0] + 0.1 * rng.normal(size=(600, 32))
+    rare = np.eye(32)[1] + 0.1 * rng.normal(size=(8, 32))
+    lone = -np.eye(32)[:1]
+    assert list(flaws(pool_of(unit(np.concatenate([common, rare, lone]))))) == [608]
