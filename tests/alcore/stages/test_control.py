@@ -42,8 +42,9 @@ def _label(folder: Path, name: str, image: np.ndarray, labels: np.ndarray) -> In
 
 @pytest.fixture(autouse=True)
 def fewer_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the work of the real stage."""
-    monkeypatch.setattr(control, "REPEATS", 12)
+    """A fraction of the work of the real stage."""
+    monkeypatch.setattr(control, "REPEATS", 8)
+    monkeypatch.setattr(control, "PER_LABEL", 150)
 
 
 @pytest.fixture(scope="module")
