@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alcore.errors import PermanentError
-from alcore.pseudo.port import LabelArray, PseudoLabeler, PseudoLabels
 
-__all__ = ["BACKENDS", "LabelArray", "PseudoLabeler", "PseudoLabels", "backend"]
+if TYPE_CHECKING:  # the daemon asks what can run here, and stays small
+    from alcore.pseudo.port import PseudoLabeler
+
+__all__ = ["BACKENDS", "backend"]
 
 BACKENDS = {
     "threshold": "alcore.pseudo.threshold:ThresholdLabeler",

@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from alcore.artifact import fsync_dir
 from alcore.disk import full_words, no_space
@@ -176,13 +176,13 @@ def checksum(path: Path, like: str) -> str:
 
 def _hash(algorithm: str) -> Hash:
     if algorithm != "xxh128":
-        made: Any = hashlib.new(algorithm, usedforsecurity=False)
-        return made  # type: ignore[no-any-return]
+        return hashlib.new(algorithm, usedforsecurity=False)
     try:
         import xxhash
     except ImportError as e:
         raise PermanentError('checking these weights needs xxhash: pip install "alscope[micro-sam]"') from e
-    return xxhash.xxh128()
+    made: Hash = xxhash.xxh128()
+    return made
 
 
 def _why(error: BaseException) -> str:

@@ -13,10 +13,11 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import daemon
+from daemon.cli.checking import Check
+from daemon.cli.checks_pseudo import pseudo_labels
 from daemon.config import Settings, Watch
 from daemon.device import has_cuda
 from daemon.disk import free_gb
@@ -30,16 +31,6 @@ WAL_RESET_FIXED = (3, 51, 3)
 MANY = 20_000
 """So many folders or files are looked at; more are not counted."""
 DEEP_S = 180
-
-
-@dataclass(frozen=True)
-class Check:
-    """state: ok, warn or fail. mend: what to do about it."""
-
-    name: str
-    state: str
-    found: str
-    mend: str = ""
 
 
 def machine() -> Iterator[Check]:
@@ -56,6 +47,7 @@ def configured(settings: Settings) -> Iterator[Check]:
     yield _room(settings)
     yield _database(settings)
     yield _gpu(settings)
+    yield from pseudo_labels(settings)
     for watch in settings.watch:
         yield from _folder(watch, settings.run.rescan_s)
     yield _inotify(settings)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from alcore.arrays.normalise import StatsStream
-from alcore.pseudo import PseudoLabels, backend
+from alcore.pseudo import backend
+from alcore.pseudo.port import PseudoLabels
 from alcore.run import QuietContext
 from alcore.types import Box, IntensityStats, VolumeInfo, VoxelSize
 from alcore.volumes import VolumeReader
@@ -74,8 +75,10 @@ def label(ctx: StoppableContext) -> Label:
         if image.ndim == 3:
             image = image[None]
         labels = np.zeros(image.shape[1:], np.uint32)
+        voxel_um = options.pop("_voxel_um", voxel_um)
         volume = ArrayVolume(image, voxel_um)
-        said = backend(name, options).label(volume, describe(image, voxel_um), labels, ctx)
+        model = options.pop("_model", None)
+        said = backend(name, options, model).label(volume, describe(image, voxel_um), labels, ctx)
         ctx.voxels_read = volume.voxels_read  # type: ignore[attr-defined]
         return labels, said
 
