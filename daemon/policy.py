@@ -1,4 +1,4 @@
-"""The rules of the house, as pure functions: priorities, defaults for the device, when a round opens, who is promoted."""
+"""The rules of the house, as pure functions: priorities, defaults for the device, when a round opens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from daemon.config import Encoder, Schedule, Settings
@@ -160,41 +159,6 @@ def suggestions_to_ask(waiting: int, depth: int, free: int) -> int:
     if waiting > depth // 2:
         return 0
     return min(depth - waiting, free)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The outcome of a round."""
-
-    promoted: bool
-    reason: str
-
-
-def judge(
-    candidate: Mapping[str, Any] | None,
-    current: Mapping[str, Any] | None,
-    current_name: str,
-    n_gate: int,
-    gate_min: int,
-) -> Verdict:
-    """Promote a candidate that is not worse than the current model on the same held-out patches.
-
-    candidate, current: pooled scores with "f1" and "dice"; current is None when there is nothing to compare with.
-    The rule: a higher F1 at IoU 0.5 wins; equal F1 is decided by Dice. With fewer than `gate_min` held-out patches
-    the promotion is called ungated, and still refused to a candidate that is worse on the few there are.
-    """
-    if candidate is None or n_gate == 0:
-        return Verdict(True, "ungated: no held-out labels yet")
-    gate = f"{n_gate} held-out patch{'es' if n_gate != 1 else ''}"
-    mine = f"F1 {candidate['f1']:.3f}, Dice {candidate['dice']:.3f}"
-    if current is None:
-        return Verdict(True, f"first model: {mine} on {gate}")
-    theirs = f"F1 {current['f1']:.3f}, Dice {current['dice']:.3f} of {current_name}"
-    better = (round(candidate["f1"], 6), candidate["dice"]) >= (round(current["f1"], 6), current["dice"])
-    few = "" if n_gate >= gate_min else f"; ungated: fewer than {gate_min} held-out patches"
-    if better:
-        return Verdict(True, f"{mine} against {theirs} on {gate}{few}")
-    return Verdict(False, f"worse: {mine} against {theirs} on {gate}")
 
 
 def backoff_s(attempts: int) -> float:

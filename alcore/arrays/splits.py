@@ -47,6 +47,16 @@ def assign_role(
     return "gate"
 
 
+def leaks(train: Sequence[tuple[str, Box]], gate: Sequence[tuple[str, Box]]) -> list[tuple[int, int]]:
+    """Pairs (position in train, position in gate) of labels (volume id, box) that share a voxel: there must be none."""
+    return [
+        (i, j)
+        for i, (volume, box) in enumerate(train)
+        for j, (other, held_out) in enumerate(gate)
+        if volume == other and box.overlaps(held_out)
+    ]
+
+
 def _rounded(value: float) -> int:
     """Nearest whole number, halves up."""
     return int(value + 0.5)

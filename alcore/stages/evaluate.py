@@ -14,8 +14,11 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     """Write scores.json: per label, and pooled over all labels by sums of matches (not means of scores).
 
     Inputs: model (0 or 1; none scores each label artifact's pseudo.tif), label[] (the gate). params: iou (0.5),
-    min_voxels (null: the model's own), tile_step (0.5). Raises PermanentError when there is nothing to score.
+    min_voxels (null: the model's own), tile_step (0.5). per_label has the counts behind the scores, and the volume of each
+    label, for the court (`alcore.arrays.court`). Raises PermanentError when there is nothing to score.
     """
+    from dataclasses import asdict
+
     from alcore.arrays import matching
     from alcore.errors import PermanentError, Preempted
     from alcore.nnunet import sources
@@ -34,7 +37,15 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         count = matching.count(segment(item.path), sources.label_mask(item.path), float(params.get("iou", 0.5)))
         counts.append(count)
         seconds = round(time.monotonic() - since, 3)
-        per_label.append({"label": item.key, "scores": count.scores().to_json(), "seconds": seconds})
+        per_label.append(
+            {
+                "label": item.key,
+                "volume": json.loads((item.path / "label.json").read_text())["volume_sha256"],
+                "scores": count.scores().to_json(),
+                "counts": asdict(count),
+                "seconds": seconds,
+            }
+        )
     result = {
         "scores": matching.pool(counts).to_json(),
         "per_label": per_label,
@@ -72,4 +83,4 @@ def _segmenter(inputs: Inputs, params: Params, ctx: Context) -> Any:
     return predicted
 
 
-STAGE = Stage("evaluate", 1, run, long=True)
+STAGE = Stage("evaluate", 2, run, long=True)

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from alcore.arrays.splits import leaks
 from alcore.run import key_of
 from daemon.config import Settings
 from daemon.planner import Planner
 from daemon.planning.levels import missing_anywhere, room
-from daemon.policy import judge
 from daemon.results import labels_digest
 from daemon.store.rows import LabelRow, PatchRow, RoundRow, VolumeRow, Wanted
 from daemon.store.store import Store
+from daemon.verdict import UNGATED, judge
 
 T = TypeVar("T")
 MIX_PATCHES = 16
@@ -122,8 +123,12 @@ class LearningPlans:
         assert candidate is not None
         current = self.store.learning.promoted() or self.store.learning.pretrained()
         if not round_.gate:
-            verdict = judge(None, None, "", 0, self.settings.training.gate_min_patches)
-            self._conclude(round_, verdict.promoted, verdict.reason, None, None, now)
+            self._conclude(round_, UNGATED.promoted, UNGATED.reason, None, None, now)
+            return
+        if leaked := leaks(*([(str(label.volume_id), label.box) for label in s] for s in (round_.train, round_.gate))):
+            n = len({i for i, _ in leaked})
+            reason = f"not promoted: {n} training labels overlap held-out patches, which makes every score too good"
+            self._conclude(round_, False, reason, None, None, now)
             return
         wanted = [self.planner.evaluate(candidate, round_.gate), self.planner.evaluate(None, round_.gate)]
         if current is not None:
@@ -139,15 +144,17 @@ class LearningPlans:
         scores = [self.store.learning.evaluation(k) for k in keys]
         if any(s is None for s in scores):
             return
-        mine, pseudo, theirs = (s["scores"] if s else None for s in (*scores, None, None)[:3])
+        mine, pseudo = scores[0], scores[1]
+        assert mine is not None
+        assert pseudo is not None
         verdict = judge(
             mine,
-            theirs if current is not None else None,
+            scores[2] if current is not None else None,
             current.version if current else "",
-            len(round_.gate),
+            self.store.learning.promoted() is not None,
             self.settings.training.gate_min_patches,
         )
-        self._conclude(round_, verdict.promoted, verdict.reason, mine, pseudo, now)
+        self._conclude(round_, verdict.promoted, verdict.reason, mine["scores"], pseudo["scores"], now)
 
     def _conclude(
         self,

@@ -84,7 +84,6 @@ def volume_result(sha256: str) -> dict[str, Any]:
 
 def results(order: Order) -> dict[str, Any]:
     """A plausible result for every stage."""
-    scores = {"f1": 0.5 + 0.01 * order.params.get("seed", 0), "dice": 0.5}
     table: dict[str, Callable[[], dict[str, Any]]] = {
         "volume": lambda: volume_result(hashlib.sha256(order.inputs["source"][0].path.read_bytes()).hexdigest()),
         "pseudo": lambda: {"n_objects": 3, "foreground_fraction": 0.1, "backend": "threshold"},
@@ -101,11 +100,19 @@ def results(order: Order) -> dict[str, Any]:
         "label": lambda: {"n_objects": 2, "foreground_fraction": 0.1, "warnings": []},
         "pretrain": lambda: {"n_cases": 4},
         "finetune": lambda: {"n_cases": 4},
-        "evaluate": lambda: {"scores": scores, "per_label": []},
+        "evaluate": lambda: evaluation(order, 0.5),
         "predict": lambda: {"n_objects": 5, "foreground_fraction": 0.1},
         "control": lambda: CONTROL,
     }
     return table[order.stage]()
+
+
+def evaluation(order: Order, f1: float) -> dict[str, Any]:
+    """What the stage evaluate says of a model with this F1, the same on every held-out label."""
+    counts = {"n_true": 100, "n_predicted": 100, "n_matched": round(100 * f1), "sum_iou": 60 * f1}
+    voxels = {"true_voxels": 1000, "predicted_voxels": 1000, "common_voxels": 500}
+    rows = [{"label": i.key, "volume": "v", "counts": counts | voxels} for i in order.inputs["label"]]
+    return {"scores": {"f1": f1, "dice": 0.5}, "per_label": rows}
 
 
 def _picks(order: Order) -> list[dict[str, Any]]:

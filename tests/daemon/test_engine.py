@@ -2,99 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import queue
+import dataclasses
 import random
-import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from alcore.fileset import fingerprint_of
 from daemon import commands
-from daemon.arrival import Settled
-from daemon.config import from_mapping
-from daemon.engine import Engine
 from daemon.executors.port import Finished
-from daemon.store.report import snapshot
-from daemon.store.store import Store
+from daemon.store.annotation import Annotation
 from daemon.walk import INBOX
-from daemon.workspace import Workspace
-from tests.daemon.scripted import ScriptedExecutor, results
-
-
-class Stage:
-    """A workspace, a watched folder and an engine on them; `run` turns until nothing is left to do."""
-
-    def __init__(self, root: Path, script=None, **options: Any) -> None:
-        self.inbox = root / "ws" / "inbox"
-        self.folder = root / "in"
-        self.folder.mkdir(exist_ok=True)
-        raw = {"workspace": "ws", "watch": [{"folder": "in"}], "run": {"min_free_gb": 0.0}} | options
-        self.settings = from_mapping(raw, root / "config.toml")
-        self.workspace = Workspace(self.settings.workspace)
-        self.workspace.make()
-        self.now = time.time()
-        self.script = script
-        self.open()
-
-    def open(self) -> None:
-        self.store = Store(self.workspace.root)
-        self.executor = ScriptedExecutor(self.workspace.artifacts, self.script)
-        self.engine = Engine(self.settings, self.workspace, self.store, self.executor, "cpu", 1, "me", lambda: self.now)
-        self.engine.start()
-        self.store.state.started(1, "test", self.now)
-
-    def restart(self) -> None:
-        """As after a kill: whatever was in memory is gone."""
-        self.store.close()
-        self.open()
-
-    def drop(self, name: str, content: bytes) -> None:
-        path = self.folder / name
-        path.write_bytes(content)
-        self.settled(path, 0)
-
-    def label(self, suggestion_id: str, content: bytes = b"label") -> None:
-        path = self.inbox / f"{suggestion_id}.tif"
-        path.write_bytes(content + suggestion_id.encode())
-        self.settled(path, INBOX)
-
-    def settled(self, path: Path, watch: int) -> None:
-        found = fingerprint_of(os.fsencode(path))
-        assert found is not None
-        self.engine.handle(Settled(os.fsencode(path), watch, found.size, found.to_text(), found.mtime_ns / 1e9))
-
-    def turn(self) -> bool:
-        """One tick and its reports; False when nothing happened."""
-        before = len(self.executor.orders)
-        self.now += 1
-        self.engine.tick()
-        reports = 0
-        while True:
-            try:
-                self.engine.handle(self.executor.reports.get_nowait())
-                reports += 1
-            except queue.Empty:
-                return reports > 0 or len(self.executor.orders) > before
-
-    def run(self) -> None:
-        quiet = 0
-        for _ in range(500):
-            quiet = 0 if self.turn() else quiet + 1
-            if quiet == 3:
-                return
-            if quiet:
-                self.now += 700  # let every backoff pass
-        raise AssertionError("it never comes to rest")
-
-    def shot(self):
-        return snapshot(self.workspace.root, self.now)
-
-    def stages(self) -> list[str]:
-        return [o.stage for o in self.executor.orders]
+from tests.daemon.scripted import evaluation, results
 
 
 @pytest.fixture
@@ -102,13 +20,6 @@ def stage(tmp_path) -> Iterator[Stage]:
     made = Stage(tmp_path, training={"every": 2}, selection={"queue_depth": 4})
     yield made
     made.store.close()
-
-
-def answer_all(stage: Stage) -> int:
-    open_ones = [q.id for q in stage.shot().queue if q.state in ("open", "rejected")]
-    for suggestion_id in open_ones:
-        stage.label(suggestion_id)
-    return len(open_ones)
 
 
 def test_from_files_to_predictions_without_another_command(stage):
@@ -167,7 +78,7 @@ def test_a_worse_candidate_never_replaces_the_promoted_model(tmp_path):
             trained.append(order.key)
         if order.stage == "evaluate":
             worse = bool(order.inputs["model"]) and order.inputs["model"][0].key in trained[1:]
-            said["scores"] = {"f1": 0.1 if worse else 0.8, "dice": 0.5}
+            said = evaluation(order, 0.1 if worse else 0.8)
         return said
 
     stage = Stage(tmp_path, script, training={"every": 1}, selection={"queue_depth": 4})
@@ -182,9 +93,26 @@ def test_a_worse_candidate_never_replaces_the_promoted_model(tmp_path):
     assert states.pop("M_p-001") == "baseline"
     assert states.pop("M_f-001") == "promoted"
     assert set(states.values()) == {"rejected"}
-    assert "worse" in shot.rounds[-1].verdict
+    assert "lower" in shot.rounds[-1].verdict
     assert stage.store.learning.promoted().version == "M_f-001"
     stage.store.close()
+
+
+def test_a_planted_leak_promotes_nothing(stage, monkeypatch):
+    stored = Annotation.round_labels
+
+    def leaking(self, number):
+        labels = stored(self, number)
+        return [dataclasses.replace(label, box=labels[0].box) for label in labels]
+
+    monkeypatch.setattr(Annotation, "round_labels", leaking)
+    stage.drop("a.tif", b"one")
+    stage.run()
+    answer_all(stage)
+    stage.run()
+    shot = stage.shot()
+    assert {m.state for m in shot.models if m.kind == "finetuned"} == {"rejected"}
+    assert "overlap held-out patches" in shot.rounds[-1].verdict
 
 
 def test_a_file_that_cannot_be_used_is_set_aside_and_the_rest_goes_on(tmp_path):
@@ -399,7 +327,3 @@ def test_many_numbered_single_images_are_asked_about_once(tmp_path):
     assert len(hints) == 1
     assert "name their folder, run5, in `slices`" in hints[0]
     stage.store.close()
-
-
-def events(stage: Stage) -> list[str]:
-    return [r["message"] for r in stage.store.state._db.query("SELECT message FROM event")]

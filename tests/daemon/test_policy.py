@@ -1,35 +1,9 @@
-"""The rules: promotion, rounds, suggestions, preemption."""
+"""The rules: rounds, suggestions, preemption."""
 
 import pytest
 
 from daemon.config import Encoder
-from daemon.policy import backoff_s, judge, suggestions_to_ask, to_preempt, wants_encoder
-
-
-def s(f1, dice=0.5):
-    return {"f1": f1, "dice": dice}
-
-
-def test_a_worse_model_is_never_promoted():
-    assert not judge(s(0.4), s(0.5), "M_f-001", 5, 3).promoted
-    assert not judge(s(0.4), s(0.5), "M_f-001", 1, 3).promoted
-    assert not judge(s(0.5, 0.6), s(0.5, 0.7), "M_f-001", 5, 3).promoted
-
-
-def test_a_better_model_is_promoted_and_both_scores_are_named():
-    verdict = judge(s(0.6), s(0.5), "M_f-001", 5, 3)
-    assert verdict.promoted
-    assert "0.600" in verdict.reason
-    assert "0.500" in verdict.reason
-    assert "M_f-001" in verdict.reason
-    assert "ungated" not in verdict.reason
-
-
-def test_few_or_no_held_out_patches_is_said():
-    assert "ungated" in judge(s(0.6), s(0.5), "M_p-001", 2, 3).reason
-    verdict = judge(None, None, "", 0, 3)
-    assert verdict.promoted
-    assert "ungated" in verdict.reason
+from daemon.policy import backoff_s, suggestions_to_ask, to_preempt, wants_encoder
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alcore.arrays.splits import Placed, assign_role
+from alcore.arrays.splits import Placed, assign_role, leaks
 from alcore.types import Box
 
 SMALL = st.integers(0, 6)
@@ -86,6 +86,24 @@ def test_labelling_again_keeps_the_role():
     placed = run(apart(["a"] * 12))
     for volume, box, role in placed:
         assert assign_role(placed, volume, box) == role
+
+
+LABELS = st.lists(st.tuples(st.sampled_from("ab"), BOXES), max_size=6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(LABELS, LABELS)
+def test_every_planted_leak_is_found_and_nothing_else(train, gate):
+    voxels = [
+        [{(v, z, y, x) for z in _range(b, 0) for y in _range(b, 1) for x in _range(b, 2)} for v, b in some]
+        for some in (train, gate)
+    ]
+    expected = {(i, j) for i, a in enumerate(voxels[0]) for j, b in enumerate(voxels[1]) if a & b}
+    assert set(leaks(train, gate)) == expected
+
+
+def _range(box: Box, axis: int) -> range:
+    return range(box.start[axis], box.stop[axis])
 
 
 def test_the_daemon_can_import_it_without_numpy():

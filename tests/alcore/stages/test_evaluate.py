@@ -28,6 +28,8 @@ def test_pseudo_labels_are_scored_by_pooled_matches(bench: Bench) -> None:
         counts.append(matching.count(pseudo.astype(np.uint32), truth.astype(np.uint32)))
     assert manifest.result["scores"] == matching.pool(counts).to_json()
     assert [row["label"] for row in manifest.result["per_label"]] == [i.key for i in bench.labels]
+    assert [matching.Counts(**row["counts"]) for row in manifest.result["per_label"]] == counts
+    assert {row["volume"] for row in manifest.result["per_label"]} == {"0" * 64}
     assert json.loads((made.path / "scores.json").read_text()) == manifest.result
     means = np.mean([c.scores().f1 for c in counts])
     assert manifest.result["scores"]["f1"] != pytest.approx(means)
