@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from alcore.arrays.coreset import farthest_first
 from alcore.selection import STRATEGIES, Pool, Request, choose, coverage, typiclust
 from alcore.selection.foreground import AWARE, probabilities
-from alcore.selection.guided import trust
+from alcore.selection.guided import DRAWN, TRUSTED, draw_chances, drawn, trust
 from alcore.selection.uncertainty import noisy_log
 from tests.alcore.selection.pools import clustered, pool_of, unit
 
@@ -202,24 +202,50 @@ def test_guided_looks_at_content_then_at_the_model_and_at_the_clock():
     rng = np.random.default_rng(4)
     n = 200
     rows = unit(rng.normal(size=(n, 24)))
-    rich = np.where(np.arange(n) < 40, 0.3, 0.02) + rng.random(n) / 100
-    plain = pool_of(rows, foreground=rich)
-    assert np.mean([p < 40 for p in positions(plain, asked(10), "guided")]) >= 0.8
+    labelled = np.arange(100, 103)
+
+    def share(pool: Pool, wanted: np.ndarray, **more: object) -> float:
+        """Of the patches that follow the first three labels, over many seeds."""
+        picks = [p for s in range(12) for p in positions(pool, asked(8, labelled, seed=s, **more), "guided")]
+        return float(np.mean(wanted[picks]))
+
+    rich = np.arange(n) < 40
+    foreground = np.where(rich, 0.3, 0.02) + rng.random(n) / 100
+    plain = pool_of(rows, foreground=foreground)
+    assert 0.4 < share(plain, rich) < 0.85, "mostly the rich fifth, and never nothing else"
     # the model is unsure where there is little foreground: with its labels its word counts more
-    doubt = np.where(np.arange(n) >= 160, 0.8, 0.1)
-    known = pool_of(rows, foreground=rich, entropy_fg=doubt, entropy_bg=doubt)
-    share = [
-        np.mean([p >= 160 for p in positions(known, asked(20, n_gated=labels), "guided")]) for labels in (0, 16, 1000)
+    unsure = np.arange(n) >= 160
+    doubt = np.where(unsure, 0.8, 0.1)
+    known = pool_of(rows, foreground=foreground, entropy_fg=doubt, entropy_bg=doubt)
+    assert share(known, unsure, n_gated=TRUSTED - 1) == share(known, unsure) < share(known, unsure, n_gated=5000)
+    everybody = np.arange(n)
+    chance = [
+        draw_chances(known, everybody, asked(1, n_gated=labels))[unsure].sum() for labels in (0, TRUSTED, 60, 5000)
     ]
-    assert share[0] <= 0.1 and share[0] < share[1] < share[2]
-    assert trust(0) == 0 and trust(16) < trust(64) <= 0.75
-    # patches that cost ten times as much come later
-    n_objects = np.where(np.arange(n) % 2, 1.0, 30.0)
-    costly = pool_of(rows, foreground=np.full(n, 0.1), n_objects=n_objects)
-    odd = [
-        np.mean([p % 2 for p in positions(costly, asked(20, minutes_per_object=per), "guided")]) for per in (0.0, 1.0)
-    ]
-    assert odd[1] > 0.9 > odd[0]
+    assert sorted(chance) == chance and chance[0] < 0.12 < 0.25 < chance[-1]
+    assert trust(0) == trust(TRUSTED - 1) == 0 < trust(TRUSTED) < trust(100) <= 0.75
+    # patches that cost many times as much come later
+    cheap = np.arange(n) % 2 == 1
+    costly = pool_of(rows, foreground=np.full(n, 0.1), n_objects=np.where(cheap, 1.0, 30.0))
+    assert share(costly, cheap, minutes_per_object=1.0) > 0.68 > 0.6 > share(costly, cheap)
+
+
+def test_guided_begins_with_the_typical_and_needs_no_traits():
+    rng = np.random.default_rng(8)
+    rows = clustered(80, rng)
+    odd = np.where(np.arange(80) < 8, 0.9, 0.0)
+    first = positions(pool_of(rows, foreground=odd), asked(3), "guided")
+    assert first == positions(pool_of(rows), asked(3), "herding")
+    assert positions(pool_of(rows), asked(12), "guided") == positions(pool_of(rows), asked(12), "herding")
+
+
+def test_candidates_are_a_weighted_draw_without_repetition():
+    rng = np.random.default_rng(9)
+    alive, chances = np.array([3, 5, 8, 9, 11, 20]), np.array([0.5, 0.0, 0.2, 0.1, 0.1, 0.1])
+    draws = [drawn(alive, chances, rng) for _ in range(500)]
+    assert all(len(set(d)) == DRAWN and set(d) <= set(alive) and 5 not in d for d in draws)
+    assert np.mean([3 in d for d in draws]) > 0.9 > np.mean([20 in d for d in draws])
+    assert drawn(alive[:2], chances[:2], rng).tolist() == [3, 5]
 
 
 def test_guided_goes_for_the_common_before_the_odd():
