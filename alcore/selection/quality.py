@@ -164,14 +164,16 @@ def _isolated(pool: Pool, positions: Positions, known: Positions, rng: np.random
         return
     others = np.union1d(positions, known).astype(np.int64)
     reference = some(others, REFERENCE, rng)
-    log = np.log(np.maximum(neighbour_distance(pool.embeddings, positions, reference), 1e-9))
+    # fewer than a hundred may show a structure only two or three times
+    k = max(1, min(NEIGHBOUR, len(reference) // 20))
+    log = np.log(np.maximum(neighbour_distance(pool.embeddings, positions, reference, k), 1e-9))
     z = robust_z(log)
     suspects = np.flatnonzero(z > ALONE)
     suspects = suspects[np.argsort(-z[suspects], kind="stable")][:SUSPECTS]
     if not len(suspects):
         return
     everybody = np.arange(len(pool)) if len(reference) < len(others) else reference
-    distance = neighbour_distance(pool.embeddings, positions[suspects], everybody)
+    distance = neighbour_distance(pool.embeddings, positions[suspects], everybody, k)
     limit = float(np.exp(log[z <= ALONE].max()))
     for i, far in zip(suspects, distance, strict=True):
         if far > limit:
@@ -179,9 +181,8 @@ def _isolated(pool: Pool, positions: Positions, known: Positions, rng: np.random
             yield Flaw(PoolPosition(int(positions[i])), words, float(z[i]) / ALONE)
 
 
-def neighbour_distance(embeddings: Float32, positions: Positions, others: Positions) -> Float64:
-    """(n,) cosine distance of each position to its `NEIGHBOUR`-th nearest among `others` (ascending) but itself."""
-    k = min(NEIGHBOUR, len(others) - 1)
+def neighbour_distance(embeddings: Float32, positions: Positions, others: Positions, k: int) -> Float64:
+    """(n,) cosine distance of each position to its k-th nearest among `others` (ascending, more than k) but itself."""
     best = np.full((len(positions), 0), -np.inf, np.float32)
     for begin in range(0, len(others), REFERENCE):
         part = others[begin : begin + REFERENCE]

@@ -99,8 +99,8 @@ def test_controls_are_marked_in_their_turn_and_drawn_evenly(strategy):
         assert [c.arm for c in found.choices] == ["selected", "control", "selected", "control"]
         drawn += [int(c.position) for c in found.choices if c.arm == "control"]
     counts = np.bincount(drawn, minlength=n)
-    # no patch is out of reach and none is favoured: what a strategy takes first is a control less often
-    assert counts.max() < 3 * 160 / n and counts.min() > 0
+    # none is favoured, and only the two that a strategy without chance always takes are out of reach
+    assert counts.max() < 3 * 160 / n and (counts > 0).sum() >= n - 2
 
 
 def test_a_control_is_not_chosen_by_its_looks():

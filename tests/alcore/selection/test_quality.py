@@ -122,15 +122,16 @@ def test_senseless_figures_do_no_harm(n, seed, kind):
     assert all(np.isfinite(f.score) for f in found)
 
 
-def test_the_neighbour_distance_is_that_of_a_sort(monkeypatch):
+@pytest.mark.parametrize(("n_others", "k"), [(45, 2), (140, 5), (6, 1)])
+def test_the_neighbour_distance_is_that_of_a_sort(n_others, k, monkeypatch):
     rng = np.random.default_rng(5)
-    rows = clustered(50, rng)
-    asked, others = np.arange(5, 30), np.arange(0, 45)
+    rows = clustered(150, rng)
+    asked, others = np.arange(5, 30), np.arange(0, n_others)
     monkeypatch.setattr(quality, "REFERENCE", 13)
-    found = quality.neighbour_distance(rows, asked, others)
+    found = quality.neighbour_distance(rows, asked, others, k)
     for position, distance in zip(asked, found, strict=True):
         expected = sorted(1 - float(rows[position] @ rows[o]) for o in others if o != position)
-        assert distance == pytest.approx(expected[quality.NEIGHBOUR - 1], abs=1e-6)
+        assert distance == pytest.approx(expected[k - 1], abs=1e-6)
 
 
 def test_a_rare_structure_that_a_sample_misses_is_confirmed_by_the_pool(monkeypatch):
