@@ -225,17 +225,17 @@ def untrained_encoder(folder: Path) -> None:
     import torch
 
     from alcore.encoder.design import Design
-    from alcore.encoder.embed import Embedder, pooled
+    from alcore.encoder.embed import Embedder
     from alcore.encoder.mae import Encoder
     from alcore.encoder.standardise import Standardisation
+    from alcore.encoder.vit import ViTFeatures
 
     folder.mkdir()
     torch.manual_seed(0)
-    encoder = Encoder(Design.of("micro", 1, 8, 64))
+    features = ViTFeatures(Encoder(Design.of("micro", 1, 8, 64)), "cpu")
     rng = np.random.default_rng(0)
     images = rng.normal(size=(24, 1, 64, 64)).astype(np.float32).cumsum(axis=2) / 4
-    measured = Standardisation.measured(lambda i: pooled(encoder, i, "cpu"), images, rng)
-    Embedder(encoder, measured, "cpu").save(folder, {})
+    Embedder(features, Standardisation.measured(features, images, rng)).save(folder, {})
 
 
 Made = Mapping[str, Input]
@@ -258,7 +258,7 @@ def _pseudo(source: Input, made: Made, size: Size) -> Recipe:
 
 def _encoder(source: Input, made: Made, size: Size) -> Recipe:
     training = {"size": "micro", "epochs": 1, "warmup_epochs": 0, "base_lr": 0.001, "weight_decay": 0.05, "seed": 0}
-    how = {"mask_ratio": 0.75, "image_px": 64, "batch": 32, "max_slices": 512}
+    how = {"kind": "mae", "mask_ratio": 0.75, "image_px": 64, "batch": 32, "max_slices": 512}
     return _on_volume(source, made), {"read": [READ], **training, **how}
 
 

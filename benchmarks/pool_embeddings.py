@@ -48,22 +48,22 @@ def _random_vit(pool: Pool) -> npt.NDArray[np.float32]:
     import torch
 
     from alcore.encoder.design import Design
-    from alcore.encoder.embed import Embedder, pooled
+    from alcore.encoder.embed import Embedder
     from alcore.encoder.mae import Encoder
     from alcore.encoder.pool import PoolVolume, selftest_images
     from alcore.encoder.standardise import Standardisation
+    from alcore.encoder.vit import ViTFeatures
     from alcore.volumes import open_volume
 
     torch.manual_seed(0)
     volume = PoolVolume.of(pool.volume.path, pool.source.path, {})
     px = min(TRAINING["image_px"], -(-volume.longest_px // 8) * 8)  # type: ignore[type-var, operator]
-    encoder = Encoder(Design.of("tiny", 1, 8, int(px)))
+    features = ViTFeatures(Encoder(Design.of("tiny", 1, 8, int(px))), "cpu")
     images = selftest_images([volume], int(px), 256, 256)
-    standardisation = Standardisation.measured(lambda x: pooled(encoder, x, "cpu"), images, np.random.default_rng(0))
+    standardisation = Standardisation.measured(features, images, np.random.default_rng(0))
     with open_volume(pool.source.path) as reader:
-        return Embedder(encoder, standardisation, "cpu").patches(
-            reader, volume.patches, volume.info.stats, lambda n: None
-        )
+        embedder = Embedder(features, standardisation)
+        return embedder.patches(reader, volume.patches, volume.info.stats, lambda n: None).vectors
 
 
 def cached(pool: Pool, encoder: str, cache: Path) -> npt.NDArray[np.float32]:

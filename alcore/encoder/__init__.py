@@ -1,1 +1,2 @@
-"""The masked autoencoder that turns a patch into a unit vector, and the self-test that it must pass before it may select."""
+"""What turns a patch into a unit vector, a masked autoencoder or a descriptor without weights, and the self-test that either
+must pass before it may select."""

@@ -26,6 +26,7 @@ class Design:
     """Everything that fixes the shape of an encoder's weights and of the images it was trained on.
 
     channels: C of the volumes. token_px: edge of one token. image_px: edge of the training images, a multiple of token_px.
+    table_grid: tokens along one edge of a stored table of position codes, as pretrained ViTs bring it; 0 for the fixed code.
     """
 
     size: str
@@ -37,6 +38,7 @@ class Design:
     channels: int
     token_px: int
     image_px: int
+    table_grid: int = 0
 
     @property
     def grid(self) -> int:
@@ -49,7 +51,7 @@ class Design:
         return self.grid**2
 
     @classmethod
-    def of(cls, size: str, channels: int, token_px: int, image_px: int) -> Design:
+    def of(cls, size: str, channels: int, token_px: int, image_px: int, table_grid: int = 0) -> Design:
         """The design called `size`. Raises PermanentError for what cannot be built, naming the setting."""
         if size not in SIZES:
             raise PermanentError(f"encoder size {size!r} does not exist; choose one of {', '.join(SIZES)}")
@@ -59,7 +61,7 @@ class Design:
             raise PermanentError(
                 f"encoder image_px is {image_px}; it must be a multiple of token_px ({token_px}) and hold 2 x 2 tokens"
             )
-        return cls(size, *SIZES[size], channels=channels, token_px=token_px, image_px=image_px)
+        return cls(size, *SIZES[size], channels=channels, token_px=token_px, image_px=image_px, table_grid=table_grid)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
+from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import Attention, Block
 from torch import Tensor, nn
 
 from alcore.encoder.design import Design
 
 EPS_PIXEL_VARIANCE = 1e-6
+
+EPS_NORM = 1e-6
+"""Of every layer norm, as in timm's ViTs and He et al.'s weights."""
 
 WAVELENGTH_SPAN = 20.0
 """Ratio of the longest to the shortest wavelength of the position code. The customary 10000 is meant for sequences of
@@ -81,7 +86,9 @@ def tokens_of(images: Tensor, token_px: int) -> Tensor:
 
 
 def _blocks(depth: int, dim: int, heads: int) -> list[Block]:
-    return [Block(dim, heads, mlp_ratio=4.0, qkv_bias=True) for _ in range(depth)]
+    norm = partial(nn.LayerNorm, eps=EPS_NORM)
+    # timm's annotation asks for a class, its own models give such a partial
+    return [Block(dim, heads, mlp_ratio=4.0, qkv_bias=True, norm_layer=norm) for _ in range(depth)]  # type: ignore[arg-type]
 
 
 def _initialise(module: nn.Module) -> None:
@@ -93,14 +100,20 @@ def _initialise(module: nn.Module) -> None:
 
 
 class Encoder(nn.Module):
-    """The ViT that is kept: tokens in, one feature per token out. There is no class token; features are pooled over tokens."""
+    """The ViT that is kept: tokens in, one feature per token out. There is no class token; features are pooled over tokens.
+
+    Position codes are the fixed ones of `position_embedding`, or, when the design has a `table_grid`, a table that goes on
+    to learn (the weights of `alcore.encoder.pretrained`), resampled to the images' grid.
+    """
 
     def __init__(self, design: Design) -> None:
         super().__init__()
         self.design = design
         self.embed = nn.Linear(design.channels * design.token_px**2, design.dim)
         self.blocks = nn.ModuleList(_blocks(design.depth, design.dim, design.heads))
-        self.norm = nn.LayerNorm(design.dim, eps=1e-6)
+        self.norm = nn.LayerNorm(design.dim, eps=EPS_NORM)
+        if design.table_grid:
+            self.table = nn.Parameter(torch.zeros(1, design.table_grid**2, design.dim))
         self.apply(_initialise)
 
     def positions(self, images: Tensor) -> Tensor:
@@ -111,7 +124,11 @@ class Encoder(nn.Module):
             raise ValueError(f"images of {h}x{w} px cannot be cut into tokens of {px} px")
         if c != self.design.channels:
             raise ValueError(f"images have {c} channels, this encoder was built for {self.design.channels}")
-        return position_embedding(h // px, w // px, self.design.dim, self.design.grid).to(images.device)
+        rows, columns, known = h // px, w // px, self.design.table_grid
+        if known:
+            codes: Tensor = resample_abs_pos_embed(self.table, [rows, columns], [known, known], num_prefix_tokens=0)[0]
+            return codes
+        return position_embedding(rows, columns, self.design.dim, self.design.grid).to(images.device)
 
     def forward(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """Token features (N, kept tokens, dim) of images (N, C, H, W). keep (N, kept) selects tokens; None keeps all, in order."""
@@ -136,7 +153,7 @@ class MaskedAutoencoder(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, design.decoder_dim))
         first, *later = _blocks(design.decoder_depth, design.decoder_dim, len(NEIGHBOURS))
         self.blocks = nn.ModuleList([first, *later])
-        self.norm = nn.LayerNorm(design.decoder_dim, eps=1e-6)
+        self.norm = nn.LayerNorm(design.decoder_dim, eps=EPS_NORM)
         self.head = nn.Linear(design.decoder_dim, design.channels * design.token_px**2)
         for part in (self.bridge, self.blocks, self.head):
             part.apply(_initialise)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +139,21 @@ def selftest_images(
             for _, image in cutting.read_windows(reader, windows, volume.info.stats, read_px):
                 images.append(resample(image, px, px))
     return np.stack(images)
+
+
+def slices_of_patches(
+    pool: Sequence[PoolVolume], px: int, most: int, read_px: int = cutting.READ_LIMIT_PX
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """(number of the patch, slice (C, px, px)) of about `most` patches, evenly spaced: the slices that embedding reads of them."""
+    volumes = _evenly(pool, most)
+    first = 0
+    for volume in volumes:
+        patches = _evenly(volume.patches, -(-most // len(volumes)))
+        windows = [(first + row, w) for row, box in enumerate(patches) for w in cutting.patch_windows(box)]
+        with open_volume(volume.source, volume.read) as reader:
+            for i, image in cutting.read_windows(reader, [w for _, w in windows], volume.info.stats, read_px):
+                yield windows[i][0], resample(image, px, px)
+        first += len(patches)
 
 
 def _evenly(values: Sequence[T], most: int) -> list[T]:

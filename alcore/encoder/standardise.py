@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alcore.encoder import nuisance
-from alcore.errors import PermanentError
 
 STD_FLOOR = 1e-2
 """A dimension that varies less than this share of the typical one carries rounding noise; it is not blown up further."""
@@ -43,25 +42,53 @@ class Standardisation:
     ) -> Standardisation:
         """From training images (N, C, H, W), through `features` to (N, dim)."""
         clean = features(images).astype(np.float64)
-        mean, std = clean.mean(axis=0), clean.std(axis=0)
-        std = np.maximum(std, max(STD_FLOOR * float(np.sqrt((std**2).mean())), 1e-9))
+        mean, std = clean.mean(axis=0), _floored(clean.std(axis=0))
         gained = features(images * nuisance.gain(images, rng))  # one changed copy of the images at a time
         noisy = features(images + nuisance.noise(images, rng))
         moves = np.concatenate([(changed - clean) / std for changed in (gained, noisy)])
         directions = np.linalg.svd(moves, full_matrices=False)[2]
         return cls(mean, std, directions[:NUISANCE_DIRECTIONS])
 
+    def with_spread(self, spreads: NDArray[np.float64]) -> Standardisation:
+        """With as many dimensions again, for how much the slices of a patch differ: from such spreads (n, dim) of patches.
+
+        Without any (all patches are single slices) they stay constant. Gain and noise are projected out of the mean alone.
+        """
+        dim = spreads.shape[1]
+        mean, std = np.zeros(dim), np.ones(dim)
+        if len(spreads):
+            mean, std = spreads.mean(axis=0), _floored(spreads.std(axis=0))
+        nothing = np.zeros((len(self.nuisance), dim))
+        return Standardisation(
+            np.concatenate([self.mean, mean]),
+            np.concatenate([self.std, std]),
+            np.concatenate([self.nuisance, nothing], axis=1),
+        )
+
+    @property
+    def nowhere(self) -> NDArray[np.float32]:
+        """The unit vector (dim,) of what has no direction of its own: the same in every coordinate."""
+        dim = len(self.mean)
+        return np.full(dim, dim**-0.5, np.float32)
+
+    def has_direction(self, features: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+        """(N,): False for features that are not finite, or exactly those of the average slice."""
+        length = np.linalg.norm(self._standardised(features), axis=1)
+        result: NDArray[np.bool_] = np.isfinite(length) & (length > 0)
+        return result
+
     def unit(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Rows of length 1, (N, dim) float32. Raises PermanentError for a row without a direction."""
+        """Rows of length 1, (N, dim) float32; `nowhere` for a row without a direction."""
+        z = self._standardised(features)
+        sound = self.has_direction(features)
+        out = np.tile(self.nowhere, (len(z), 1))
+        out[sound] = z[sound] / np.linalg.norm(z[sound], axis=1, keepdims=True)
+        return out
+
+    def _standardised(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         z = (np.asarray(features, np.float64) - self.mean) / self.std
         z -= z @ self.nuisance.T @ self.nuisance
-        length = np.linalg.norm(z, axis=1, keepdims=True)
-        bad = np.flatnonzero(~(np.isfinite(length[:, 0]) & (length[:, 0] > 0)))
-        if bad.size:
-            raise PermanentError(
-                f"row {bad[0]} of the embedding has length {length[bad[0], 0]}: the encoder is unusable"
-            )
-        return (z / length).astype(np.float32)
+        return z
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -71,3 +98,10 @@ class Standardisation:
     def from_json(cls, value: Mapping[str, Any]) -> Standardisation:
         """Inverse of `to_json`."""
         return cls(*(np.asarray(value[name], np.float64) for name in ("mean", "std", "nuisance")))
+
+
+def _floored(std: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviations, none below the floor."""
+    floor = max(STD_FLOOR * float(np.sqrt((std**2).mean())), 1e-9)
+    result: NDArray[np.float64] = np.maximum(std, floor)
+    return result

@@ -7,7 +7,7 @@ import io
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from alcore.artifact import write_atomic
 from alcore.encoder.design import Design
 from alcore.encoder.mae import Encoder, MaskedAutoencoder
+from alcore.encoder.pretrained import digest
 from alcore.encoder.slices import random_crops
 from alcore.encoder.stored import Slices
 from alcore.errors import PermanentError, Preempted, TransientError
@@ -35,6 +36,8 @@ class Schedule:
     """How long and how fast to train. The paper: 400 epochs, 40 of warm-up, base_lr 1e-3, weight decay 0.05, mask ratio 0.75.
 
     base_lr is for a batch of 256; the learning rate is base_lr * batch / 256 (He et al. 2022, appendix A.1).
+    accumulate: a batch goes through the model in so many parts, whose gradients are added up: the optimiser sees the whole
+    batch, the memory holds a part of it.
     """
 
     epochs: int
@@ -44,6 +47,7 @@ class Schedule:
     mask_ratio: float
     batch: int
     seed: int
+    accumulate: int = 1
 
     def validate(self, design: Design) -> None:
         """Raise PermanentError, naming the setting, for a schedule that cannot train `design`."""
@@ -53,6 +57,10 @@ class Schedule:
             )
         if self.batch < 1:
             raise PermanentError(f"encoder batch is {self.batch}; it must be at least 1")
+        if not 1 <= self.accumulate <= self.batch:
+            raise PermanentError(
+                f"encoder accumulate is {self.accumulate} with batch {self.batch}; a batch has from 1 to {self.batch} parts"
+            )
         if not (self.base_lr > 0 and self.weight_decay >= 0):
             raise PermanentError(
                 f"encoder base_lr is {self.base_lr} and weight_decay {self.weight_decay}; need base_lr > 0, weight_decay >= 0"
@@ -71,9 +79,12 @@ class Schedule:
         return peak * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def train(slices: Slices, design: Design, schedule: Schedule, ctx: Context) -> tuple[Encoder, list[float]]:
+def train(
+    slices: Slices, design: Design, schedule: Schedule, ctx: Context, initial: Mapping[str, torch.Tensor] | None = None
+) -> tuple[Encoder, list[float]]:
     """Train on slices (n, C, S, S), S >= design.image_px, and return the encoder (on ctx.device) and the loss of each epoch.
 
+    initial: weights that the encoder starts from, see `alcore.encoder.pretrained`; None starts from chance.
     A checkpoint in ctx.scratch after each epoch lets the same call continue; on a CPU it then ends with the same weights
     bit for bit, because the chances of an epoch depend on the seed and its number only.
     Raises Preempted when asked to stop (the unfinished epoch is lost), PermanentError when the loss is not finite,
@@ -83,9 +94,16 @@ def train(slices: Slices, design: Design, schedule: Schedule, ctx: Context) -> t
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed)
         model = MaskedAutoencoder(design)
+    if initial is not None:
+        model.encoder.load_state_dict(initial)
     model.to(ctx.device).train()
     optimizer = torch.optim.AdamW(_parameter_groups(model, schedule.weight_decay), lr=0.0, betas=ADAM_BETAS)
-    recipe = {"design": design.to_json(), "schedule": asdict(schedule), "slices": list(slices.shape)}
+    recipe = {
+        "design": design.to_json(),
+        "schedule": asdict(schedule),
+        "slices": list(slices.shape),
+        "initial": digest(initial or {}),
+    }
     path = ctx.scratch / CHECKPOINT
     losses = _resume(path, recipe, model, optimizer, ctx)
     report = _Report(ctx, schedule.epochs, len(losses))
@@ -94,7 +112,8 @@ def train(slices: Slices, design: Design, schedule: Schedule, ctx: Context) -> t
             losses.append(_epoch(epoch, slices, model, optimizer, schedule, ctx, report))
         except torch.OutOfMemoryError as e:
             raise TransientError(
-                f"the GPU ran out of memory with encoder batch {schedule.batch}; lower it or free the GPU"
+                f"the GPU ran out of memory with encoder batch {schedule.batch} in {schedule.accumulate} parts; "
+                "raise encoder accumulate or free the GPU"
             ) from e
         _save(path, recipe, model, optimizer, losses)
         report(epoch + 1, losses[-1], now=True)
@@ -142,19 +161,36 @@ def _epoch(
         rate = schedule.learning_rate(epoch + start / n)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with _precision(ctx.device):
-            loss = model(images.to(ctx.device), order.to(ctx.device), schedule.mask_ratio)
-        value = float(loss.detach())
+        optimizer.zero_grad()
+        value = _gradients(model, images, order, schedule, ctx.device)
         if not math.isfinite(value):
             raise PermanentError(
                 f"encoder training diverged: loss is {value} in epoch {epoch + 1} at learning rate {rate:.2g}; lower encoder base_lr"
             )
-        optimizer.zero_grad()
-        loss.backward()
         optimizer.step()
         total += value * len(rows)
         report(epoch + (start + len(rows)) / n, value)
     return total / n
+
+
+def _gradients(
+    model: MaskedAutoencoder, images: torch.Tensor, order: torch.Tensor, schedule: Schedule, device: str
+) -> float:
+    """Add up the gradients of the parts of a batch; returns its loss. Every image counts the same, however it is cut."""
+    n = len(images)
+    parts = [torch.zeros((), device=device)]
+    for some, permuted in zip(
+        torch.tensor_split(images, schedule.accumulate), torch.tensor_split(order, schedule.accumulate), strict=True
+    ):
+        if not len(some):
+            continue
+        with _precision(device):
+            loss = model(some.to(device), permuted.to(device), schedule.mask_ratio)
+        if schedule.accumulate > 1:
+            loss = loss * (len(some) / n)
+        loss.backward()
+        parts.append(loss.detach())
+    return float(torch.stack(parts).sum())
 
 
 def _batches(order: NDArray[np.int64], batch: int) -> Iterator[tuple[int, NDArray[np.int64]]]:

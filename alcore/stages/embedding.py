@@ -12,23 +12,27 @@ from alcore.stage import Context, Inputs, Params, Stage, one
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
     """Write embeddings.npy, (N, dim) float32 rows of length 1: row i is patch i of the volume's patches.json.
 
-    params: read. Raises PermanentError when the encoder was built for another number of channels.
+    params: read. The result lists as `flat` the rows of patches without a direction, see `alcore.encoder.embed.Embedded`.
+    The encoder stays in the memory of the process for the next volumes.
+    Raises PermanentError when the encoder was built for another number of channels.
     """
     import numpy as np
-    import torch
 
-    from alcore.encoder.embed import Embedder
+    from alcore.encoder.embed import warm
     from alcore.encoder.pool import PoolVolume
     from alcore.encoder.slices import patch_windows, read_limit_px
     from alcore.volumes import open_volume
 
-    torch.set_num_threads(ctx.threads)
     volume = PoolVolume.of(one(inputs, "volume"), one(inputs, "source"), params["read"])
-    embedder = Embedder.load(one(inputs, "encoder"), ctx.device)
+    embedder = warm(one(inputs, "encoder"), inputs["encoder"][0].key, ctx.device)
+    if embedder.features.kind == "mae":
+        import torch
+
+        torch.set_num_threads(ctx.threads)
     channels = volume.info.shape[0]
-    if channels != embedder.design.channels:
+    if channels != embedder.features.channels:
         raise PermanentError(
-            f"{volume.source}: has {channels} channels, the encoder was trained on {embedder.design.channels}; "
+            f"{volume.source}: has {channels} channels, the encoder was trained on {embedder.features.channels}; "
             "choose `channels` in the read options"
         )
     patches = volume.patches
@@ -43,9 +47,9 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         ctx.progress(done / total, f"{done} of {total} slices")
 
     with open_volume(volume.source, volume.read) as reader:
-        vectors = embedder.patches(reader, patches, volume.info.stats, tick, read_limit_px(ctx.ram_bytes))
-    np.save(out / "embeddings.npy", vectors)
-    return {"n": len(vectors), "dim": int(vectors.shape[1])}
+        embedded = embedder.patches(reader, patches, volume.info.stats, tick, read_limit_px(ctx.ram_bytes))
+    np.save(out / "embeddings.npy", embedded.vectors)
+    return {"n": len(embedded.vectors), "dim": embedder.dim, "flat": embedded.flat}
 
 
-STAGE = Stage("embedding", 1, run)
+STAGE = Stage("embedding", 2, run)

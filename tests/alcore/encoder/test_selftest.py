@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from alcore.encoder import nuisance, selftest
+from alcore.encoder.descriptor import Descriptor
 from alcore.encoder.design import Design
-from alcore.encoder.embed import Embedder, pooled
+from alcore.encoder.embed import Embedder
 from alcore.encoder.mae import Encoder
+from alcore.encoder.slices import random_crops
 from alcore.encoder.standardise import Standardisation
+from alcore.encoder.vit import ViTFeatures, pooled
 
 Array = np.ndarray[Any, Any]
 PX = 64
@@ -26,27 +29,33 @@ def encoder() -> Encoder:
 
 
 def standardised(encoder: Encoder, images: Array) -> Standardisation:
-    return Standardisation.measured(lambda i: pooled(encoder, i, "cpu"), images, np.random.default_rng(0))
+    return Standardisation.measured(ViTFeatures(encoder, "cpu"), images, np.random.default_rng(0))
 
 
 def unit(features: Array) -> Array:
     return (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_our_embedding_passes(encoder: Encoder, textured: Callable[..., Array]) -> None:
-    embedder = Embedder(encoder, standardised(encoder, textured(64, PX, seed=1)), "cpu")
-    tested = selftest.measure(embedder.images, textured(40, PX), np.random.default_rng(0))
+@pytest.mark.parametrize("kind", ["vit", "descriptor"])
+def test_our_embedding_passes(encoder: Encoder, textured: Callable[..., Array], kind: str) -> None:
+    features = ViTFeatures(encoder, "cpu") if kind == "vit" else Descriptor(1, PX)
+    s = Standardisation.measured(features, textured(64, PX, seed=1), np.random.default_rng(0))
+    tested = selftest.measure(Embedder(features, s).images, textured(40, PX), np.random.default_rng(0))
     assert tested.failures == []
     assert tested.n_queries == tested.n_slices == 40
     assert tested.self_retrieval >= 0.95
     assert tested.flip == 1.0
 
 
-def test_the_authors_feature_fails(encoder: Encoder, textured: Callable[..., Array]) -> None:
-    """Their script masks with ratio 0, which still shuffles the tokens, and flattens them without pooling."""
+@pytest.mark.parametrize("augmented", [True, False], ids=["as written", "without crop and flip"])
+def test_the_authors_feature_fails(encoder: Encoder, textured: Callable[..., Array], augmented: bool) -> None:
+    """Their script crops and mirrors at random, masks with ratio 0, which still shuffles the tokens, and flattens them."""
     generator = torch.Generator().manual_seed(0)
+    rng = np.random.default_rng(0)
 
     def shuffled_and_flat(images: Array) -> Array:
+        if augmented:
+            images = random_crops(np.pad(images, ((0, 0), (0, 0), (8, 8), (8, 8)), mode="symmetric"), PX, rng)
         order = torch.rand((len(images), 64), generator=generator).argsort(dim=1)
         with torch.inference_mode():
             tokens = encoder(torch.from_numpy(images), order)
@@ -69,12 +78,16 @@ def test_one_vector_for_everything_fails(textured: Callable[..., Array]) -> None
 
 
 def test_weights_of_zero_fail(encoder: Encoder, textured: Callable[..., Array]) -> None:
-    """Constant features leave only rounding noise to standardise, or nothing at all."""
+    """Constant features leave only rounding noise to standardise, or nothing at all: no direction, or one for everything."""
     torch.nn.init.zeros_(encoder.embed.weight)
-    embedder = Embedder(encoder, standardised(encoder, textured(64, PX, seed=1) * 0.5), "cpu")
-    features = embedder.standardisation
-    with pytest.raises(Exception, match="unusable"):
-        features.unit(features.mean[None])
+    embedder = Embedder(ViTFeatures(encoder, "cpu"), standardised(encoder, textured(64, PX, seed=1) * 0.5))
+    s = embedder.standardisation
+    assert not s.has_direction(np.stack([s.mean, np.full_like(s.mean, np.nan)])).any()
+    np.testing.assert_array_equal(s.unit(s.mean[None])[0], s.nowhere)
+    assert np.linalg.norm(s.nowhere) == pytest.approx(1)
+    tested = selftest.measure(embedder.images, textured(40, PX), np.random.default_rng(0))
+    assert any("collapse" in f for f in tested.failures)
+    assert any("self-retrieval" in f for f in tested.failures)
 
 
 def test_brightness_alone_is_not_enough(textured: Callable[..., Array]) -> None:

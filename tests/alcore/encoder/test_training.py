@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from alcore.encoder.design import Design
+from alcore.encoder.mae import Encoder
 from alcore.encoder.training import CHECKPOINT, Schedule, train
 from alcore.errors import PermanentError, Preempted
 from alcore.run import QuietContext
@@ -85,11 +86,40 @@ def test_same_seed_same_weights_and_stopping_changes_nothing(tmp_path: Path, tex
     assert_same(weights(plain), weights(after))
 
 
+def test_a_batch_in_parts_is_the_same_batch(tmp_path: Path, textured: Callable[..., Any]) -> None:
+    """Up to rounding: the optimiser sees the same gradients, whole batches and the last, smaller one."""
+    slices = textured(29).astype(np.float16)  # the last batch of 5 does not divide into 3 equal parts
+    short = replace(SCHEDULE, epochs=2)
+    whole, losses = train(slices, DESIGN, short, context(tmp_path / "whole"))
+    parts, in_parts = train(slices, DESIGN, replace(short, accumulate=3), context(tmp_path / "parts"))
+    np.testing.assert_allclose(in_parts, losses, rtol=1e-4)
+    theirs = weights(parts)
+    moved = max(float((v - theirs[k]).abs().max()) for k, v in weights(whole).items())
+    assert moved < 1e-3
+    wrong, _ = train(slices, DESIGN, replace(short, batch=3), context(tmp_path / "wrong"))
+    assert max(float((v - theirs[k]).abs().max()) for k, v in weights(wrong).items()) > 10 * moved
+
+
+def test_it_starts_from_given_weights(tmp_path: Path, textured: Callable[..., Any]) -> None:
+    """And a checkpoint of another start is not continued."""
+    slices = textured(8).astype(np.float16)
+    torch.manual_seed(5)
+    initial = Encoder(DESIGN).state_dict()
+    still = replace(SCHEDULE, epochs=1, warmup_epochs=0, base_lr=1e-12)
+    ctx = context(tmp_path)
+    encoder, _ = train(slices, DESIGN, still, ctx, initial)
+    assert all(torch.allclose(v, initial[k], atol=1e-6) for k, v in encoder.state_dict().items())
+    other, _ = train(slices, DESIGN, still, ctx)
+    assert "training starts again" in ctx.notes[-2][1]
+    assert not torch.allclose(other.embed.weight, initial["embed.weight"], atol=1e-3)
+
+
 KILLED = """
 import sys
 from pathlib import Path
 import numpy as np, torch
 from alcore.encoder.design import Design
+from alcore.encoder.mae import Encoder
 from alcore.encoder.training import Schedule, train
 from alcore.run import QuietContext
 torch.set_num_threads(1)
@@ -169,6 +199,8 @@ def test_divergence_is_said(tmp_path: Path, textured: Callable[..., Any]) -> Non
         ({"weight_decay": -1.0}, "weight_decay -1"),
         ({"mask_ratio": 1.0}, "mask_ratio is 1.0"),
         ({"mask_ratio": 0.01}, "mask_ratio is 0.01"),
+        ({"accumulate": 0}, "accumulate is 0 with batch 8"),
+        ({"accumulate": 9}, "accumulate is 9 with batch 8"),
     ],
 )
 def test_a_schedule_that_cannot_train_is_named(change: dict[str, Any], said: str) -> None:

@@ -15,9 +15,10 @@ from alcore.arrays import normalise
 from alcore.arrays.tiling import tile
 from alcore.artifact import ArtifactStore
 from alcore.encoder.design import Design
-from alcore.encoder.embed import Embedder, pooled
+from alcore.encoder.embed import Embedder
 from alcore.encoder.mae import Encoder
 from alcore.encoder.standardise import Standardisation
+from alcore.encoder.vit import ViTFeatures
 from alcore.errors import PermanentError, Preempted
 from alcore.run import QuietContext, execute
 from alcore.stage import Input
@@ -30,11 +31,10 @@ def encoder_at(folder: Path, channels: int = 1) -> Input:
     """An untrained encoder in a folder of its own."""
     folder.mkdir()
     torch.manual_seed(0)
-    encoder = Encoder(Design.of("micro", channels, 8, 32))
+    features = ViTFeatures(Encoder(Design.of("micro", channels, 8, 32)), "cpu")
     rng = np.random.default_rng(0)
     images = rng.normal(size=(24, channels, 32, 32)).astype(np.float32).cumsum(axis=2) / 4
-    s = Standardisation.measured(lambda i: pooled(encoder, i, "cpu"), images, rng)
-    Embedder(encoder, s, "cpu").save(folder, {})
+    Embedder(features, Standardisation.measured(features, images, rng)).save(folder, {})
     return Input(folder, f"encoder-{channels}")
 
 
@@ -50,12 +50,19 @@ def volume_at(folder: Path, image: Array, patch: tuple[int, int, int]) -> tuple[
     return Input(folder, "volume-1"), Input(path, "sha256:1")
 
 
-def embed(tmp_path: Path, encoder: Input, volume: Input, source: Input, ctx: QuietContext | None = None) -> Array:
+def embed(
+    tmp_path: Path,
+    encoder: Input,
+    volume: Input,
+    source: Input,
+    ctx: QuietContext | None = None,
+    flat: list[int] | None = None,
+) -> Array:
     store = ArtifactStore(tmp_path / "artifacts")
     inputs = {"encoder": [encoder], "volume": [volume], "source": [source]}
     made = execute("embedding", inputs, {"read": {"axes": "ZYX"}}, store, ctx or QuietContext(tmp_path, tmp_path))
     rows: Array = np.load(store.path(made.key) / "embeddings.npy")
-    assert made.result == {"n": len(rows), "dim": rows.shape[1]}
+    assert made.result == {"n": len(rows), "dim": rows.shape[1], "flat": flat or []}
     return rows
 
 
@@ -88,6 +95,16 @@ def test_made_twice_it_is_the_same_file(tmp_path: Path) -> None:
     volume, source = volume_at(tmp_path / "v", texture((1, 64, 64)), (8, 32, 32))
     first = embed(tmp_path / "a", encoder, volume, source)
     np.testing.assert_array_equal(first, embed(tmp_path / "b", encoder, volume, source))
+
+
+def test_empty_patches_are_listed(tmp_path: Path) -> None:
+    """They do not fail their volume: they have a vector, and suggestions know which they are."""
+    image = texture((6, 64, 96))
+    image[:, 32:, 64:] = 7
+    encoder = encoder_at(tmp_path / "encoder")
+    volume, source = volume_at(tmp_path / "v", image, (6, 32, 32))
+    rows = embed(tmp_path, encoder, volume, source, flat=[5])
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
 
 
 def test_progress_and_stop(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import torch
+from safetensors.torch import load_file, save_file
+from timm.models.vision_transformer import VisionTransformer
 
 from alcore.arrays.synthetic import em_volume
 from alcore.artifact import ArtifactStore
@@ -19,6 +22,7 @@ from alcore.run import QuietContext, execute
 from alcore.stage import Input
 
 PARAMS: dict[str, Any] = {
+    "kind": "mae",
     "size": "micro",
     "epochs": 2,
     "warmup_epochs": 1,
@@ -85,16 +89,82 @@ def test_a_published_encoder(bench: Bench) -> None:
     folder = bench.store.path(made.key)
     assert set(made.files) == {"encoder.safetensors", "encoder.json", "selftest.json"}
     result = made.result
-    assert (result["dim"], result["image_px"], result["token_px"], result["n_slices"]) == (96, 48, 8, 48)
-    assert result["self_retrieval"] >= 0.9
+    assert (result["kind"], result["size"], result["dim"], result["pooling"]) == ("mae", "micro", 96, "mean")
+    assert (result["image_px"], result["token_px"], result["n_slices"]) == (48, 8, 48)
+    assert result["selftest"]["self_retrieval"] >= 0.9
+    assert result["selftest"]["failures"] == []
     about = json.loads((folder / "encoder.json").read_text())
+    assert about["kind"] == "mae"
     assert about["design"]["channels"] == 1
     assert about["training"]["seed"] == 0
     assert about["training"]["losses"] == [result["loss_first"], result["loss_last"]]
     tested = json.loads((folder / "selftest.json").read_text())
-    assert tested["failures"] == []
+    assert tested == result["selftest"]
     assert tested["n_slices"] >= 32
     assert tested["order_difference"] <= tested["thresholds"]["order_difference"]
+
+
+def test_a_descriptor_is_there_in_seconds(bench: Bench) -> None:
+    """Through the same files, standardisation and gate; twice the same to the byte, and embedding reads it."""
+    made = bench.train(kind="descriptor")
+    assert set(made.files) == {"encoder.json", "selftest.json"}
+    result = made.result
+    assert (result["kind"], result["size"], result["dim"], result["image_px"]) == ("descriptor", "descriptor", 176, 48)
+    assert result["selftest"]["failures"] == []
+    assert result["selftest"]["self_retrieval"] >= 0.99
+    assert "loss_last" not in result
+    first, bench.store = bench.store, ArtifactStore(bench.root / "elsewhere")
+    again = bench.train(kind="descriptor")
+    assert again.files == made.files
+    inputs = {
+        "encoder": [Input(first.path(made.key), made.key)],
+        "volume": bench.volumes[:1],
+        "source": bench.sources[:1],
+    }
+    embedded = execute("embedding", inputs, {"read": {}}, first, bench.context())
+    assert embedded.result == {"n": 9, "dim": 176, "flat": []}
+
+
+@pytest.mark.parametrize("kind", ["mae", "descriptor"])
+def test_mean_and_spread(bench: Bench, kind: str) -> None:
+    """Twice the dimensions; with volumes of one slice there is no spread, and that is no reason to fail."""
+    made = bench.train(kind=kind, pooling="mean_std")
+    about = json.loads((bench.store.path(made.key) / "encoder.json").read_text())
+    dim = made.result["dim"]
+    assert dim == 2 * (96 if kind == "mae" else 176) == len(about["standardisation"]["mean"])
+    assert about["pooling"] == "mean_std"
+    inputs = {
+        "encoder": [Input(bench.store.path(made.key), made.key)],
+        "volume": bench.volumes[:1],
+        "source": bench.sources[:1],
+    }
+    embedded = execute("embedding", inputs, {"read": {}}, bench.store, bench.context())
+    assert embedded.result == {"n": 9, "dim": dim, "flat": []}
+
+
+def test_flat_images_have_no_spread(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    image = em_volume((2, 144, 144), (0.04, 0.01, 0.01), np.random.default_rng(0))[0]
+    bench.add(image[:1], patch=(1, 48, 48))
+    made = bench.train(kind="descriptor", pooling="mean_std")
+    about = json.loads((bench.store.path(made.key) / "encoder.json").read_text())
+    assert set(about["standardisation"]["std"][176:]) == {1.0}
+
+
+def test_from_weights_of_timm(bench: Bench) -> None:
+    """A file of random weights as timm writes it: the encoder starts there, keeps their positions, and says where from."""
+    torch.manual_seed(0)
+    model = VisionTransformer(img_size=64, patch_size=16, embed_dim=96, depth=4, num_heads=3)
+    path = bench.root / "weights.safetensors"
+    save_file(model.state_dict(), path)
+    made = bench.train(pretrained=str(path), base_lr=1e-9)
+    assert made.result["pretrained"]["source"] == str(path)
+    about = json.loads((bench.store.path(made.key) / "encoder.json").read_text())
+    assert about["design"]["table_grid"] == 4
+    kept = load_file(bench.store.path(made.key) / "encoder.safetensors")
+    torch.testing.assert_close(kept["table"], model.pos_embed[:, 1:], atol=1e-5, rtol=0)
+    with pytest.raises(PermanentError, match=r"weights.safetensors.*set encoder.size to 'micro'"):
+        bench.train(pretrained=str(path), size="tiny")
 
 
 class StopsAfter(QuietContext):
@@ -129,8 +199,12 @@ def test_a_blank_pool_is_rejected_with_the_numbers(tmp_path: Path) -> None:
     image = np.full((8, 96, 96), 100, np.uint8)
     image[0, :3, :3] = 255
     bench.add(image)
-    with pytest.raises(EncoderRejectedError, match=r"failed its self-test .*: only \d+ different slices .*loss \d"):
-        bench.train()
+    for kind, said in (("mae", r"only \d+ different slices .*loss \d"), ("descriptor", r"only \d+ different slices")):
+        with pytest.raises(
+            EncoderRejectedError, match=f"the {kind} of 1 volumes failed its self-test .*: {said}"
+        ) as caught:
+            bench.train(kind=kind)
+        assert caught.value.detail["selftest"]["failures"]
     assert not list(bench.store.staging.iterdir())
 
 
@@ -151,6 +225,11 @@ def test_two_channels_and_their_mixture_with_one(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"size": "giant"}, "size 'giant'"),
+        ({"kind": "oracle"}, "kind 'oracle'"),
+        ({"pooling": "max"}, "pooling 'max'"),
+        ({"kind": "descriptor", "image_px": 30}, "image_px is 30"),
+        ({"accumulate": 9}, "accumulate is 9"),
+        ({"pretrained": "nowhere.pth"}, "'nowhere.pth' is no file"),
         ({"max_slices": 0}, "max_slices is 0"),
         ({"image_px": 100}, "image_px is 100"),
         ({"epochs": 1, "warmup_epochs": 1}, "warmup_epochs"),
@@ -171,5 +250,5 @@ def test_real_em(tmp_path: Path, real_data: Callable[[str], Path], edge: int) ->
     image = tifffile.imread(real_data("sbem_mito_z010-039") / "image.tif")
     bench.add(image, patch=(30, edge, edge))
     made = bench.train(epochs=10, max_slices=1024)
-    assert made.result["self_retrieval"] >= 0.99
+    assert made.result["selftest"]["self_retrieval"] >= 0.99
     assert made.result["loss_last"] < 0.92
