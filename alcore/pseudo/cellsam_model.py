@@ -42,10 +42,11 @@ class CellSamModel:
 
     def segment(self, picture: Picture) -> Found:
         """See `PlaneModel`. One or two channels: what is marked is last, as CellSAM expects (blank, nuclear, whole cell)."""
+        import torch
         from cellSAM import segment_cellular_image
 
         watched = _Watched(self._model)
-        with device_memory(), warnings.catch_warnings():
+        with device_memory(), torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Low IOU threshold")
             try:
                 mask, _, _ = segment_cellular_image(
@@ -136,7 +137,9 @@ class _Watched:
         if not bool(images.any()):
             raise _Nothing
         decoder = (self._network.model_cp if self._network.adv_mode else self._network.model).mask_decoder
-        hook = decoder.register_forward_hook(lambda module, given, out: self._scores.append(float(out[1][0, 0])))
+        hook = decoder.register_forward_hook(
+            lambda module, given, out: self._scores.append(float(out[1][0, 0].detach()))
+        )
         try:
             predicted = self._network.predict(images, **how)
         finally:

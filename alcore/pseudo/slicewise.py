@@ -222,8 +222,9 @@ class _Run:
         for i, box in enumerate(boxes):
             if self.ctx.should_stop():
                 raise Preempted(f"pseudo-labels: stopped after writing {i} of {len(boxes)} blocks")
-            ids = planes[box.slices].astype(np.int64)
-            ids += np.where(ids > 0, starts[box.start[0] : box.stop[0], None, None], 0)
+            ids: npt.NDArray[np.uint32] = planes[box.slices]
+            before = starts[box.start[0] : box.stop[0], None, None].astype(np.uint32)
+            np.add(ids, before, out=ids, where=ids > 0)
             if ids.any():
                 labels[box.slices] = table[ids]
             self.ctx.progress(0.97 + 0.03 * (i + 1) / len(boxes), f"writing: block {i + 1} of {len(boxes)}")
