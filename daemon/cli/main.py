@@ -23,7 +23,7 @@ COMMANDS = {
     "label": ("daemon.cli.label:label_group", "Hand in labels, and see what became of them."),
     "volumes": ("daemon.cli.volumes:volumes_command", "Every file of the watched folders, and how far it is."),
     "jobs": ("daemon.cli.jobs:jobs_group", "Work done and to do: list, show, retry, cancel."),
-    "models": ("daemon.cli.models:models_command", "Every trained model, its scores and the verdict."),
+    "models": ("daemon.cli.models:models_group", "Every trained model, its scores and the verdict; fetch weights."),
     "train": ("daemon.cli.control:train_command", "Open a training round now."),
     "pause": ("daemon.cli.control:pause_command", "Start no new work for a while."),
     "resume": ("daemon.cli.control:resume_command", "End a pause."),

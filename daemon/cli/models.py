@@ -7,21 +7,34 @@ from dataclasses import asdict
 
 import click
 
-from daemon.cli.session import Session, config_option, json_option, pass_session
+from daemon.cli.session import Session, config_option, json_option
+from daemon.cli.weights import fetch_command, weights_command
 
 
-@click.command("models")
+@click.group("models", invoke_without_command=True)
 @json_option
 @config_option
-@pass_session
-def models_command(session: Session, as_json: bool) -> None:
+@click.pass_context
+def models_group(ctx: click.Context, as_json: bool) -> None:
     """Every trained model, newest first: from what, its scores on the held-out labels, and the verdict.
+
+    Weights of models made elsewhere, which pseudo-label: `weights` lists them, `fetch` downloads them.
 
     \b
     Example:
       alscope models
       alscope models --json | jq '.[] | select(.state == "promoted")'
+      alscope models fetch vit_b_lm
     """
+    if ctx.invoked_subcommand is None:
+        _list(ctx.ensure_object(Session), as_json)
+
+
+models_group.add_command(fetch_command)
+models_group.add_command(weights_command)
+
+
+def _list(session: Session, as_json: bool) -> None:
     from rich.text import Text
 
     from daemon.cli.output import print_json, say, table
