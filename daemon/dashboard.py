@@ -89,7 +89,7 @@ def _body(snapshot: Snapshot, width: int, height: int, view: View) -> Renderable
 def _overview(snapshot: Snapshot, width: int, height: int) -> RenderableType:
     jobs = 1 + max(1, min(2 * len(snapshot.running), 8))
     queue = 2 + max(1, len(snapshot.queue))
-    models = 3 + len(snapshot.rounds)
+    models = 5 + len(snapshot.rounds)
     problems = 1 + max(1, len(snapshot.problems))
     events = 1 + len(snapshot.events)
     if width < WIDE:

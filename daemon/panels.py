@@ -18,11 +18,12 @@ from daemon.status import (
     problem_mark,
     problem_words,
     round_outcome,
+    selection_words,
     works,
 )
 from daemon.store.views import QueueItem, Snapshot
 from daemon.vitals import Vitals
-from daemon.wording import PIPELINE, clean, count, duration, scores, sparkline
+from daemon.wording import ARM, PIPELINE, clean, count, duration, scores, sparkline
 
 HANDED_BACK = ("open", "claimed", "rejected")
 
@@ -107,6 +108,7 @@ def queue(snapshot: Snapshot, rows: int, width: int, scroll: int = 0) -> Rendera
     mine = sum(item.state in HANDED_BACK for item in snapshot.queue)
     title = (
         f"queue: {count(mine, 'patch', 'patches')} to annotate, {count(snapshot.labels['accepted'], 'label')} accepted"
+        + (f", {snapshot.patches['held_back']} held back" if snapshot.patches["held_back"] else "")
     )
     if not snapshot.queue:
         return titled(title, Text("empty: suggestions follow once the pool is embedded", "dim"))
@@ -121,14 +123,15 @@ def queue(snapshot: Snapshot, rows: int, width: int, scroll: int = 0) -> Rendera
     table.add_column("why", ratio=4, no_wrap=True, overflow="ellipsis")
     for item in snapshot.queue[window(len(snapshot.queue), rows - 2, scroll)]:
         table.add_row(*_queue_row(item, width >= 90))
-    return titled(title, table)
+    controls = any(item.arm == "control" for item in snapshot.queue)
+    return titled(title + (f"  {ARM['control']} drawn at random" if controls else ""), table)
 
 
 def _queue_row(item: QueueItem, wide: bool) -> list[Text]:
     state = item.state if item.ready or item.state != "open" else "soon"
     return [
         Text(item.id, "cyan"),
-        Text.assemble(glyph(item.state), state),
+        Text.assemble(glyph(item.state), state, f" {ARM[item.arm]}".rstrip()),
         Text(clean(item.volume)),
         Text(" ".join(str(n) for n in item.start)),
         *([Text("x".join(str(n) for n in item.shape), "dim")] if wide else []),
@@ -155,6 +158,9 @@ def models(snapshot: Snapshot, rows: int, scroll: int = 0) -> RenderableType:
         found.append(
             Text.assemble("F1 by round ", (sparkline(values[-40:]), "green"), f" {values[0]:.3f} to {values[-1]:.3f}")
         )
+    chosen = selection_words(snapshot)
+    if rows >= 5 + len(chosen):
+        found += [Text.assemble(("selects " if n == 0 else " " * 8, "dim"), text) for n, text in enumerate(chosen)]
     table = Table.grid(padding=(0, 1, 0, 0), expand=True)
     for _ in range(4):
         table.add_column(no_wrap=True)

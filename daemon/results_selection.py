@@ -8,6 +8,7 @@ from typing import Any
 
 from daemon.config import Settings
 from daemon.policy import MOST_USUAL, design, novelty_alarm
+from daemon.selftest import self_test_words
 from daemon.store.rows import Flaw, JobRow, Novelty, Picked
 from daemon.store.store import Store
 
@@ -116,10 +117,3 @@ class _Volumes:
     def place(self, nearest: Mapping[str, Any] | None) -> tuple[int, int] | None:
         """(volume id, row) of a patch that a stage names."""
         return None if nearest is None else (self.of(str(nearest["embedding"])), int(nearest["row"]))
-
-
-def self_test_words(result: Mapping[str, Any]) -> str:
-    """The two figures of a self-test that people can judge; "" where there are none."""
-    test = result.get("selftest") or result
-    words = {"self_retrieval": "self-retrieval {:.2f}", "effective_rank": "effective rank {:.0f}"}
-    return ", ".join(text.format(test[key]) for key, text in words.items() if isinstance(test.get(key), int | float))

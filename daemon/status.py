@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
+from daemon.selftest import self_test_words
 from daemon.store.views import ModelView, Problem, RoundView, RunningJob, Snapshot
 from daemon.wording import (
     DAEMON,
@@ -18,6 +19,7 @@ from daemon.wording import (
     doing,
     duration,
     extent,
+    interval,
     place,
     scores,
     short_path,
@@ -35,6 +37,7 @@ def status(snapshot: Snapshot, workspace: Path, width: int | None, all_problems:
         _daemon(snapshot, workspace),
         *_now(snapshot),
         *_you(snapshot, workspace),
+        *_selection(snapshot),
         *_model(snapshot),
         *_volumes(snapshot),
         *_problems(snapshot.problems, width, None if all_problems else TOP_PROBLEMS),
@@ -131,13 +134,43 @@ def _you(snapshot: Snapshot, workspace: Path) -> list[Text]:
         return [_line("for you", f"{soon}; {labels}")]
     item = next((q for q in open_ if q.state == "open"), open_[0])
     return [
-        _line("for you", (count(len(mine), "patch", "patches") + " to annotate", "bold"), f"; {labels}"),
+        _line(
+            "for you",
+            (count(len(mine), "patch", "patches") + " to annotate", "bold"),
+            f" in {short_path(workspace / 'queue')}; {labels}",
+        ),
         _line(
             "  next", (item.id, "bold cyan"), f" in {clean(item.volume)} at {place(item.start)} ({extent(item.shape)})"
         ),
         _line("", (clean(item.reason), "dim")),
-        _line("", str(short_path(workspace / "queue" / item.id))),
     ]
+
+
+def _selection(snapshot: Snapshot) -> list[Text]:
+    """Which encoder selects, and whether that helps."""
+    return [_line("" if n else "selects", line) for n, line in enumerate(selection_words(snapshot))]
+
+
+def selection_words(snapshot: Snapshot) -> list[Text]:
+    """Which encoder selects and its self-test; then whether selection helps, once that was looked into."""
+    current = next((e for e in snapshot.encoders if e.state == "current"), None)
+    coming = next((e for e in snapshot.encoders if e.state == "embedding"), None)
+    if current is None:
+        waiting = f"nothing yet: {coming.version} ({coming.kind}) is embedding" if coming else "nothing yet: no encoder"
+        return [Text(waiting)] if snapshot.patches["total"] else []
+    words = f"{current.version} ({current.kind}) of {count(current.n_patches, 'patch', 'patches')}"
+    tested = self_test_words(current.result)
+    soon = f"; {coming.version} ({coming.kind}) is embedding" if coming else ""
+    lines = [Text.assemble(words, (f"; {tested}" if tested else "", "dim"), soon)]
+    control = snapshot.control
+    if control is None:
+        return lines
+    if control.difference is None or control.low is None or control.high is None:
+        return [*lines, Text(clean(control.words), "dim")]
+    verdict = (
+        "better than chance" if control.low > 0 else "worse than chance" if control.high < 0 else "like chance so far"
+    )
+    return [*lines, Text(f"{verdict}: {control.metric} {interval(control.difference, control.low, control.high)}")]
 
 
 def _model(snapshot: Snapshot) -> list[Text]:

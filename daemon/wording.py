@@ -80,6 +80,30 @@ DOING = {
 }
 """What a job of each stage does, around the name of its subject."""
 
+WHY = {
+    "score": ("score", "{:.3g}, larger is chosen first"),
+    "gain": ("gain", "{:.3g}, what it adds to what is covered"),
+    "minutes": ("time", "about {:.0f} min for an expert"),
+    "density": ("density", "{:.2f}, 1 is the most typical of the pool"),
+    "foreground": ("foreground", "{:.0%} of the voxels, as far as pseudo-labels know"),
+    "border": ("borders", "{:.0%} of the voxels lie on the border of an object"),
+    "n_objects": ("objects", "about {:.0f}"),
+    "confidence": ("confidence", "{:.2f} of the pseudo-labels, in 0 to 1"),
+    "uncertainty": ("uncertainty", "{:.2f} of the model, 1 is no idea at all"),
+    "entropy_fg": ("unsure inside", "{:.2f} mean entropy where the model sees objects, 0 to 1"),
+    "entropy_bg": ("unsure outside", "{:.2f} mean entropy where it sees none, 0 to 1"),
+    "sharpness": ("sharpness", "{:.3g}"),
+    "contrast": ("contrast", "{:.3g}"),
+    "clipped": ("saturated", "{:.1%} of the voxels"),
+    "blank": ("blank", "{:.0%} of the slices"),
+    "pool": ("drawn from", "{:.0f} patches"),
+    "chance": ("chance", "{:.2%} to be drawn"),
+    "power": ("power", "{:.3g}, how strictly uncertainty decides"),
+    "cluster": ("cluster", "of {:.0f} patches"),
+    "cluster_labels": ("its labels", "{:.0f}"),
+}
+"""The numbers behind a suggestion: a word for each, and what the number means with its unit."""
+
 PIPELINE = (
     ("arriving", "arriving"),
     ("set_aside", "set aside"),
@@ -169,3 +193,14 @@ def short_path(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except (ValueError, OSError):
         return str(path)
+
+
+def why_lines(why: Mapping[str, float]) -> list[tuple[str, str]]:
+    """(word, number with its meaning) of each number behind a suggestion; one that is not known here stands for itself."""
+    order = [*(name for name in WHY if name in why), *(name for name in sorted(why) if name not in WHY)]
+    return [(WHY[n][0], WHY[n][1].format(why[n])) if n in WHY else (clean(n), f"{why[n]:.4g}") for n in order]
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """A difference with its interval."""
+    return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"

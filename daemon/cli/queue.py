@@ -1,4 +1,4 @@
-"""`alscope queue`: list, show, skip."""
+"""`alscope queue`: list, show, skip; and the QC queue beside it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from daemon.cli.session import Session, config_option, json_option
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
-    from daemon.store.listing import SuggestionView
+    from daemon.store.queue_listing import SuggestionView
 
 
 @click.group("queue", invoke_without_command=True)
+@click.option("--qc", is_flag=True, help="The patches that are held back because they look broken, and why.")
 @json_option
 @config_option
 @click.pass_context
-def queue_group(ctx: click.Context, as_json: bool) -> None:
+def queue_group(ctx: click.Context, qc: bool, as_json: bool) -> None:
     """Patches that wait for an expert, in the order in which they teach most.
 
     Each has a folder with image, pseudo-label and preview; save the label as <workspace>/inbox/ID.tif from any tool.
@@ -29,45 +30,73 @@ def queue_group(ctx: click.Context, as_json: bool) -> None:
       alscope queue
       alscope queue show s00004
       alscope queue skip s00004 --reason "out of focus"
+      alscope queue --qc
+      alscope queue qc-ok q00017
     """
     if ctx.invoked_subcommand is None:
-        _list(ctx.ensure_object(Session), as_json)
+        (_list_held_back if qc else _list)(ctx.ensure_object(Session), as_json)
 
 
 def _list(session: Session, as_json: bool) -> None:
     from daemon.cli.output import print_json, say, table
     from daemon.status import glyph
-    from daemon.wording import extent, place
+    from daemon.wording import ARM, ARM_WORDS, count, extent, place
 
     snapshot = session.look()
     if as_json:
         print_json([asdict(item) for item in snapshot.queue])
         return
+    held = snapshot.patches["held_back"]
     if not snapshot.queue:
         say("the queue is empty: suggestions follow once volumes are embedded; see `alscope status`")
-        return
-    from rich.text import Text
+    else:
+        from rich.text import Text
 
-    rows = [
-        [
-            str(q.rank),
-            q.id,
-            Text.assemble(glyph(q.state), q.state if q.ready or q.state != "open" else "being prepared"),
-            q.volume,
-            place(q.start),
-            extent(q.shape),
-            "" if q.distance is None else f"{q.distance:.3f}",
-            q.note if q.state == "rejected" and q.note else q.reason,
+        rows = [
+            [
+                str(q.rank),
+                f"{q.id} {ARM[q.arm]}".rstrip(),
+                Text.assemble(glyph(q.state), q.state if q.ready or q.state != "open" else "being prepared"),
+                q.volume,
+                place(q.start),
+                extent(q.shape),
+                "" if q.distance is None else f"{q.distance:.3f}",
+                "" if q.minutes is None else f"{q.minutes:.0f}",
+                q.note if q.state == "rejected" and q.note else q.reason,
+            ]
+            for q in snapshot.queue
         ]
-        for q in snapshot.queue
-    ]
-    table([">rank", "id", "state", "volume", "where", "size", ">distance", "why"], rows, flexible=("volume", "why"))
+        headings = [">rank", "id", "state", "volume", "where", "size", ">novelty", ">min", "why"]
+        table(headings, rows, flexible=("volume", "why"))
+    for arm in [arm for arm in ARM_WORDS if any(q.arm == arm for q in snapshot.queue)]:
+        say((ARM_WORDS[arm], "dim"))
+    if held:
+        say((f"{count(held, 'patch', 'patches')} held back because they look broken: `alscope queue --qc`", "dim"))
+
+
+def _list_held_back(session: Session, as_json: bool) -> None:
+    from daemon.cli.output import print_json, say, table
+    from daemon.look import reading
+    from daemon.store.queue_listing import held_back
+    from daemon.wording import extent, place
+
+    with reading(session.workspace.root) as db:
+        found = held_back(db)
+    if as_json:
+        print_json([asdict(item) for item in found])
+        return
+    if not found:
+        say("no patch is held back: nothing looks broken so far")
+        return
+    rows = [[q.id, q.volume, place(q.start), extent(q.shape), f"{q.score:.2f}", q.reason] for q in found]
+    table(["id", "volume", "where", "size", ">score", "why"], rows, flexible=("volume", "why"))
+    say(("`alscope queue qc-ok ID` suggests one after all; the score says how far beyond the limit it is", "dim"))
 
 
 def find(session: Session, suggestion_id: str) -> SuggestionView:
     """The suggestion of that name. Raises UsageError with the nearest name."""
     from daemon.look import reading
-    from daemon.store.listing import suggestion
+    from daemon.store.queue_listing import suggestion
 
     with reading(session.workspace.root) as db:
         found = suggestion(db, suggestion_id)
@@ -85,37 +114,17 @@ def find(session: Session, suggestion_id: str) -> SuggestionView:
 @config_option
 @click.pass_context
 def show_command(ctx: click.Context, suggestion_id: str, as_json: bool) -> None:
-    """One suggestion: where it is, why it was chosen, and the paths of its files.
+    """One suggestion: where it is, why it was chosen, what was labelled that looks like it, and the paths of its files.
 
     \b
     Example:
       alscope queue show s00004
       napari $(alscope queue show s00004 --json | jq -r .files[])
     """
-    from daemon.cli.output import print_json, say
-    from daemon.status import glyph
-    from daemon.wording import extent, place
+    from daemon.cli.queue_show import show
 
     session = ctx.ensure_object(Session)
-    found = find(session, suggestion_id)
-    folder = session.workspace.queue / found.id
-    files = sorted(str(path) for path in folder.iterdir()) if folder.is_dir() else []
-    inbox = session.workspace.inbox / f"{found.id}.tif"
-    if as_json:
-        print_json(
-            {**asdict(found), "folder": str(folder) if files else None, "files": files, "save_label_as": str(inbox)}
-        )
-        return
-    say((f"{found.id}  ", "bold"), glyph(found.state), found.state, *([f": {found.note}"] if found.note else []))
-    say("where     ", f"{found.volume} at {place(found.start)}, {extent(found.shape)} voxels (z, y, x)")
-    distance = "" if found.distance is None else f" (distance {found.distance:.3f})"
-    say("why       ", found.reason + distance)
-    for number, path in enumerate(files):
-        say("files     " if not number else "          ", path)
-    if not files:
-        answered = found.state in ("accepted", "skipped")
-        say("files     ", "taken out of the queue" if answered else "being prepared")
-    say("save as   ", str(inbox))
+    show(session.workspace, find(session, suggestion_id), as_json)
 
 
 @queue_group.command("skip")
@@ -136,3 +145,20 @@ def skip_command(ctx: click.Context, suggestion_id: str, reason: str) -> None:
     session = ctx.ensure_object(Session)
     found = find(session, suggestion_id)
     say(ask_and_wait(session, "skip", {"id": found.id, "reason": reason}))
+
+
+@queue_group.command("qc-ok")
+@click.argument("held_id", metavar="ID")
+@config_option
+@click.pass_context
+def qc_ok_command(ctx: click.Context, held_id: str) -> None:
+    """A patch that was held back is fine: put it into the queue after all. ID as in `alscope queue --qc`.
+
+    \b
+    Example:
+      alscope queue qc-ok q00017
+    """
+    from daemon.cli.asking import ask_and_wait
+    from daemon.cli.output import say
+
+    say(ask_and_wait(ctx.ensure_object(Session), "qc-ok", {"id": held_id}))

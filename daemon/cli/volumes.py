@@ -20,6 +20,8 @@ from daemon.cli.session import Session, config_option, json_option, pass_session
 def volumes_command(session: Session, state: str | None, as_json: bool) -> None:
     """Every acquisition in the watched folders: what it waits for, why it was set aside, or what became of it.
 
+    Novelty is the median cosine distance of its patches to the nearest one known before it came.
+
     \b
     Example:
       alscope volumes
@@ -53,7 +55,7 @@ def volumes_command(session: Session, state: str | None, as_json: bool) -> None:
         elif s.away:
             shown = "unreachable"
         path = prediction(s)
-        told = "; ".join((*s.warnings, *s.notes))
+        told = "; ".join((*([s.alarm] if s.alarm else []), *s.warnings, *s.notes))
         remarks = s.reason if not s.shape and s.reason else f"{s.predicted_by}: {path}" if path else told
         rows.append(
             [
@@ -63,6 +65,7 @@ def volumes_command(session: Session, state: str | None, as_json: bool) -> None:
                 extent(s.shape) if s.shape else "",
                 " x ".join(f"{v:g}" for v in s.voxel_um) if s.voxel_um else "unknown" if s.shape else "",
                 str(s.n_patches) if s.shape else "",
+                "" if s.novelty is None else f"{s.novelty:.2f}",
                 remarks,
             ]
         )
@@ -73,6 +76,7 @@ def volumes_command(session: Session, state: str | None, as_json: bool) -> None:
         "voxels (z y x)",
         "voxel um",
         ">patches",
+        ">novelty",
         "segmentation, or what is the matter",
     ]
     table(headings, rows, flexible=(headings[0], headings[-1]))

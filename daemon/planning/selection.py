@@ -26,9 +26,9 @@ class SelectionPlans:
     settings: Settings
 
     def suggestions(self, now: float) -> Iterator[Wanted]:
-        """More patches once half of the queue has been answered."""
+        """More patches once half of the queue has been answered, and what came in was checked: labels that count are known."""
         current = self.store.encoders.in_use().get("current")
-        if current is None or self.store.jobs.active("suggestions"):
+        if current is None or self.store.jobs.active("suggestions") or self.store.annotation.n_under_check():
             return
         waiting, depth = self.store.annotation.n_waiting_for_expert(), self.settings.selection.queue_depth
         if not suggestions_to_ask(waiting, depth, depth):

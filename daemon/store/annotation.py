@@ -56,6 +56,10 @@ class Annotation:
         sql = "SELECT COUNT(*) AS n FROM suggestion WHERE state IN ('open', 'claimed', 'rejected')"
         return int(next(self._db.query(sql))["n"])
 
+    def n_under_check(self) -> int:
+        """Suggestions whose label has come in and is being checked."""
+        return int(next(self._db.query("SELECT COUNT(*) AS n FROM suggestion WHERE state = 'submitted'"))["n"])
+
     def suggest(self, picks: Sequence[Picked], now: float) -> list[str]:
         """Queue patches in order. Patches that were suggested before are left out; one that was held back is so no more."""
         made = []

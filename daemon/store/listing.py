@@ -16,7 +16,9 @@ from daemon.store.subjects import subject_names
 class SourceView:
     """A volume in an acquisition of a watched folder, or an acquisition that is none yet. part: which of several volumes in it.
     files: of which it consists. away: its folder cannot be reached just now. warnings: what a first look found.
-    shape: (Z, Y, X) voxels; voxel_um: (z, y, x) um; prediction: stem of its segmentation."""
+    shape: (Z, Y, X) voxels; voxel_um: (z, y, x) um; prediction: stem of its segmentation. novelty, novelty_max: median and
+    largest cosine distance of its patches to the nearest one known before it; duplicates: patches known already; alarm: what
+    is unusual about that."""
 
     id: int
     name: str
@@ -38,6 +40,10 @@ class SourceView:
     warnings: tuple[str, ...]
     prediction: str | None
     predicted_by: str | None
+    novelty: float | None
+    novelty_max: float | None
+    duplicates: int | None
+    alarm: str
     changed_at: float
 
 
@@ -89,29 +95,15 @@ class ReceivedView:
     received_at: float
 
 
-@dataclass(frozen=True)
-class SuggestionView:
-    """A suggestion in any state. published: queue/<id> is there for people."""
-
-    id: str
-    volume: str
-    start: tuple[int, int, int]
-    shape: tuple[int, int, int]
-    rank: int
-    distance: float | None
-    state: str
-    reason: str
-    note: str
-    published: bool
-
-
 def sources(db: sqlite3.Connection, now: float) -> list[SourceView]:
     """Every acquisition that was ever seen in a watched folder, oldest first, as of `now` (seconds since the epoch)."""
     rows = db.execute(
         "SELECT s.*, v.info, v.notes, v.export_name, v.sha256, v.part, v.quality, v.n_patches,"
-        " p.model FROM source s LEFT JOIN source_part l ON l.source_id = s.id AND l.current = 1"
+        " p.model, n.median, n.max, n.duplicates, n.alarm FROM source s LEFT JOIN source_part l ON l.source_id = s.id AND l.current = 1"
         " LEFT JOIN volume v ON v.id = l.volume_id"
-        " LEFT JOIN prediction p ON p.volume_id = v.id AND p.published = 1 ORDER BY s.id, v.id"
+        " LEFT JOIN prediction p ON p.volume_id = v.id AND p.published = 1"
+        " LEFT JOIN novelty n ON n.volume_id = v.id AND n.encoder_id = (SELECT id FROM encoder WHERE state = 'current')"
+        " ORDER BY s.id, v.id"
     )
     return [_source(r, now) for r in rows]
 
@@ -141,6 +133,10 @@ def _source(r: sqlite3.Row, now: float) -> SourceView:
         warnings=tuple(json.loads(r["quality"]).get("warnings", [])) if info else (),
         prediction=r["export_name"] if r["model"] and info else None,
         predicted_by=r["model"] if info else None,
+        novelty=r["median"] if info else None,
+        novelty_max=r["max"] if info else None,
+        duplicates=r["duplicates"] if info else None,
+        alarm=(r["alarm"] or "") if info else "",
         changed_at=r["changed_at"],
     )
 
@@ -224,29 +220,6 @@ def received(db: sqlite3.Connection) -> list[ReceivedView]:
 def newest_received(db: sqlite3.Connection) -> int:
     """The number of the newest label file that came in; 0 when there is none."""
     return int(db.execute("SELECT COALESCE(MAX(id), 0) FROM received").fetchone()[0])
-
-
-def suggestion(db: sqlite3.Connection, suggestion_id: str) -> SuggestionView | None:
-    """One suggestion in any state, or None."""
-    r = db.execute(
-        f"SELECT s.*, {FULL_NAME} AS volume, p.z, p.y, p.x, p.dz, p.dy, p.dx FROM suggestion s"
-        " JOIN patch p ON p.id = s.patch_id JOIN volume v ON v.id = p.volume_id WHERE s.id = ?",
-        [suggestion_id],
-    ).fetchone()
-    if r is None:
-        return None
-    return SuggestionView(
-        id=r["id"],
-        volume=r["volume"],
-        start=(r["z"], r["y"], r["x"]),
-        shape=(r["dz"], r["dy"], r["dx"]),
-        rank=r["rank"],
-        distance=r["distance"],
-        state=r["state"],
-        reason=r["reason"],
-        note=r["note"],
-        published=bool(r["published"]),
-    )
 
 
 def command_outcome(db: sqlite3.Connection, command_id: str) -> tuple[bool, str] | None:

@@ -192,7 +192,7 @@ SELECTION = f"""
 CREATE TABLE encoder_2 (
   id INTEGER PRIMARY KEY, kind TEXT NOT NULL {_in("kind", ENCODER_KINDS)}, recipe TEXT NOT NULL UNIQUE,
   artifact TEXT REFERENCES artifact(key), state TEXT NOT NULL {_in("state", ENCODER_STATES)}, design TEXT NOT NULL,
-  n_patches INTEGER NOT NULL CHECK (n_patches >= 0), result TEXT NOT NULL CHECK (json_type(result) = 'object'),
+  n_patches INTEGER NOT NULL CHECK (n_patches >= 0), result TEXT NOT NULL CHECK (json_valid(result) AND json_type(result) = 'object'),
   reason TEXT NOT NULL DEFAULT '', created_at REAL NOT NULL,
   CHECK ((state = 'rejected') = (artifact IS NULL)), CHECK (artifact IS NULL OR artifact = recipe),
   CHECK ((state = 'rejected') = (reason <> ''))
@@ -204,9 +204,9 @@ ALTER TABLE encoder_2 RENAME TO encoder;
 CREATE UNIQUE INDEX encoder_one_current ON encoder(state) WHERE state = 'current';
 CREATE UNIQUE INDEX encoder_one_embedding ON encoder(state) WHERE state = 'embedding';
 ALTER TABLE suggestion ADD COLUMN arm TEXT NOT NULL DEFAULT 'selected' {_in("arm", ARMS)};
-ALTER TABLE suggestion ADD COLUMN why TEXT NOT NULL DEFAULT '{{}}' CHECK (json_type(why) = 'object');
+ALTER TABLE suggestion ADD COLUMN why TEXT NOT NULL DEFAULT '{{}}' CHECK (json_valid(why) AND json_type(why) = 'object');
 ALTER TABLE suggestion ADD COLUMN nearest INTEGER REFERENCES patch(id);
-ALTER TABLE suggestion ADD COLUMN neighbours TEXT NOT NULL DEFAULT '[]' CHECK (json_type(neighbours) = 'array');
+ALTER TABLE suggestion ADD COLUMN neighbours TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(neighbours) AND json_type(neighbours) = 'array');
 CREATE TABLE qc (
   patch_id INTEGER PRIMARY KEY REFERENCES patch(id), reason TEXT NOT NULL CHECK (reason <> ''), score REAL NOT NULL,
   state TEXT NOT NULL CHECK (state IN ('held', 'suggested')), found_at REAL NOT NULL

@@ -11,8 +11,9 @@ from typing import Any
 
 from alcore.stage import Input
 from daemon.arrival import Arriving, Settled
-from daemon.store.rows import JobRow, Picked, Wanted
+from daemon.store.rows import Flaw, JobRow, Novelty, Picked, Wanted
 from daemon.store.store import Store
+from daemon.wording import clean
 from daemon.workspace import Lock, Workspace
 
 HOSTILE = "a[red]b[bold]\x1b[31m\n\u202eevil.tif"
@@ -145,6 +146,32 @@ class Scene:
             active, promoted, f"F1 {f1} on 1 held-out patch", scores(f1), scores(0.402), self.now - 300
         )
 
+    def encoder(self, kind: str, n_patches: int) -> None:
+        """An encoder that selects from now on."""
+        result = {"kind": kind, "selftest": {"self_retrieval": 1.0, "effective_rank": 23.4, "failures": []}}
+        key = self.artifact(f"encoder-{kind}-{n_patches}")
+        made = self.store.encoders.add(key, kind, "design", n_patches, result, self.now - 85, False)
+        self.store.encoders.switch(made.id)
+
+    def refuse_encoder(self, n_patches: int) -> None:
+        reason = f"the encoder failed its self-test and must not select: self-retrieval 0.41, at least 0.95 ({HOSTILE})"
+        figures = {"selftest": {"self_retrieval": 0.41}}
+        self.store.encoders.reject("encoder-refused", "mae", "design", n_patches, clean(reason), figures, self.now - 15)
+
+    def novel(self, volume: int) -> None:
+        """A volume unlike everything before it."""
+        (encoder,) = self.store.encoders.in_use().values()
+        novelty = Novelty(0.9, 0.7, 3, (self.volumes[0], 1), 0)
+        self.store.selection.add_novelty(volume, encoder.id, novelty, "unlike everything before it", self.now - 12)
+
+    def control(self) -> None:
+        """The arms were compared after the newest round."""
+        number = self.store.selection.newest_round_without_control()
+        assert number is not None
+        figures = {"selected": 0.62, "control": 0.589, "difference": 0.031, "low": 0.004, "high": 0.058}
+        counts = {"n": 12, "n_gate": 5, "metric": "Dice", "words": "Selection helps: it does."}
+        self.store.selection.add_control(number, counts | figures, self.now - 290)
+
     def live(self) -> Scene:
         """A healthy system in full work."""
         for i in range(4):
@@ -158,6 +185,8 @@ class Scene:
             inputs={"embedding": [Input(Path("x"), f"embedding-{v}") for v in self.volumes[:3]]},
         )
         self.arriving("stack_99.tif")
+        self.encoder("descriptor", 16)
+        self.encoder("mae", 24)
         ids = self.suggest(8)
         for i, suggestion in enumerate(ids[:4]):
             self.answer(suggestion, "gate" if i == 3 else "train")
@@ -165,6 +194,7 @@ class Scene:
         self.round(2, 0.612, True)
         self.store.learning.add_prediction(self.volumes[0], "M_f-002", "finetune-2", 9, self.now)
         self.store.learning.prediction_published(self.volumes[0], "M_f-002")
+        self.control()
         job = self.claimed("finetune", "round:3")
         self.store.jobs.heartbeat(job.id, job.fence, 0.42, "epoch 13/30, loss 0.412, about 2 min left", self.now)
         self.job("predict", f"volume:{self.volumes[1]}", self.volumes[1])
@@ -179,6 +209,9 @@ class Scene:
         self.store.jobs.failed(job.id, "ValueError: [/] is not markup", "defect", self.now - 30)
         self.claimed("embedding", f"volume:{volume}", volume)
         self.set_aside("cut.tif", "cut.tif: 6 of 10 planes are there; the file is truncated: copy it again")
+        self.refuse_encoder(24)
+        self.store.selection.hold_back([Flaw(volume, 7, "it is blank", 2.0)], self.now - 25)
+        self.novel(volume)
         self.answer("s00005", reason="s00005.tif: shape (Z, Y, X) = (32, 200, 256), but the patch is (32, 256, 256)")
         self.store.state.problem(
             "folder", "/data/em2", "/data/em2: the watched folder cannot be reached", self.now - 900

@@ -67,7 +67,7 @@ def test_everything_that_matters_is_on_a_small_screen(scene):
         "queue: 4 patches to annotate, 4 labels accepted",
         "s00005 ✗ rejected",
         "M_f-002  F1 0.612",
-        "problems: 4",
+        "problems: 6",
         "/data/em2: the watched folder cannot be reached",
         "events",
         "1 overview",
@@ -79,7 +79,7 @@ def test_everything_that_matters_is_on_a_small_screen(scene):
 def test_a_wide_screen_shows_problems_in_full(scene):
     scene.troubled().running()
     text = "\n".join(frame(look(scene.workspace.root, scene.now), 200, 60))
-    for words in ("cut.tif: 6 of 10 planes", "round 2", "32x256x256", "s00008"):
+    for words in ("cut.tif: 6 of 10 planes", "round 2", "32x256x256", "s00008", "◇ drawn at random", "E-002 (mae)"):
         assert words in text
 
 

@@ -12,6 +12,7 @@ from daemon import commands
 from daemon.executors.port import Finished
 from daemon.store.annotation import Annotation
 from daemon.walk import INBOX
+from tests.daemon.play import Stage, answer_all, events
 from tests.daemon.scripted import evaluation, results
 
 

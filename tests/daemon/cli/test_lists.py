@@ -7,17 +7,20 @@ import pytest
 from tests.daemon.sightings import arriving
 from tests.daemon.test_status import CONTROL
 
-LISTS = [["queue"], ["volumes"], ["jobs"], ["models"], ["label", "list"]]
+LISTS = [["queue"], ["queue", "--qc"], ["volumes"], ["jobs"], ["models"], ["encoders"], ["label", "list"]]
+NOTES = {"queue": 2, "queue --qc": 1}
+"""Lines below the table that explain its marks."""
 
 
 @pytest.mark.parametrize("command", LISTS, ids=" ".join)
 def test_lists_are_json_and_harmless_text(scene, alscope, command):
     scene.troubled().running()
-    assert len(alscope(*command, "--json").data) >= 2
+    assert len(alscope(*command, "--json").data) >= (1 if "--qc" in command else 2)
     done = alscope(*command)
     assert done.code == 0
     assert not CONTROL.search(done.out)
-    assert len(done.out.splitlines()) == len(alscope(*command, "--json").data) + 1
+    notes = NOTES.get(" ".join(command), 0)
+    assert len(done.out.splitlines()) == len(alscope(*command, "--json").data) + 1 + notes
 
 
 @pytest.mark.parametrize("command", LISTS, ids=" ".join)
@@ -90,6 +93,70 @@ def test_one_suggestion_with_its_files(scene, alscope):
     wrong = alscope("queue", "show", "s0005")
     assert wrong.code == 64
     assert "did you mean 's00005'?" in wrong.err
+
+
+def test_why_a_patch_is_suggested_in_words_and_numbers_with_what_is_like_it(scene, alscope):
+    scene.live()
+    (scene.workspace.queue / "s00006" / "nearest_1.png").write_bytes(b"picture")
+    picture = str(scene.workspace.queue / "s00006" / "nearest_1.png")
+    data = alscope("queue", "show", "s00006", "--json").data
+    assert data["why"] == {"minutes": 3.5, "density": 0.4, "foreground": 0.25}
+    assert [(n["suggestion"], n["distance"], n["picture"]) for n in data["neighbours"]] == [("s00001", 0.31, picture)]
+    out = alscope("queue", "show", "s00006").out
+    for words in (
+        "far from the rest",
+        "about 4 min for an expert",
+        "25% of the voxels",
+        "0.40, 1 is the most typical",
+        "cosine distance 0.450",
+        "s00001 in stack_00.tif at z 0 y 0 x 0, distance 0.310",
+        picture,
+    ):
+        assert words in out
+
+
+def test_patches_drawn_at_random_are_marked_and_the_mark_is_explained(scene, alscope):
+    scene.live()
+    by_id = {q["id"]: q for q in alscope("queue", "--json").data}
+    assert {i: q["arm"] for i, q in by_id.items()} == {
+        f"s0000{n}": "control" if n == 7 else "selected" for n in (5, 6, 7, 8)
+    }
+    assert {q["minutes"] for q in by_id.values()} == {3.5}
+    lines = alscope("queue").out.splitlines()
+    assert ["◇" in line for line in lines] == [False, False, False, True, False, True]
+    assert "to measure whether selection helps" in lines[-1]
+    assert "drawn at random" in alscope("queue", "show", "s00007").out
+    assert "drawn at random" not in alscope("queue", "show", "s00008").out
+
+
+def test_what_looks_broken_is_listed_apart_with_the_reason(scene, alscope):
+    scene.troubled()
+    (held,) = alscope("queue", "--qc", "--json").data
+    assert (held["reason"], held["start"], held["score"]) == ("it is blank", [32, 256, 256], 2.0)
+    assert "a[red]b[bold]" in alscope("queue", "--qc").out
+    assert "1 patch held back because they look broken" in alscope("queue").out
+    assert held["id"] not in {q["id"] for q in alscope("queue", "--json").data}
+
+
+def test_encoders_say_which_one_selects_and_why_one_was_refused(scene, alscope):
+    scene.troubled()
+    data = alscope("encoders", "--json").data
+    states = [(e["version"], e["kind"], e["state"]) for e in data]
+    assert states == [("E-003", "mae", "rejected"), ("E-002", "mae", "current"), ("E-001", "descriptor", "retired")]
+    assert data[1]["result"]["selftest"]["self_retrieval"] == 1.0
+    out = alscope("encoders").out
+    assert "self-retrieval 0.41, at least 0.95" in out
+    assert "✓ selects" in out
+    assert "self-retrieval 1.00, effective rank 23" in out
+
+
+def test_how_new_a_volume_was_is_said(scene, alscope):
+    scene.troubled().running()
+    hostile = next(v for v in alscope("volumes", "--json").data if v["name"].startswith("a[red]"))
+    assert (hostile["novelty"], hostile["novelty_max"], hostile["duplicates"]) == (0.7, 0.9, 0)
+    line = next(line for line in alscope("volumes").out.splitlines() if line.startswith("a[red]"))
+    assert "0.70" in line
+    assert "unlike everything before it" in line
 
 
 def test_models_newest_first_with_scores(scene, alscope):

@@ -13,7 +13,7 @@ import pytest
 
 from alcore.fileset import fingerprint_of
 from daemon.look import look
-from daemon.store import listing
+from daemon.store import listing, queue_listing
 from daemon.store.connection import DATABASE, open_reader, open_writer
 from daemon.store.schema import migrations
 from daemon.store.store import Store
@@ -65,7 +65,16 @@ def workspace(tmp_path: Path, folder: Path) -> Path:
             state=state, priority=50, inputs="{}", params=json.dumps(params or {}), attempts=1, created_at=1.0, **more)  # fmt: skip
         add("job_event", job_id=number, at=1.0, start="", finish="ready", note="wanted")
 
-    for key in ("volume-1", "package-6", "label-7", "finetune-8", "embedding-5", "predict-9"):
+    for key in (
+        "volume-1",
+        "package-6",
+        "label-7",
+        "finetune-8",
+        "embedding-5",
+        "predict-9",
+        "encoder-11",
+        "encoder-12",
+    ):
         add("artifact", key=key, stage=key.split("-")[0], bytes=10, seconds=1.0, created_at=1.0)
     add("volume", id=1, sha256="aa", name="a.tif", export_name="a", artifact="volume-1", info=json.dumps(INFO),
         read="{}", notes='["a note"]', created_at=2.0)  # fmt: skip
@@ -80,6 +89,12 @@ def workspace(tmp_path: Path, folder: Path) -> Path:
             job(number, "volume", f"source:{number}:ab", done, None, {"fingerprint": json.loads(old_fingerprint(path))})
     job(5, "embedding", "volume:1", "done", 1)
     job(10, "pseudo", "volume:1", "waiting", 1)
+    job(11, "encoder", "pool:1", "done", None, {"read": [{}] * 99})
+    job(12, "encoder", "pool:2", "done")
+    job(13, "suggestions", "pool:1:2", "done", None, {"covered": {"embedding-5": [0, 1]}})
+    job(14, "predict", "volume:1", "running", 1)
+    add("encoder", id=1, artifact="encoder-11", state="retired", n_patches=1, result="{}", created_at=2.0)
+    add("encoder", id=2, artifact="encoder-12", state="current", n_patches=2, result='{"dim": 8}', created_at=3.0)
     for row in range(2):
         add("patch", id=row + 1, volume_id=1, row=row, z=0, y=48 * row, x=0, dz=8, dy=48, dx=96)
     add("suggestion", id="s00001", patch_id=1, rank=1, distance=None, reason="seed", state="accepted",
@@ -162,6 +177,39 @@ def test_reading_that_had_not_ended_is_planned_anew_and_other_work_goes_on(store
     assert store.jobs.done_by_volume("embedding", "spec") == {1: "embedding-5"}
 
 
+def test_encoders_keep_their_place_and_what_worked_on_the_whole_pool_is_forgotten(store):
+    serving = store.encoders.in_use()
+    assert {state: (e.id, e.artifact, e.kind, e.n_patches) for state, e in serving.items()} == {
+        "current": (2, "encoder-12", "mae", 2)
+    }
+    assert store.encoders.tried_on("mae", "any") == 2
+    assert store.encoders.tried_on("descriptor", "any") is None
+    for number in (11, 13):
+        job = store.jobs.get(number)
+        assert (job.state, job.inputs, job.params) == ("done", {}, {})
+    lanes = {r["stage"]: r["long"] for r in store.jobs._db.query("SELECT stage, long FROM job")}
+    assert lanes == {"volume": 0, "embedding": 0, "pseudo": 0, "suggestions": 0, "encoder": 1, "predict": 1}
+
+
+def test_work_that_had_not_ended_and_is_done_otherwise_now_is_planned_anew(store):
+    assert store.jobs.get(14).state == "cancelled"
+    assert store.jobs.get(10).state == "waiting"
+
+
+@pytest.mark.parametrize("version", ["0002_parts", "0003_fingerprints", "0004_scale", "0005_selection"])
+def test_every_version_on_the_way_becomes_the_present_one(workspace, version):
+    db = open_writer(workspace / DATABASE)
+    migrations().apply(db, stop_before=version)
+    db.close()
+    with contextlib.closing(Store(workspace)) as store:
+        assert store.encoders.in_use()["current"].id == 2
+        assert [s.id for s in store.annotation.to_publish()] == []
+        assert store.selection.covered() == {1: [0, 1]}
+        assert store.selection.labelled() == {1: [0]}
+        with contextlib.closing(open_reader(workspace / DATABASE)) as reader:
+            assert not reader.execute("PRAGMA foreign_key_check").fetchall()
+
+
 def test_a_source_of_the_first_version_takes_new_volumes(store):
     fingerprint = store.sources.source(4).fingerprint
     store.learning.add_artifact("volume-20", "volume", 1, 1.0, 9.0)
@@ -189,4 +237,5 @@ def test_status_and_listings_show_it(store, workspace):
         assert {j.name for j in listing.jobs(db, None, 0)} >= {"a.tif", "bad.tif"}
         assert listing.job(db, 10).story == ((1.0, "", "ready", "wanted"),)
         assert [(r.suggestion, r.volume, r.current) for r in listing.received(db)] == [("s00001", "a.tif", True)]
-        assert listing.suggestion(db, "s00002").published
+        shown = queue_listing.suggestion(db, "s00002")
+        assert (shown.published, shown.arm, dict(shown.why), shown.neighbours) == (True, "selected", {}, ())
