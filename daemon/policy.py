@@ -57,6 +57,9 @@ ENCODER_DEFAULTS: Mapping[str, Mapping[str, float | str]] = {
 """base_lr is for a batch of 256 (He et al. 2022). Zhao et al. 2025 train 400 epochs with 40 of warm-up at 1e-3 on a GPU; the
 CPU row is what serves within a minute or two: small images, small batches, a rate per image that is high in return."""
 
+DESCRIPTOR_STEP_PX = 4
+"""The side of a descriptor's images is a whole multiple of this, at least two (see `alcore.stages.encoder`)."""
+
 SCHEDULE_DEFAULTS: Mapping[tuple[str, str], Mapping[str, float]] = {
     ("tiny", "pretrain"): {"epochs": 12, "iterations": 25, "lr": 3e-3},
     ("tiny", "finetune"): {"epochs": 20, "iterations": 25, "lr": 2e-3},
@@ -77,7 +80,14 @@ def encoder_params(encoder: Encoder, kind: str, device: str, seed: int) -> dict[
         if getattr(encoder, name):
             params[name] = getattr(encoder, name)
     if kind == "descriptor":
-        return {"kind": kind, "image_px": params["image_px"], "max_slices": params["max_slices"], "seed": seed}
+        px = max(2, int(params["image_px"]) // DESCRIPTOR_STEP_PX) * DESCRIPTOR_STEP_PX
+        return {
+            "kind": kind,
+            "image_px": px,
+            "max_slices": params["max_slices"],
+            "pooling": encoder.pooling,
+            "seed": seed,
+        }
     if encoder.size not in ("auto", "descriptor"):
         params["size"] = encoder.size
     if encoder.epochs:

@@ -83,7 +83,7 @@ def test_the_descriptor_does_not_wait_behind_a_training_nor_in_a_process_of_its_
     assert encoders(stage) == [("descriptor", "current")]
     (order,) = [o for o in stage.executor.orders if o.stage == "encoder"]
     assert (order.params["kind"], order.long, order.isolated) == ("descriptor", False, False)
-    assert set(order.params) == {"kind", "image_px", "max_slices", "seed", "read"}
+    assert set(order.params) == {"kind", "image_px", "max_slices", "pooling", "seed", "read"}
 
 
 def test_the_autoencoder_takes_over_when_everything_is_embedded_and_open_suggestions_stay(play):
@@ -216,6 +216,7 @@ def test_encoder_params_of_both_kinds(tmp_path):
         "kind": "descriptor",
         "image_px": 64,
         "max_slices": 1024,
+        "pooling": "mean_std",
         "seed": 3,
     }
 
