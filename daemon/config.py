@@ -88,11 +88,11 @@ class Patch(Section):
 
 
 class Pseudo(Section):
-    """The pseudo-labeller. weights: a folder with weights of models made elsewhere, None = the default places."""
+    """The pseudo-labeller. weights: a folder with weights of models made elsewhere, "" = the default places."""
 
     backend: Literal["auto", "threshold", "micro_sam", "cellsam"] = "threshold"
     options: dict[str, Any] = Field(default_factory=dict)
-    weights: Path | None = None
+    weights: str = ""
 
 
 class Schedule(Section):
@@ -207,7 +207,7 @@ def from_mapping(raw: dict[str, Any], path: Path) -> Settings:
 
 
 def _anchored(raw: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Make `workspace`, `watch.folder`, `pseudo.weights` and `encoder.pretrained` absolute; leave wrong types for validation to name."""
+    """Make `workspace`, `watch.folder`, `pseudo.weights` and `encoder.pretrained` absolute; wrong types are for validation."""
     out = dict(raw)
     workspace = out.get("workspace", DEFAULT_WORKSPACE)
     if isinstance(workspace, str):
@@ -220,8 +220,8 @@ def _anchored(raw: dict[str, Any], base: Path) -> dict[str, Any]:
             for w in out["watch"]
         ]
     pseudo = out.get("pseudo")
-    if isinstance(pseudo, dict) and isinstance(pseudo.get("weights"), str):
-        out["pseudo"] = {**pseudo, "weights": base / Path(pseudo["weights"]).expanduser()}
+    if isinstance(pseudo, dict) and isinstance(pseudo.get("weights"), str) and pseudo["weights"]:
+        out["pseudo"] = {**pseudo, "weights": str(base / Path(pseudo["weights"]).expanduser())}
     encoder = out.get("encoder")
     if isinstance(encoder, dict) and isinstance(encoder.get("pretrained"), str) and is_path(encoder["pretrained"]):
         out["encoder"] = {**encoder, "pretrained": str(base / Path(encoder["pretrained"]).expanduser())}

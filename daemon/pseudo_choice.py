@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from alcore.pseudo import packages
 from alcore.pseudo.choice import PREFERENCE, Situation, choose
 from alcore.weights.catalogue import CATALOGUE
@@ -10,13 +12,18 @@ from daemon.config import Pseudo, Settings
 from daemon.device import has_cuda
 
 
+def weights_folder(pseudo: Pseudo) -> Path | None:
+    """The folder that config.toml names, or None."""
+    return Path(pseudo.weights) if pseudo.weights else None
+
+
 def situation(pseudo: Pseudo, device: str) -> Situation:
     """What is installed and which weights are here; for each backend the first of the catalogue, or the one that
     pseudo.options names."""
     wanted = pseudo.options.get("model")
     weights: dict[str, str] = {}
     for name, entry in CATALOGUE.items():
-        if entry.backend not in weights and wanted in (None, name) and find(name, pseudo.weights) is not None:
+        if entry.backend not in weights and wanted in (None, name) and find(name, weights_folder(pseudo)) is not None:
             weights[entry.backend] = name
     return Situation({n: tuple(packages.missing(n)) for n in PREFERENCE}, weights, device)
 
@@ -37,8 +44,8 @@ def resolved(settings: Settings) -> tuple[Settings, str]:
         options = options if backend in PREFERENCE else {}
         if choice.weights:
             options.setdefault("model", choice.weights)
-    if backend in PREFERENCE and pseudo.weights is not None:
-        options.setdefault("weights_folder", str(pseudo.weights))
+    if backend in PREFERENCE and pseudo.weights:
+        options.setdefault("weights_folder", pseudo.weights)
     return settings.model_copy(
         update={"pseudo": pseudo.model_copy(update={"backend": backend, "options": options})}
     ), why

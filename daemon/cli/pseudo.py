@@ -130,6 +130,6 @@ def _candidate(session: Session, name: str) -> Candidate:
     options = dict(settings.options) if backend == settings.backend else {}
     if weights:
         options["model"] = weights
-    if backend != "threshold" and settings.weights is not None:
-        options["weights_folder"] = str(settings.weights)
+    if backend != "threshold" and settings.weights:
+        options["weights_folder"] = settings.weights
     return Candidate(name, backend, options)

@@ -16,12 +16,13 @@ from daemon.cli.session import Session, config_option, json_option, pass_session
 def weights_folder(session: Session, option: Path | None = None) -> Path:
     """Where weights go: the option, what config.toml names, or the default. A missing config.toml is no error here."""
     from alcore.weights.places import default_folder
+    from daemon import pseudo_choice
     from daemon.errors import ConfigError
 
     if option is not None:
         return option
     try:
-        named = session.settings.pseudo.weights
+        named = pseudo_choice.weights_folder(session.settings.pseudo)
     except ConfigError:
         named = None
     return named or default_folder()
