@@ -85,12 +85,12 @@ class Game:
         rows, _ = self.pool.split(split)
         return np.sort(np.random.default_rng([split, seed]).choice(rows, self.size, replace=False))
 
-    def play(self, strategies: list[str], seeds: int, say: Any) -> None:
+    def play(self, strategies: list[str], seeds: range, say: Any) -> None:
         """Play what is missing; one line of CSV per point."""
         done = {(p.split, p.seed, p.strategy) for p in self.played()}
         wanted = [
             (split, seed, strategy)
-            for seed in range(seeds)  # outermost: what is there after a kill is complete for some seeds
+            for seed in seeds  # outermost: what is there after a kill is complete for some seeds
             for split in range(self.pool.n_splits)
             for strategy in ("all", *strategies)
             if (split, seed, strategy) not in done
@@ -212,10 +212,10 @@ def by_split(points: list[Played], strategy: str, budgets: tuple[int, ...], figu
     return {split: np.array(values) for split, values in found.items()}
 
 
-def tables(games: list[Game]) -> str:
-    """Markdown: curves, areas, and paired differences of areas, over the splits of all games."""
+def tables(games: list[Game], seeds: range) -> str:
+    """Markdown: curves, areas, and paired differences of areas, over the splits of all games and these seeds."""
     budgets = games[0].budgets
-    points = [(100 * n + p.split, p) for n, game in enumerate(games) for p in game.played()]
+    points = [(100 * n + p.split, p) for n, game in enumerate(games) for p in game.played() if p.seed in seeds]
     merged = [Played(**(asdict(p) | {"split": split})) for split, p in points]
     names = [s for s in dict.fromkeys(p.strategy for p in merged) if s != "all"]
     out = []
@@ -263,16 +263,18 @@ def main() -> int:
     parser.add_argument("--pool", required=True, help="comma separated names: " + ", ".join(IMAGES))
     parser.add_argument("--encoder", default="descriptor")
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=10, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--strategies", default=",".join(STRATEGIES))
     args = parser.parse_args()
     threadpool_limits(1)
     games = [Game(name, args.encoder, args.cache) for name in args.pool.split(",")]
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
     if args.what == "table":
-        print(tables(games))
+        print(tables(games, seeds))
         return 0
     for game in games:
-        game.play(args.strategies.split(","), args.seeds, lambda text, g=game: print(g.name, text, flush=True))
+        game.play(args.strategies.split(","), seeds, lambda text, g=game: print(g.name, text, flush=True))
     return 0
 
 
