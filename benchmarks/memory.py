@@ -39,9 +39,17 @@ READ = {"axes": "ZYX"}
 HEAVY = {
     "volume": ("numpy", "tifffile", "scipy.ndimage", "PIL"),
     "pseudo": ("numpy", "tifffile", "scipy.ndimage", "scipy.sparse.csgraph", "zarr", "alcore.pseudo.threshold"),
-    "encoder": ("torch", "timm", "alcore.encoder.training", "alcore.encoder.pool"),
-    "embedding": ("torch", "alcore.encoder.embed", "alcore.encoder.pool"),
-    "suggestions": ("numpy", "faiss", "alcore.index"),
+    "traits": ("numpy", "tifffile", "zarr", "alcore.volumes.store", "alcore.arrays.imagetraits"),
+    "encoder": (
+        "torch",
+        "timm",
+        "alcore.encoder.training",
+        "alcore.encoder.vit",
+        "alcore.encoder.embed",
+        "alcore.encoder.pool",
+    ),
+    "embedding": ("torch", "alcore.encoder.vit", "alcore.encoder.embed", "alcore.encoder.pool"),
+    "suggestions": ("numpy", "faiss", "scipy.stats", "alcore.index", "alcore.selection.assemble"),
     "package": ("numpy", "tifffile", "zarr", "PIL", "alcore.volumes.store"),
     "label": ("numpy", "tifffile", "skimage.measure", "alcore.volumes.labels"),
     "pretrain": ("torch", "zarr", "alcore.nnunet.trainer", "alcore.nnunet.planning", "alcore.nnunet.preprocessing"),
@@ -101,7 +109,7 @@ def main() -> int:
     return 0 if within else 1
 
 
-NEEDED_BY_OTHERS = ("volume", "pseudo", "embedding", "package", "label", "finetune")
+NEEDED_BY_OTHERS = ("volume", "pseudo", "traits", "embedding", "package", "label", "finetune")
 
 
 class Bench:
@@ -267,7 +275,12 @@ def _embedding(source: Input, made: Made, size: Size) -> Recipe:
 
 
 def _suggestions(source: Input, made: Made, size: Size) -> Recipe:
-    return {"embedding": [made["embedding"]]}, {"covered": {}, "n": 8, "seed": 0}
+    inputs = {"embedding": [made["embedding"]], "volume": [made["volume"]], "traits": [made["traits"]]}
+    return inputs, {"strategy": "guided", "covered": {}, "traits_of": {made["embedding"].key: 0}, "n": 8, "seed": 0}
+
+
+def _traits(source: Input, made: Made, size: Size) -> Recipe:
+    return {**_on_volume(source, made), "pseudo": [made["pseudo"]]}, {"read": READ}
 
 
 def _box(made: Made) -> dict[str, list[int]]:
@@ -316,6 +329,7 @@ def _predict(source: Input, made: Made, size: Size) -> Recipe:
 RECIPES: Mapping[str, Callable[[Input, Made, Size], Recipe]] = {
     "volume": _volume,
     "pseudo": _pseudo,
+    "traits": _traits,
     "encoder": _encoder,
     "embedding": _embedding,
     "suggestions": _suggestions,

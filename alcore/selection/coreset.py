@@ -21,11 +21,11 @@ def coreset(pool: Pool, request: Request, room: Room, rng: np.random.Generator) 
     The sequence is that of the whole pool; a patch that somebody else has taken meanwhile is left out of it, and nothing
     else changes: the control arm does not change what the rule picks within a batch.
     """
-    from alcore.arrays.coreset import farthest_first
+    from alcore.coreset import select
 
     covered = [PoolPosition(int(p)) for p in request.covered]
     others = sum(is_control(request.n_before + i, request.control_share) for i in range(request.n))
-    picks = farthest_first(pool.embeddings, request.n + others, covered, rng, initial=request.initial)
+    picks = select(pool.embeddings, request.n + others, covered, rng, initial=request.initial)
     n_random = sum(pick.random for pick in picks)
     for rank, pick in enumerate(picks, start=1):
         if not room.free[pick.position]:

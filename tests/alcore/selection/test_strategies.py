@@ -236,8 +236,8 @@ def test_guided_begins_with_the_typical_and_needs_no_traits():
     rng = np.random.default_rng(8)
     rows = clustered(80, rng)
     odd = np.where(np.arange(80) < 8, 0.9, 0.0)
-    first = positions(pool_of(rows, foreground=odd), asked(3), "guided")
-    assert first == positions(pool_of(rows), asked(3), "herding")
+    first = positions(pool_of(rows, foreground=odd), asked(1), "guided")
+    assert first == positions(pool_of(rows), asked(1), "herding")
     assert positions(pool_of(rows), asked(12), "guided") == positions(pool_of(rows), asked(12), "herding")
 
 
@@ -259,6 +259,9 @@ def test_guided_goes_for_the_common_before_the_odd():
     pool = pool_of(np.concatenate([common, second, odd]))
     first, then = positions(pool, asked(2), "guided")
     assert first < 90 and 90 <= then < 130, "what is covered is not asked again before something new"
+    content = pool_of(pool.embeddings, foreground=rng.random(132))
+    odd_ones = [p >= 130 for s in range(30) for p in positions(content, asked(6, seed=s), "guided")]
+    assert np.mean(odd_ones) < 0.1, "an outlier is taken only when it is drawn"
     paper = positions(pool, asked(2, np.array([first])), "coreset")
     assert any(p >= 130 for p in paper), "greedy k-center goes for the outliers"
 
