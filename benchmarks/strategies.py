@@ -212,12 +212,18 @@ def by_split(points: list[Played], strategy: str, budgets: tuple[int, ...], figu
     return {split: np.array(values) for split, values in found.items()}
 
 
-def tables(games: list[Game], seeds: range) -> str:
-    """Markdown: curves, areas, and paired differences of areas, over the splits of all games and these seeds."""
+def tables(games: list[Game], seeds: range, strategies: list[str]) -> str:
+    """Markdown: curves, areas, and paired differences of areas, over the splits of all games.
+
+    Only runs (a split and a seed of `seeds`) that every one of these strategies has played: the others cannot be paired.
+    """
     budgets = games[0].budgets
     points = [(100 * n + p.split, p) for n, game in enumerate(games) for p in game.played() if p.seed in seeds]
     merged = [Played(**(asdict(p) | {"split": split})) for split, p in points]
-    names = [s for s in dict.fromkeys(p.strategy for p in merged) if s != "all"]
+    played = {s: {(p.split, p.seed) for p in merged if p.strategy == s} for s in ("all", *strategies)}
+    names = [s for s in strategies if played[s]]
+    common = set.intersection(*(played[s] for s in ("all", *names)))
+    merged = [p for p in merged if (p.split, p.seed) in common]
     out = []
     for figure, title in (("f1", "F1 at IoU 0.5"), ("dice", "Dice")):
         data = {s: by_split(merged, s, budgets, figure) for s in names}
@@ -271,7 +277,7 @@ def main() -> int:
     games = [Game(name, args.encoder, args.cache) for name in args.pool.split(",")]
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     if args.what == "table":
-        print(tables(games, seeds))
+        print(tables(games, seeds, args.strategies.split(",")))
         return 0
     for game in games:
         game.play(args.strategies.split(","), seeds, lambda text, g=game: print(g.name, text, flush=True))
