@@ -16,6 +16,8 @@ LEAST_READING = 4
 """So few jobs that read acquisitions are planned at a time: what is read next is decided late."""
 BACKLOG = 8
 """When more acquisitions than this wait to be read, what was read is learned from before the rest is read."""
+NEW_AT_ONCE = 256
+"""Volumes whose novelty is measured in one job: after a switch of encoders all are new, and small jobs wait behind it."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,24 @@ class PoolPlans:
         """The descriptor as soon as there is anything to describe; the autoencoder, unless config.toml wants none, when the
         pool is large enough, and again when it has grown."""
         preferred = self.settings.encoder.preferred
-        if all(e.kind != preferred for e in self.store.encoders.in_use().values()):
-            revived = self.store.encoders.revive(preferred)
-            if revived is not None:
-                text = f"{revived.name} ({revived.kind}) is taken up again, as config.toml says"
-                self.store.state.event("encoder", text, now)
+        self._take_up_again(preferred, now)
         for kind in ("descriptor", "mae") if preferred == "mae" else ("descriptor",):
             if self.store.jobs.active("encoder", long=kind == "mae") or not self._lacks(kind, preferred):
                 continue
             spec = self.planner.encoder_spec(kind, *self.store.volumes.readable_pool())
             if not self.store.jobs.known("encoder", spec):
                 yield self.planner.encoder(kind, self.store.volumes.readable())
+
+    def _take_up_again(self, preferred: str, now: float) -> None:
+        """An encoder that was retired, when config.toml prefers its kind now or nothing else serves."""
+        encoders = self.store.encoders
+        in_use = encoders.in_use().values()
+        if any(e.kind == preferred for e in in_use):
+            return
+        revived = encoders.revive(preferred) or (None if in_use else encoders.revive(None))
+        if revived is not None:
+            why = "as config.toml says" if revived.kind == preferred else "nothing else serves"
+            self.store.state.event("encoder", f"{revived.name} ({revived.kind}) is taken up again: {why}", now)
 
     def _lacks(self, kind: str, preferred: str) -> bool:
         """Does the pool lack an encoder of this kind, or one that knows it as large as it is now?"""
@@ -100,6 +109,17 @@ class PoolPlans:
                 self._switch(encoder, now)
 
     def _switch(self, encoder: EncoderRow, now: float) -> None:
+        """Let it select; unless most volumes could not be embedded with it, which then says more of it than of them."""
+        spec = self.planner.embedding_spec(encoder)
+        done, failed = self.store.jobs.n_done("embedding", spec), len(self.store.jobs.given_up("embedding", spec))
+        if failed > done:
+            reason = (
+                f"{failed} of {done + failed} volumes could not be embedded with it (`alscope jobs --state failed`)"
+            )
+            with self.store.transaction():
+                self.store.encoders.refuse(encoder.id, reason)
+                self.store.state.event("encoder", f"{encoder.name} ({encoder.kind}) is not used: {reason}", now)
+            return
         text = f"all volumes are embedded; {encoder.name} ({encoder.kind}, of {encoder.n_patches} patches) selects now"
         with self.store.transaction():
             self.store.encoders.switch(encoder.id)
@@ -115,6 +135,8 @@ class PoolPlans:
         n_new = n_embedded - self.store.selection.n_novelty(current.id)
         if n_new <= 0 or (n_new < AHEAD and jobs.active_with_spec("embedding", spec)):
             return
-        new = self.store.selection.without_novelty(current.id, spec)
-        if new and not jobs.known("novelty", self.planner.novelty_spec(current, n_embedded, new)):
-            yield self.planner.novelty(current, jobs.done_by_volume("embedding", spec), new)
+        missing = self.store.selection.without_novelty(current.id, spec)
+        new, later = missing[:NEW_AT_ONCE], set(missing[NEW_AT_ONCE:])
+        if new and not jobs.known("novelty", self.planner.novelty_spec(current, n_embedded - len(later), new)):
+            embeddings = jobs.done_by_volume("embedding", spec)
+            yield self.planner.novelty(current, {v: key for v, key in embeddings.items() if v not in later}, new)

@@ -31,12 +31,15 @@ class Encoders:
     ) -> EncoderRow:
         """A version that passed its self-test; it serves once every volume is embedded with it.
 
-        spare: of a kind that never takes over from another kind: it is retired at once if one of those serves.
+        spare: of a kind that never takes over from another kind: it is retired at once if one of those serves. One that has
+        not embedded everything yet serves as it is if there is no other, and is retired otherwise.
         """
         with transaction(self._db):
-            spared = spare and any(e.kind != kind for e in self.in_use().values())
+            in_use = self.in_use()
+            spared = spare and any(e.kind != kind for e in in_use.values())
             if not spared:
-                self._db.execute("UPDATE encoder SET state = 'retired' WHERE state = 'embedding'")
+                finish = "retired" if "current" in in_use else "current"
+                self._db.execute("UPDATE encoder SET state = ? WHERE state = 'embedding'", [finish])
             made = self._insert(recipe, kind, "retired" if spared else "embedding", design, n_patches, result, now)
         return made
 
@@ -87,9 +90,15 @@ class Encoders:
             self._db.execute("UPDATE encoder SET state = 'retired' WHERE state = 'current'")
             self._db.execute("UPDATE encoder SET state = 'current' WHERE id = ?", [encoder_id])
 
-    def revive(self, kind: str) -> EncoderRow | None:
-        """The newest retired encoder of a kind embeds again what it has not yet; None when there is none."""
-        sql = f"SELECT {_COLUMNS} FROM encoder WHERE state = 'retired' AND kind = ? ORDER BY id DESC LIMIT 1"
+    def refuse(self, encoder_id: int, reason: str) -> None:
+        """A version that passed its self-test and is of no use all the same: it is never used."""
+        with transaction(self._db):
+            sql = "UPDATE encoder SET state = 'rejected', artifact = NULL, reason = ? WHERE id = ?"
+            self._db.execute(sql, [reason, encoder_id])
+
+    def revive(self, kind: str | None) -> EncoderRow | None:
+        """The newest retired encoder (of a kind) embeds again what it has not yet; None when there is none."""
+        sql = f"SELECT {_COLUMNS} FROM encoder WHERE state = 'retired' AND kind = COALESCE(?, kind) ORDER BY id DESC LIMIT 1"
         with transaction(self._db):
             found = next((EncoderRow(**r) for r in self._db.query(sql, [kind])), None)
             if found is not None:

@@ -177,6 +177,21 @@ def test_if_every_encoder_is_refused_that_is_said_and_nothing_is_suggested(play)
     assert not stage.shot().queue
 
 
+def test_an_encoder_with_which_most_volumes_cannot_be_embedded_is_not_switched_to(play):
+    def change(order: Order, said: dict[str, Any]) -> Any:
+        first = order.stage == "embedding" and stage.store.encoders.in_use()["embedding"].kind == "mae"
+        if first and order.inputs["encoder"][0].key == stage.store.encoders.in_use()["embedding"].artifact:
+            return Finished(order.job_id, order.fence, "failed", "NaN in its vectors", "defect")
+        return said
+
+    stage = play(change)
+    stage.drop("a.tif", b"one")
+    stage.run()
+    assert encoders(stage) == [("descriptor", "current"), ("mae", "rejected")]
+    assert "1 of 1 volumes could not be embedded with it" in stage.shot().encoders[1].reason
+    assert len(stage.shot().queue) == 4
+
+
 def test_with_size_descriptor_no_autoencoder_is_trained_and_the_descriptor_is_measured_anew_when_the_pool_has_doubled(
     play,
 ):
@@ -294,8 +309,8 @@ def test_predictions_of_the_promoted_model_reach_the_selection(play):
 
 def test_the_share_of_the_control_arm_holds_over_time(play):
     stage = play(selection={"queue_depth": 6, "control_share": 0.25})
-    for n in range(12):
-        stage.drop(f"v{n:02d}.tif", b"volume %d" % n)
+    for n in range(8):
+        stage.drop(f"v{n}.tif", b"volume %d" % n)
     stage.run()
     shown = []
     while answer_all(stage):
@@ -303,8 +318,8 @@ def test_the_share_of_the_control_arm_holds_over_time(play):
         arms = [r["arm"] for r in stage.store.state._db.query(sql)]
         shown.append(abs(arms.count("control") - 0.25 * len(arms)))
         stage.run()
-    assert len(arms) == 48
-    assert arms.count("control") == 12
+    assert len(arms) == 32
+    assert arms.count("control") == 8
     assert max(shown) < 1
 
 
@@ -366,17 +381,17 @@ def test_how_new_a_volume_was_is_recorded_for_many_at_once_and_an_unusual_one_is
         if order.stage == "novelty":
             for number, key in enumerate(order.params["new"]):
                 said["novelty"][key] = dict(said["novelty"][key], median=0.1 + 0.001 * number, max=0.95)
-            if order.inputs["embedding"][-1].key in order.params["new"] and len(order.inputs["embedding"]) == 11:
+            if order.inputs["embedding"][-1].key in order.params["new"] and len(order.inputs["embedding"]) == 10:
                 far["key"] = order.params["new"][-1]
                 said["novelty"][far["key"]]["median"] = 0.9
         return said
 
     stage = play(change, encoder={"size": "descriptor", "retrain_growth": 100.0})
-    for n in range(10):
+    for n in range(9):
         stage.drop(f"v{n:02d}.tif", b"volume %d" % n)
     stage.run()
     orders = [o for o in stage.executor.orders if o.stage == "novelty"]
-    assert sum(len(o.params["new"]) for o in orders) == 10
+    assert sum(len(o.params["new"]) for o in orders) == 9
     assert len(orders) <= 3
     stage.drop("zz\x1b[31m.tif", b"another specimen")
     stage.run()
@@ -391,6 +406,26 @@ def test_how_new_a_volume_was_is_recorded_for_many_at_once_and_an_unusual_one_is
     while answer_all(stage):
         stage.run()
     assert not [p for p in stage.shot().problems if p.kind == "novelty"]  # one of its patches is labelled
+
+
+def test_after_a_switch_novelty_is_measured_in_portions_each_beside_what_came_before_it(play, monkeypatch):
+    monkeypatch.setattr("daemon.planning.pool.NEW_AT_ONCE", 2)
+    stage = play(encoder={"size": "descriptor"})
+    for n in range(5):
+        stage.drop(f"v{n}.tif", b"volume %d" % n)
+    stage.run()
+    by_key = stage.store.jobs.by_key
+    seen: list[int] = []
+    (current,) = stage.store.encoders.in_use().values()
+    for order in [o for o in stage.executor.orders if o.stage == "novelty"]:
+        if by_key(order.inputs["embedding"][0].key).inputs["encoder"][0].key != current.artifact:
+            continue
+        new = [by_key(key).volume_id for key in order.params["new"]]
+        assert 1 <= len(new) <= 2
+        seen += new
+        assert sorted(by_key(i.key).volume_id for i in order.inputs["embedding"]) == sorted(seen)
+    assert seen == sorted(seen)
+    assert len(seen) == 5
 
 
 @pytest.mark.parametrize(

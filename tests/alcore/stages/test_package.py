@@ -12,6 +12,7 @@ import tifffile
 from PIL import Image
 
 from alcore.artifact import ArtifactStore
+from alcore.errors import PermanentError
 from alcore.run import QuietContext, execute
 from alcore.stage import Input
 from alcore.types import Box
@@ -24,7 +25,11 @@ SUGGESTION = {"id": "s-0001", "rank": 1, "distance": 0.25, "reason": "farthest f
 
 
 def package(
-    tmp_path: Path, image: np.ndarray[Any, Any], pseudo: np.ndarray[Any, Any] | None
+    tmp_path: Path,
+    image: np.ndarray[Any, Any],
+    pseudo: np.ndarray[Any, Any] | None,
+    neighbours: list[Input] | None = None,
+    named: list[dict[str, Any]] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Run stages volume and package on an image (C, Z, Y, X); the package's folder and result."""
     store, ctx = ArtifactStore(tmp_path / "artifacts"), QuietContext(tmp_path / "scratch", tmp_path / "cache")
@@ -38,7 +43,9 @@ def package(
         (tmp_path / "pseudo").mkdir()
         create_labels(tmp_path / "pseudo" / "instances.zarr", pseudo.shape)[:] = pseudo
         inputs["pseudo"] = [Input(tmp_path / "pseudo", "pseudo-1")]
-    made = execute("package", inputs, {"read": read, "box": BOX.to_json(), "suggestion": SUGGESTION}, store, ctx)
+    inputs["neighbour"] = neighbours or []
+    params = {"read": read, "box": BOX.to_json(), "suggestion": SUGGESTION, "neighbours": named or []}
+    made = execute("package", inputs, params, store, ctx)
     return store.path(made.key), made.result
 
 
@@ -79,6 +86,32 @@ def test_without_a_pseudo_label(tmp_path: Path) -> None:
     folder, result = package(tmp_path, np.random.default_rng(0).normal(0, 1, (1, 9, 70, 110)).astype(np.float32), None)
     assert result == {"n_pseudo_objects": None}
     assert sorted(p.name for p in folder.iterdir()) == ["image.tif", "manifest.json", "preview.png", "suggestion.json"]
+
+
+def labelled(tmp_path: Path, number: int) -> Input:
+    folder = tmp_path / f"package-{number}"
+    folder.mkdir()
+    (folder / "preview.png").write_bytes(b"picture %d" % number)
+    return Input(folder, folder.name)
+
+
+def test_the_labelled_patches_most_like_it_are_shown_in_their_order(tmp_path: Path) -> None:
+    packages = [labelled(tmp_path, n) for n in (7, 3)]
+    box = {"start": [0, 0, 0], "shape": [5, 40, 60]}
+    named = [{"suggestion": f"s{n}", "volume_name": "b.tif", "box": box, "distance": n / 10} for n in (7, 3)]
+    folder, _ = package(
+        tmp_path, np.ones((1, 9, 70, 110), np.uint8) * np.arange(110, dtype=np.uint8), None, packages, named
+    )
+    assert [(folder / f"nearest_{i}.png").read_bytes() for i in (1, 2)] == [b"picture 7", b"picture 3"]
+    page = json.loads((folder / "suggestion.json").read_text())
+    expected = [named[i] | {"picture": f"nearest_{i + 1}.png"} for i in range(2)]
+    assert page["neighbours"] == expected
+
+
+def test_neighbours_that_are_not_there_are_an_error(tmp_path: Path) -> None:
+    image = np.ones((1, 9, 70, 110), np.uint8) * np.arange(110, dtype=np.uint8)
+    with pytest.raises(PermanentError, match="0 neighbours are named in params, and there are 1 packages"):
+        package(tmp_path, image, None, [labelled(tmp_path, 1)])
 
 
 def test_more_objects_than_16_bits(tmp_path: Path) -> None:

@@ -48,6 +48,16 @@ def test_a_spare_encoder_never_takes_over_from_the_other_kind(made):
     assert states(made) == {"encoder-a": "retired", "encoder-b": "embedding"}
 
 
+def test_an_encoder_that_is_overtaken_while_it_embeds_serves_as_it_is_if_there_is_no_other(made):
+    add(made, "encoder-a", "descriptor", spare=True)
+    add(made, "encoder-b")
+    assert states(made) == {"encoder-a": "current", "encoder-b": "embedding"}
+    add(made, "encoder-c")
+    assert states(made) == {"encoder-a": "current", "encoder-b": "retired", "encoder-c": "embedding"}
+    made.encoders.refuse(3, "of no use")
+    assert states(made)["encoder-c"] == "rejected"
+
+
 def test_trying_a_refused_encoder_again_replaces_its_refusal(made):
     made.encoders.reject("encoder-a", "mae", "design", 8, "too alike", {}, 3.0)
     add(made, "encoder-a")
