@@ -13,6 +13,9 @@ from alcore.arrays.instancing import joined_roots
 from alcore.pseudo.planes import Found, Ids
 from alcore.types import Box
 
+PIXELS = 1 << 20
+"""Pixels of a plane that are counted at a time: whole planes as 64-bit numbers would be the most that is in memory."""
+
 
 @dataclass(frozen=True)
 class Mosaic:
@@ -73,12 +76,32 @@ def join(mosaic: Mosaic, found: Sequence[Found], iou: float) -> Found:
 
 def in_raster_order(ids: Ids) -> tuple[Ids, npt.NDArray[np.int64]]:
     """The same objects with ids 1..n in the order of their first voxels, and the old id of each."""
-    used, first = np.unique(ids, return_index=True)
-    order = np.argsort(first[used > 0], kind="stable")
-    old = used[used > 0][order].astype(np.int64)
-    table = np.zeros(int(ids.max(initial=0)) + 1, np.uint32)
+    first = first_pixels(ids, int(ids.max(initial=0)))
+    used = np.flatnonzero(first < ids.size)
+    old = used[np.argsort(first[used], kind="stable")]
+    table = np.zeros(len(first), np.uint32)
     table[old] = np.arange(1, len(old) + 1)
-    return table[ids], old
+    return table[ids], old.astype(np.int64)
+
+
+def first_pixels(ids: Ids, n: int) -> npt.NDArray[np.int64]:
+    """Raster index of the first pixel of each id 0..n of a plane; its size for the background and for ids that do not occur."""
+    first = np.full(n + 1, ids.size, np.int64)
+    flat = ids.ravel()
+    for start in range((flat.size - 1) // PIXELS * PIXELS, -1, -PIXELS):
+        part = flat[start : start + PIXELS]
+        place = np.flatnonzero(part)[::-1]
+        first[part[place]] = place + start  # of several the last one stays, which is the first in the plane
+    return first
+
+
+def areas(ids: Ids, n: int) -> npt.NDArray[np.int64]:
+    """Pixels of each id 0..n of a plane."""
+    counted = np.zeros(n + 1, np.int64)
+    flat = ids.ravel()
+    for start in range(0, flat.size, PIXELS):
+        counted += np.bincount(flat[start : start + PIXELS], minlength=n + 1)
+    return counted
 
 
 def _within(box: Box, window: Box) -> tuple[slice, slice]:

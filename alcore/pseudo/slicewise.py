@@ -18,7 +18,7 @@ from alcore.arrays.diskgrid import DiskGrid
 from alcore.errors import PermanentError, Preempted
 from alcore.pseudo.blocks import Checkpoints, for_each
 from alcore.pseudo.closing import close, closed_mask
-from alcore.pseudo.mosaic import Mosaic, join
+from alcore.pseudo.mosaic import Mosaic, areas, first_pixels, join
 from alcore.pseudo.planes import (
     DeviceMemoryError,
     Found,
@@ -37,6 +37,8 @@ BLOCK = (32, 256, 256)
 """Voxels written at a time: whole chunks of the label store."""
 SMALLEST_WINDOW_PX = 256
 """A device that has no room for a window of this size has none for the model."""
+BYTES_PER_PX = 16
+"""Memory that the ids of one slice take per pixel while its windows are joined; slices are whole, whatever the budget."""
 THREAD_GAIN = 0.7
 """Share of each further CPU thread that a network makes use of."""
 
@@ -44,12 +46,18 @@ THREAD_GAIN = 0.7
 def label_slices(
     model: PlaneModel, o: SliceOptions, volume: VolumeReader, info: VolumeInfo, labels: LabelArray, ctx: Context
 ) -> PseudoLabels:
-    """See `PseudoLabeler.label`. Memory: one window for the model, a few slices of ids, and some 200 bytes for each object
-    of each slice; nothing that grows with the number of voxels.
+    """See `PseudoLabeler.label`. Memory: one window for the model, the ids of one slice, and some 200 bytes for each object
+    of each slice; nothing that grows with the number of slices. Raises PermanentError where one slice is beyond the budget.
 
     Where the device has no room for a window, smaller ones are tried and a note says so.
     """
     channels, notes = chosen_channels(info, o.channels)
+    need = BYTES_PER_PX * math.prod(info.zyx[1:])
+    if need > ctx.ram_bytes:
+        raise PermanentError(
+            f"slices of {info.zyx[1]} x {info.zyx[2]} need about {need / 2**30:.1f} GB with {model.name}, more than run.ram_gb "
+            f"allows ({ctx.ram_bytes / 2**30:.1f}): raise it, or use backend threshold"
+        )
     window_px = o.window_px or model.window_px
     while True:
         mosaic = Mosaic.of(info.zyx[1:], window_px, o.overlap_px)
@@ -192,11 +200,8 @@ class _Run:
             planes[box.slices] = found.ids[None]
             planes.flush()
             n = len(found.confidence)
-            first = np.full(n + 1, found.ids.size)
-            place = np.flatnonzero(found.ids)
-            np.minimum.at(first, found.ids.ravel()[place], place)
-            area = np.bincount(found.ids.ravel(), minlength=n + 1)[1:]
-            in_volume = first[1:] + box.start[0] * found.ids.size
+            area = areas(found.ids, n)[1:]
+            in_volume = first_pixels(found.ids, n)[1:] + box.start[0] * found.ids.size
             return {"voxels": area, "first": in_volume, "confidence": found.confidence}
 
         return planes, list(for_each(self.slices, work, self.kept, name, self.ctx, span))

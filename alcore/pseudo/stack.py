@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from alcore.pseudo.mosaic import areas
 from alcore.pseudo.planes import Ids
 
 BYTES_PER_OBJECT = 200
@@ -24,7 +25,7 @@ def overlaps(plane: Ids, following: Ids, rows: int = 1 << 10) -> tuple[npt.NDArr
     The first belongs to `plane`. The share is of its whole area, so that a small part of a large object weighs little.
     """
     n = int(following.max(initial=0)) + 1
-    area = np.bincount(plane.ravel(), minlength=1)
+    area = areas(plane, int(plane.max(initial=0)))
     keys, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for top in range(0, len(plane), rows):
         a, b = plane[top : top + rows].ravel(), following[top : top + rows].ravel()

@@ -97,6 +97,12 @@ def test_what_takes_too_long_on_a_cpu_is_refused_only_there(rods: Image, ctx: An
     run(rods, ctx, slow)
 
 
+def test_a_slice_beyond_the_budget_is_refused(rods: Image, ctx: Any) -> None:
+    ctx.ram_bytes = 100_000
+    with pytest.raises(PermanentError, match=r"slices of 60 x 130 need about .* more than run\.ram_gb allows"):
+        run(rods, ctx)
+
+
 def test_memory_does_not_grow_with_the_number_of_slices(ctx: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     plane = np.kron(rng.random((8, 8)) < 0.3, np.ones((32, 32))).astype(np.uint8) * 200
