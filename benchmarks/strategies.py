@@ -233,10 +233,9 @@ def tables(games: list[Game], seeds: range, strategies: list[str]) -> str:
             curve = [paired.interval({k: v[:, i] for k, v in data[s].items()}) for i in range(len(budgets))]
             differences = [
                 paired.signed(paired.interval({k: areas[s][k] - areas[other][k] for k in areas[s]}))
-                if s != other
+                if s != other and other in areas
                 else ""
                 for other in ("coreset", "random", "oracle_foreground")
-                if other in areas
             ]
             area = paired.plain(paired.interval(areas[s]))
             rows.append([s, *(f"{m:.3f}" for m, _, _ in curve), area, *differences])
