@@ -61,6 +61,10 @@ class Case:
         mine, theirs = ([counts[i] for i in drawn] for counts in (self.candidate, self.current))
         return compare(mine, theirs, [self.volumes[i] for i in drawn], rng, RESAMPLES)
 
+    def promoted(self, n: int, gates: int, rng: np.random.Generator) -> float:
+        """Percent of gates of n patches that promote the candidate."""
+        return 100 * sum(promotes(rule(self.gate(n, rng), 3)) for _ in range(gates)) / gates
+
 
 def one_volume(made: Sequence[Pair]) -> Iterator[Case]:
     """Every pair by itself."""
