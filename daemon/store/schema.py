@@ -228,6 +228,7 @@ CREATE TABLE control (
   CHECK ((difference IS NULL) = (low IS NULL) AND (difference IS NULL) = (high IS NULL))
 ) STRICT;
 ALTER TABLE job ADD COLUMN long INTEGER NOT NULL DEFAULT 0 CHECK (long IN (0, 1));
+CREATE INDEX job_given_up ON job(stage, spec, volume_id) WHERE state IN ('failed', 'cancelled');
 UPDATE job SET long = 1 WHERE stage IN ('encoder', 'pretrain', 'finetune', 'evaluate', 'predict');
 UPDATE job SET inputs = '{{}}', params = '{{}}' WHERE stage IN ('encoder', 'suggestions') AND state = 'done';
 UPDATE job SET state = 'cancelled', lease = NULL WHERE state IN ('waiting', 'ready', 'running')

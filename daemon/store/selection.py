@@ -17,10 +17,11 @@ _SETTLED = (
     "EXISTS (SELECT 1 FROM job t WHERE t.stage = 'traits' AND t.spec IN (:traits, :bare) AND t.volume_id = v.id"
     " AND t.state IN ('done', 'failed', 'cancelled'))"
 )
-_COVERED = "v.id IN (SELECT p.volume_id FROM suggestion s JOIN patch p ON p.id = s.patch_id)"
+_COVERED = "v.id IN (SELECT (SELECT p.volume_id FROM patch p WHERE p.id = s.patch_id) FROM suggestion s)"
+"""From the suggestions to their patches, never through all patches, which SQLite prefers without statistics."""
 _POOL = (
     "FROM volume v JOIN job e ON e.stage = 'embedding' AND e.spec = :embedding AND e.volume_id = v.id AND e.state = 'done'"
-    f" WHERE {_COVERED} OR (({_SETTLED} OR e.finished_at < :before) AND EXISTS (SELECT 1 FROM {SOURCES}))"
+    f" WHERE {_COVERED} OR ((e.finished_at < :before OR {_SETTLED}) AND EXISTS (SELECT 1 FROM {SOURCES}))"
 )
 
 
@@ -61,8 +62,8 @@ class Selection:
         """How much there is to choose from."""
         sql = f"SELECT COUNT(*) AS n, COALESCE(SUM(v.n_patches), 0) AS patches, COALESCE(SUM(v.id), 0) AS ids {_POOL}"
         covered = (
-            "SELECT COUNT(*) AS n FROM suggestion s JOIN patch p ON p.id = s.patch_id JOIN job e ON e.stage = 'embedding'"
-            " AND e.spec = :embedding AND e.volume_id = p.volume_id AND e.state = 'done'"
+            "SELECT COUNT(*) AS n FROM suggestion s CROSS JOIN patch p ON p.id = s.patch_id CROSS JOIN job e"
+            " ON e.stage = 'embedding' AND e.spec = :embedding AND e.volume_id = p.volume_id AND e.state = 'done'"
         )
         found = next(self._db.query(sql, _named(levels)))
         n_covered = int(next(self._db.query(covered, {"embedding": levels.embedding}))["n"])
