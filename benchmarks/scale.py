@@ -41,10 +41,33 @@ def scale() -> list[Row]:
                     STATUS_S,
                 ),
             ]
+        rows += suggesting(pool)
         pool.settled(N, N)
         pool.executor.slots = {False: 0, True: 0}
         rows.append(Row(f"planner tick, {N} more wait to be read", 1e3 * best(pool.engine.tick), "ms", TICK_MS))
     return rows
+
+
+def suggesting(pool: Pool) -> list[Row]:
+    """What a job on the whole pool costs to plan, and what is left of it in the database."""
+    for item in snapshot(pool.workspace.root, pool.now).queue:
+        pool.store.annotation.move(item.id, "skipped", "", pool.now)
+        pool.store.annotation.set_published(item.id, False)
+    began = time.perf_counter()
+    (wanted,) = pool.planning.selection.suggestions(pool.now)
+    number = pool.store.jobs.want(wanted, pool.now)
+    seconds = time.perf_counter() - began
+    assert number is not None
+    waiting = sum(len(text) for text in pool.finish(number, {"pool": 8 * N}).stored)
+    pool.store.jobs.forget(number)
+    job = pool.store.jobs.get(number)
+    assert job is not None
+    pool.queued(pool.settings.selection.queue_depth)
+    return [
+        Row("planning suggestions, once per refill", seconds, "s"),
+        Row("the same job in the database, while it waits", waiting / 1e6, "MB"),
+        Row("and when it is done", sum(len(text) for text in job.stored) / 1e3, "kB", 10.0),
+    ]
 
 
 def best(action: Callable[[], object], times: int = 10) -> float:
