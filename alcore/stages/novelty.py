@@ -3,62 +3,88 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alcore.errors import PermanentError, Preempted
-from alcore.stage import Context, Inputs, Params, Stage
+from alcore.stage import Context, Input, Inputs, Params, Stage
 
-NEAR_DUPLICATE = 1e-3
-"""Cosine distance below which two patches show the same."""
-BLOCK = 1024
+if TYPE_CHECKING:
+    from alcore.index import PoolIndex
+
+BATCH = 4096
+"""Patches looked up together, before asking whether to stop."""
 
 
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
     """Write nothing; return {"novelty": {key: {"max", "median", "row", "nearest", "duplicates"}}}.
 
-    Input embedding: the pool of one encoder. params: new, keys among them. The known patches are those of all other
-    embeddings, and of the new ones earlier in the list; figures are None for the first volume ever. Raises PermanentError for
-    a key that is not there and for embeddings of different lengths.
+    Input embedding: the pool of one encoder. params: new [keys among them]. For each new one, cosine distances of its patches to
+    the nearest patch of all that are not new, and of the new ones before it in the list: the largest, and whose ("row", and its
+    "nearest" {embedding, row}), the median, and how many are near-duplicates of a known patch. The very first volume, and one
+    without patches, has null figures. Raises PermanentError for a key that is not there, and for embeddings that are damaged or
+    of different lengths.
     """
-    import numpy as np
+    from alcore.index import PoolIndex
 
-    rows = {item.key: np.load(item.path / "embeddings.npy", allow_pickle=False) for item in inputs["embedding"]}
-    new = [str(key) for key in params["new"]]
-    unknown = [key for key in new if key not in rows]
-    if unknown:
-        raise PermanentError(f"novelty: {unknown[0]} is not among the embeddings given to this job")
-    if len({r.shape[1] for r in rows.values()}) > 1:
-        raise PermanentError("novelty: embeddings of different lengths cannot be compared")
-    known = [key for key in rows if key not in set(new)]
-    places = [(key, row) for key in [*known, *new] for row in range(len(rows[key]))]
-    pool = np.concatenate([rows[key] for key in [*known, *new]])
-    end = sum(len(rows[key]) for key in known)
+    items = {item.key: item for item in inputs["embedding"]}
+    new = list(dict.fromkeys(str(key) for key in params["new"]))
+    missing = [key for key in new if key not in items]
+    if missing:
+        raise PermanentError(f"novelty: {missing[0]} is not among the embeddings given to this job")
+    if not items:
+        return {"novelty": {}}
+    known = PoolIndex("", _rows(next(iter(items.values()))).shape[1], ctx.device)
+    for key, item in items.items():
+        if key not in new:
+            known.add(key, _rows(item))
     found: dict[str, Any] = {}
     for number, key in enumerate(new):
-        if ctx.should_stop():
-            raise Preempted("it is measured again")
-        ctx.progress(number / len(new), f"{number} of {len(new)} volumes")
-        best, at = np.full(len(rows[key]), -np.inf, np.float32), np.zeros(len(rows[key]), np.int64)
-        for begin in range(0, end, BLOCK):
-            similarity = rows[key] @ pool[begin : min(end, begin + BLOCK)].T
-            near = similarity.argmax(axis=1)
-            value = similarity[np.arange(len(near)), near]
-            better = value > best
-            best[better], at[better] = value[better], near[better] + begin
-        found[key] = dict.fromkeys(("max", "median", "row", "nearest")) | {"duplicates": 0}
-        if end:
-            distance = np.maximum(0.0, 1.0 - best.astype(np.float64))
-            row = int(distance.argmax())
-            near_key, near_row = places[int(at[row])]
-            found[key] = {
-                "max": float(distance[row]),
-                "median": float(np.median(distance)),
-                "row": row,
-                "nearest": {"embedding": near_key, "row": near_row},
-                "duplicates": int((distance < NEAR_DUPLICATE).sum()),
-            }
-        end += len(rows[key])
+        ctx.progress(number / len(new), f"{number} of {len(new)} volumes compared with {len(known)} patches")
+        rows = _rows(items[key])
+        found[key] = _novelty(known, key, rows, ctx)
+        known.add(key, rows)
     return {"novelty": found}
 
 
-STAGE = Stage("novelty", 1, run, preemptible=True)
+def _novelty(known: PoolIndex, key: str, rows: Any, ctx: Context) -> dict[str, Any]:
+    import numpy as np
+
+    from alcore.index import NEAR_DUPLICATE, check_embeddings
+
+    check_embeddings(key, rows, known.dim)
+    if not len(rows) or not len(known):
+        return {"max": None, "median": None, "row": None, "nearest": None, "duplicates": 0}
+    distances, numbers = [], []
+    for begin in range(0, len(rows), BATCH):
+        if ctx.should_stop():
+            raise Preempted("novelty is measured again")
+        products, near = known.nearest(rows[begin : begin + BATCH], 1)
+        distances.append(np.maximum(0.0, 1.0 - products[:, 0].astype(np.float64)))
+        numbers.append(near[:, 0])
+    distance, number = np.concatenate(distances), np.concatenate(numbers)
+    row = int(distance.argmax())
+    embedding, near_row = known.where(number[row])
+    return {
+        "max": float(distance[row]),
+        "median": float(np.median(distance)),
+        "row": row,
+        "nearest": {"embedding": embedding, "row": near_row},
+        "duplicates": int((distance < NEAR_DUPLICATE).sum()),
+    }
+
+
+def _rows(item: Input) -> Any:
+    """(N, D) embeddings of an artifact, mapped; not yet checked."""
+    import numpy as np
+
+    path = item.path / "embeddings.npy"
+    try:
+        rows = np.load(path, allow_pickle=False, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as e:
+        raise PermanentError(f"{path}: not a readable array ({e}); remove the artifact and it is made again") from e
+    if rows.ndim != 2:
+        raise PermanentError(f"{path}: has shape {rows.shape}, not (N, D); remove the artifact and it is made again")
+    return rows.view(np.ndarray)
+
+
+STAGE = Stage(name="novelty", version=1, run=run, preemptible=True)

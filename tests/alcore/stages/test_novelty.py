@@ -1,69 +1,107 @@
-"""Stage novelty against a plain double loop in float64."""
+"""The novelty stage against all distances: order of arrival, duplicates, the first volume, damage."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from alcore.errors import PermanentError
-from alcore.run import QuietContext, stage
+from alcore.artifact import ArtifactStore
+from alcore.errors import PermanentError, Preempted
+from alcore.run import QuietContext, execute
 from alcore.stage import Input
 
-
-def run(folder: Path, pool: dict[str, np.ndarray[Any, Any]], new: list[str]) -> dict[str, Any]:
-    inputs = []
-    for key, rows in pool.items():
-        (folder / key).mkdir(parents=True, exist_ok=True)
-        np.save(folder / key / "embeddings.npy", rows)
-        inputs.append(Input(folder / key, key))
-    found: dict[str, Any] = stage("novelty").run(
-        {"embedding": inputs}, {"new": new}, folder, QuietContext(folder, folder)
-    )
-    return found["novelty"]
+DIM = 12
+NOTHING = {"max": None, "median": None, "row": None, "nearest": None, "duplicates": 0}
 
 
-def unit(n: int, seed: int) -> np.ndarray[Any, Any]:
-    rows = np.random.default_rng(seed).normal(size=(n, 5))
+def unit(seed: int, n: int, dim: int = DIM) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(n, dim))
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.data())
-def test_against_a_double_loop(tmp_path_factory: pytest.TempPathFactory, sizes: list[int], data: st.DataObject) -> None:
-    pool = {f"embedding-{i}": unit(n, i) for i, n in enumerate(sizes)}
-    if len(sizes) > 1:
-        pool["embedding-1"][0] = pool["embedding-0"][0]
-    new = data.draw(st.permutations(sorted(pool)))[: data.draw(st.integers(1, len(pool)))]
-    found = run(tmp_path_factory.mktemp("novelty"), pool, new)
-    assert list(found) == new
-    known = [key for key in pool if key not in new]
-    for key in new:
-        before = [(k, r, row) for k in known for r, row in enumerate(pool[k].astype(np.float64))]
-        distances = [
-            min((1 - float(row @ other) for _, _, other in before), default=None)
-            for row in pool[key].astype(np.float64)
-        ]
-        if not before:
-            assert found[key] == {"max": None, "median": None, "row": None, "nearest": None, "duplicates": 0}
-        else:
-            clipped = np.maximum(np.array(distances, np.float64), 0)
-            assert found[key]["max"] == pytest.approx(clipped.max(), abs=1e-6)
-            assert found[key]["median"] == pytest.approx(np.median(clipped), abs=1e-6)
-            assert clipped[found[key]["row"]] == pytest.approx(clipped.max(), abs=1e-6)
-            near = next(o for k, r, o in before if {"embedding": k, "row": r} == found[key]["nearest"])
-            mine = pool[key][found[key]["row"]].astype(np.float64)
-            assert 1 - float(mine @ near) == pytest.approx(clipped.max(), abs=1e-6)
-            assert found[key]["duplicates"] == int((clipped < 1e-3).sum())
-        known.append(key)
+@pytest.fixture
+def store(tmp_path):
+    return ArtifactStore(tmp_path / "artifacts")
 
 
-def test_what_is_not_there_or_cannot_be_compared_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PermanentError, match="embedding-9 is not among"):
-        run(tmp_path, {"embedding-0": unit(2, 0)}, ["embedding-9"])
-    with pytest.raises(PermanentError, match="different lengths"):
-        run(tmp_path, {"embedding-0": unit(2, 0), "embedding-1": unit(2, 1)[:, :3]}, ["embedding-1"])
+@pytest.fixture
+def ctx(tmp_path):
+    return QuietContext(scratch=tmp_path / "scratch", cache=tmp_path / "cache")
+
+
+def embedding(store: ArtifactStore, name: str, rows: np.ndarray) -> Input:
+    key = f"embedding-{name}"
+    store.create(key, "embedding", 1, {}, {}, lambda out: np.save(out / "embeddings.npy", rows) or {"n": len(rows)})
+    return Input(store.path(key), key)
+
+
+def measured(store: ArtifactStore, ctx: QuietContext, items: list[Input], new: list[str]) -> dict:
+    manifest = execute("novelty", {"embedding": items}, {"new": [f"embedding-{n}" for n in new]}, store, ctx)
+    return {key.removeprefix("embedding-"): value for key, value in manifest.result["novelty"].items()}
+
+
+def test_figures_equal_all_distances_in_the_order_of_arrival(store, ctx):
+    held = {"a": unit(1, 30), "b": unit(2, 20), "c": unit(3, 25), "d": unit(4, 5)}
+    held["c"][:6] = held["b"][3]  # shown twice before, and among themselves
+    held["d"][2] = held["c"][20]
+    items = [embedding(store, name, rows) for name, rows in held.items()]
+    found = measured(store, ctx, items, ["d", "b", "c"])
+    assert list(found) == ["d", "b", "c"]
+    for name, before in (("d", "a"), ("b", "ad"), ("c", "adb")):
+        pool = np.concatenate([held[n] for n in before]).astype(np.float64)
+        places = [(f"embedding-{n}", row) for n in before for row in range(len(held[n]))]
+        distance = 1 - held[name].astype(np.float64) @ pool.T
+        nearest = distance.min(axis=1)
+        row = int(nearest.argmax())
+        assert found[name]["row"] == row
+        assert found[name]["max"] == pytest.approx(nearest[row], abs=1e-6)
+        assert found[name]["median"] == pytest.approx(np.median(nearest), abs=1e-6)
+        near = found[name]["nearest"]
+        assert (near["embedding"], near["row"]) == places[int(distance[row].argmin())]
+    assert [found[name]["duplicates"] for name in "dbc"] == [0, 0, 7], "d came before c, in which its copy is"
+
+
+def test_the_first_volume_has_nothing_to_be_compared_with(store, ctx):
+    items = [embedding(store, name, unit(i, 4)) for i, name in enumerate("ab")]
+    found = measured(store, ctx, items, ["a", "b"])
+    assert found["a"] == NOTHING and 0 < found["b"]["median"] <= found["b"]["max"]
+    assert measured(store, ctx, items[:1], []) == {}
+    assert measured(store, ctx, [], []) == {}
+
+
+def test_a_volume_of_known_patches_is_not_new(store, ctx):
+    rows = np.tile(unit(1, 1), (3000, 1))
+    items = [embedding(store, "old", rows[:1]), embedding(store, "same", rows), embedding(store, "none", rows[:0])]
+    found = measured(store, ctx, items, ["same", "none"])
+    assert found["same"]["duplicates"] == 3000 and found["same"]["max"] == pytest.approx(0, abs=1e-6)
+    assert found["none"] == NOTHING
+
+
+def test_bad_input_is_one_clear_line(store, ctx):
+    good, wide = embedding(store, "good", unit(1, 4)), embedding(store, "wide", unit(1, 4, DIM + 1))
+    broken = unit(2, 4)
+    broken[3] = np.nan
+    nan, flat = embedding(store, "nan", broken), embedding(store, "flat", np.zeros(4, np.float32))
+    with pytest.raises(PermanentError, match="embedding-gone is not among the embeddings"):
+        measured(store, ctx, [good], ["gone"])
+    for new in (["wide"], ["good"]):
+        with pytest.raises(
+            PermanentError, match=r"embedding-wide: embeddings are \(4, 13\)|embedding-good: .*expected"
+        ):
+            measured(store, ctx, [good, wide][:: 1 if new == ["wide"] else -1], new)
+    for new in ("good", "nan"):
+        with pytest.raises(PermanentError, match="embedding-nan: the embedding in row 3 is not finite"):
+            measured(store, ctx, [good, nan], [new])
+    with pytest.raises(PermanentError, match=r"embeddings\.npy: has shape \(4,\)"):
+        measured(store, ctx, [flat, good], ["good"])
+    (good.path / "embeddings.npy").chmod(0o640)
+    (good.path / "embeddings.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(PermanentError, match=r"embeddings\.npy: not a readable array"):
+        measured(store, ctx, [good], ["good"])
+
+
+def test_it_stops_when_asked(store, ctx, monkeypatch):
+    items = [embedding(store, name, unit(i, 4)) for i, name in enumerate("ab")]
+    monkeypatch.setattr(QuietContext, "should_stop", lambda self: True)
+    with pytest.raises(Preempted):
+        measured(store, ctx, items, ["b"])

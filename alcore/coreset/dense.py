@@ -1,0 +1,173 @@
+"""Bringing rows up to date by matrix products: blocks of centres at a time, only rows that can still be candidates.
+
+The largest share of a lookahead in blocks (one pass over the rows answers for many centres) is skipped: a row whose key
+already exceeds the limit is left for later, and leaves a pass as soon as one block shows it. Makes no assumption on the data.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from alcore.coreset.compiled import share_out
+from alcore.coreset.kernels import absorb
+from alcore.coreset.state import BLOCK, Float32, Ids, State
+
+ROWS = 4096
+"""Rows of one matrix product on the CPU: with their products they stay in cache."""
+
+
+class Dense:
+    """Float32 products on the CPU, guarded by their worst-case rounding error; exact ones decide."""
+
+    def __init__(self, state: State, threads: int) -> None:
+        self.state, self.threads = state, threads
+        self.eps = (state.dim + 16) * 2.0**-24 * 1.01
+        """|float32 product - exact| of two unit rows."""
+        self.coordinates = np.empty((0, 0), np.float32)
+        self.rest = np.empty(0, np.float32)
+
+    def added(self, begin: int, end: int) -> None:
+        """Rows begin..end are new."""
+
+    def covered(self, number: int, position: int) -> tuple[Float32, np.float32]:
+        """Centre `number` is new: its coordinates and rest, of which there are none."""
+        return self.rest, np.float32(0)
+
+    def renumbered(self) -> None:
+        """The log of centres was written anew."""
+
+    def refresh(self, ids: Ids, limit: float) -> None:
+        """Update keys of these distinct rows, each completely or until it exceeds `limit`."""
+        block = self.state.resolved[ids] // BLOCK
+        order = np.argsort(block, kind="stable")
+        ids, block = ids[order], block[order]
+        cuts = np.flatnonzero(np.diff(block)) + 1
+        parts = [group[i : i + ROWS] for group in np.split(ids, cuts) for i in range(0, len(group), ROWS)]
+        done = share_out(lambda part: self._chunk(part, limit), parts, self.threads)
+        self.state.work.dense += sum(dense for dense, _ in done)
+        self.state.work.exact += sum(exact for _, exact in done)
+
+    def _chunk(self, ids: Ids, limit: float) -> tuple[int, int]:
+        """Rows that are all resolved up to the same block; returns (float32, exact products evaluated)."""
+        state, centres = self.state, self.state.centres
+        if not len(ids):
+            return 0, 0
+        dense, exact, n = 0, 0, len(centres)
+        rows = state.take(ids)
+        alive = np.empty(len(ids), np.int64)
+        for first in range(int(state.resolved[ids[0]]) // BLOCK * BLOCK, n, BLOCK):
+            end = min(n - first, BLOCK)
+            products = rows @ centres.rows[first : first + end].T
+            dense += products.size
+            left, evaluated = absorb(
+                ids,
+                rows,
+                products,
+                centres.rows,
+                first,
+                end,
+                centres.bias[first // BLOCK],
+                limit,
+                self.eps,
+                state.key,
+                state.near,
+                state.resolved,
+                alive,
+            )
+            exact += evaluated
+            if not left:
+                break
+            if left < len(ids):
+                ids, rows = ids[alive[:left]], rows[alive[:left]]
+        return dense, exact
+
+
+class DenseOnDevice(Dense):
+    """The same with the rows on an accelerator, by torch; only rows that stay candidates come back to be decided."""
+
+    def __init__(self, state: State, threads: int, device: str, rows: int = 1 << 16) -> None:
+        import torch
+
+        super().__init__(state, threads)
+        self._torch: Any = torch
+        self._rows_at_once = rows
+        self.device = torch.device(device)
+        self._rows = torch.from_numpy(state.base).to(self.device)
+        self._tail = torch.empty((0, state.dim), dtype=torch.float32, device=self.device)
+
+    def added(self, begin: int, end: int) -> None:
+        """Rows begin..end are new."""
+        new = self.state.tail[begin - len(self.state.base) : end - len(self.state.base)]
+        self._tail = self._torch.cat([self._tail, self._torch.from_numpy(new).to(self.device)])
+
+    def refresh(self, ids: Ids, limit: float) -> None:
+        """Update keys of these distinct rows, each completely or until it exceeds `limit`."""
+        before = self._torch.get_float32_matmul_precision()
+        self._torch.set_float32_matmul_precision("highest")  # TF32 would break the guard
+        try:
+            block = self.state.resolved[ids] // BLOCK
+            for b in np.unique(block):
+                group = ids[block == b]
+                for i in range(0, len(group), self._rows_at_once):
+                    dense, exact = self._chunk(group[i : i + self._rows_at_once], limit)
+                    self.state.work.dense += dense
+                    self.state.work.exact += exact
+        finally:
+            self._torch.set_float32_matmul_precision(before)
+
+    def _take(self, ids: Ids) -> Any:
+        n = len(self.state.base)
+        at = self._torch.from_numpy(ids).to(self.device)
+        if not len(self._tail) or ids.max() < n:
+            return self._rows[at]
+        found = self._torch.empty((len(ids), self.state.dim), dtype=self._torch.float32, device=self.device)
+        new = at >= n
+        found[~new], found[new] = self._rows[at[~new]], self._tail[at[new] - n]
+        return found
+
+    def _chunk(self, ids: Ids, limit: float) -> tuple[int, int]:
+        state, centres, torch = self.state, self.state.centres, self._torch
+        dense, exact, n = 0, 0, len(centres)
+        rows = self._take(ids)
+        for first in range(int(state.resolved[ids[0]]) // BLOCK * BLOCK, n, BLOCK):
+            end, number = min(n - first, BLOCK), first // BLOCK
+            block = torch.from_numpy(centres.rows[first : first + end]).to(self.device)
+            bias = centres.bias[number, :end]
+            products = rows @ block.T
+            dense += len(ids) * end
+            best, at = (products + torch.from_numpy(bias).to(self.device)).max(dim=1)
+            here = best.cpu().numpy().astype(np.float64) - self.eps
+            over = here > limit
+            over_ids = ids[over]
+            better = here[over] > state.key[over_ids]
+            state.key[over_ids[better]] = here[over][better]
+            state.near[over_ids[better]] = at.cpu().numpy()[over][better] + first
+            left = np.flatnonzero(~over)
+            if not len(left):
+                break
+            kept = torch.from_numpy(left).to(self.device)
+            ids, rows = ids[left], rows[kept]
+            alive = np.empty(len(ids), np.int64)
+            n_alive, evaluated = absorb(
+                ids,
+                state.take(ids),
+                products[kept].cpu().numpy(),
+                centres.rows,
+                first,
+                end,
+                centres.bias[number],
+                limit,
+                self.eps,
+                state.key,
+                state.near,
+                state.resolved,
+                alive,
+            )
+            exact += evaluated
+            if not n_alive:
+                break
+            if n_alive < len(ids):
+                ids, rows = ids[alive[:n_alive]], rows[torch.from_numpy(alive[:n_alive]).to(self.device)]
+        return dense, exact

@@ -1,0 +1,5 @@
+"""The pool of embeddings of one encoder: incremental, searched exactly, and a cache on disk that can always be rebuilt."""
+
+from alcore.index.pool import NEAR_DUPLICATE, PoolIndex, check_embeddings
+
+__all__ = ["NEAR_DUPLICATE", "PoolIndex", "check_embeddings"]

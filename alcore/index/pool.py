@@ -1,0 +1,168 @@
+"""The pool of embeddings of one encoder: grows and shrinks by artifacts, searched exactly, kept on disk as a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from alcore.errors import PermanentError
+from alcore.index import stored
+from alcore.index.search import Searcher
+
+Float32 = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+NORM_TOLERANCE = 1e-3
+NEAR_DUPLICATE = 1e-3
+"""Cosine distance below which two patches show the same."""
+
+
+class PoolIndex:
+    """The unit rows of embedding artifacts, all made by one encoder, addressed by (artifact key, row).
+
+    What `nearest` finds has numbers that hold until the index changes; `where` resolves them.
+    """
+
+    def __init__(self, encoder: str, dim: int, device: str = "cpu") -> None:
+        self.encoder, self.dim, self.device = encoder, dim, device
+        self._rows: dict[str, Float32] = {}
+        """In memory as they were added, or a part of the mapped file; in the order of the numbers."""
+        self._on_disk: tuple[Path, stored.Mapped] | None = None
+        self._unchanged: set[str] = set()
+        """Artifacts whose rows are those on disk."""
+        self._searcher: Searcher | None = None
+
+    @classmethod
+    def load(cls, directory: Path, encoder: str, dim: int, device: str = "cpu") -> tuple[PoolIndex, str]:
+        """The index saved in `directory` if it is of this encoder and undamaged, and ""; else an empty one, and why."""
+        index = cls(encoder, dim, device)
+        try:
+            index._adopt(directory, stored.read(directory, encoder, dim))
+        except FileNotFoundError:
+            return index, "no pool index yet: built"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+            return index, f"pool index in {directory} is not usable ({e}): rebuilt"
+        return index, ""
+
+    def _adopt(self, directory: Path, mapped: stored.Mapped) -> None:
+        """Let go of what was in memory: it is on disk now."""
+        segments = sorted(mapped.stored.segments.items(), key=lambda item: (item[1].first, item[1].n))
+        self._rows = {key: mapped.rows[s.first : s.first + s.n] for key, s in segments}
+        self._on_disk, self._unchanged, self._searcher = (directory, mapped), set(self._rows), None
+
+    def save(self, directory: Path) -> None:
+        """Bring the saved index up to date; only new rows are written, unless most of the file is of no use any more.
+
+        A kill at any point leaves the old index or the new one. Raises OSError where it cannot be written.
+        """
+        before = self._on_disk[1] if self._on_disk and self._on_disk[0] == directory else None
+        written = stored.write(directory, self.encoder, self.dim, self._rows, before, self._unchanged)
+        self._adopt(directory, written)
+
+    def __len__(self) -> int:
+        return sum(len(rows) for rows in self._rows.values())
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Number of rows of each embedding artifact in the index."""
+        return {key: len(rows) for key, rows in self._rows.items()}
+
+    def add(self, key: str, rows: Float32) -> None:
+        """Add the (N, D) float32 unit rows of embedding artifact `key`; one that is already there is left alone.
+
+        The rows are kept, not copied. Raises PermanentError for rows of another shape or type, not finite, or not of length one.
+        """
+        if key in self._rows:
+            return
+        check_embeddings(key, rows, self.dim)
+        self._rows[key] = np.ascontiguousarray(rows)
+        self._searcher = None
+
+    def remove(self, key: str) -> None:
+        """Take the rows of embedding artifact `key` out; unknown keys are ignored."""
+        if self._rows.pop(key, None) is not None:
+            self._unchanged.discard(key)
+            self._searcher = None
+
+    def vectors(self, keys: Iterable[str]) -> Float32:
+        """(N, D) rows of these artifacts one after the other: the pool matrix in this order. A view where they lie so on disk."""
+        keys = list(keys)
+        parts = _runs([self._rows[key] for key in keys], self._file_rows())
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate([np.empty((0, self.dim), np.float32), *parts])
+
+    def _file_rows(self) -> Float32 | None:
+        return self._on_disk[1].rows if self._on_disk else None
+
+    def where(self, number: int) -> tuple[str, int]:
+        """(artifact key, row) of a number that `nearest` gave. Raises KeyError for one that it cannot have given."""
+        row = int(number)
+        for key, rows in self._rows.items():
+            if 0 <= row < len(rows):
+                return key, row
+            row -= len(rows)
+        raise KeyError(f"no embedding has the number {number}")
+
+    def nearest(self, queries: Float32, k: int) -> tuple[Float32, Ids]:
+        """The `k` most similar embeddings of each query row: (Q, k) inner products, descending, and (Q, k) their numbers.
+
+        Fewer than `k` columns come back from a pool that is smaller. Exact; on a GPU where `device` and faiss allow it. Raises
+        ValueError for queries that are not (Q, D).
+        """
+        if queries.ndim != 2 or queries.shape[1] != self.dim:
+            raise ValueError(f"queries must be (Q, {self.dim}), got {queries.shape}")
+        if self._searcher is None:
+            self._searcher = Searcher(_runs(list(self._rows.values()), self._file_rows()), self.device)
+        return self._searcher.nearest(queries, k)
+
+    def near_duplicates(self, rows: Float32, within: float = NEAR_DUPLICATE) -> list[tuple[str, int] | None]:
+        """For each of (Q, D) unit rows the nearest embedding if it is closer than `within` in cosine distance, else None."""
+        products, numbers = self.nearest(rows, 1)
+        if not len(self):
+            return [None] * len(rows)
+        close = 1 - products[:, 0] < within
+        return [self.where(i) if near else None for i, near in zip(numbers[:, 0], close, strict=True)]
+
+
+def _runs(parts: list[Float32], file_rows: Float32 | None) -> list[Float32]:
+    """The same rows in as few arrays as possible: parts of the file that follow each other are one."""
+    found: list[Float32] = []
+    for part in (p for p in parts if len(p)):
+        last = found[-1] if found else None
+        if last is not None and file_rows is not None and _inside(last, file_rows) and _inside(part, file_rows):
+            begin = (_address(last) - _address(file_rows)) // file_rows.strides[0]
+            if _address(part) == _address(last) + last.nbytes:
+                found[-1] = file_rows[begin : begin + len(last) + len(part)]
+                continue
+        found.append(part)
+    return found
+
+
+def _address(rows: Float32) -> int:
+    address: int = rows.__array_interface__["data"][0]
+    return address
+
+
+def _inside(rows: Float32, whole: Float32) -> bool:
+    return _address(whole) <= _address(rows) < _address(whole) + whole.nbytes
+
+
+def check_embeddings(name: str, rows: npt.NDArray[Any], dim: int) -> None:
+    """Raise PermanentError unless `rows` is (N, dim) float32 with finite rows of length one."""
+    again = "remove the artifact and it is made again"
+    if rows.ndim != 2 or rows.shape[1] != dim or rows.dtype != np.float32:
+        raise PermanentError(f"{name}: embeddings are {rows.shape} {rows.dtype}, expected (N, {dim}) float32; {again}")
+    norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    if not np.isfinite(norms).all():
+        raise PermanentError(
+            f"{name}: the embedding in row {int(np.argmin(np.isfinite(norms)))} is not finite; {again}"
+        )
+    wrong = np.abs(norms - 1) > NORM_TOLERANCE
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise PermanentError(f"{name}: the embedding in row {row} has length {norms[row]:.4g}, expected 1; {again}")
