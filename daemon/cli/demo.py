@@ -76,7 +76,6 @@ def _play(folder: Path, pool: list[Piece], tests: list[Piece], script: Script, a
     from daemon.demo.examiner import Examiner
     from daemon.demo.expert import Expert
     from daemon.demo.microscope import Microscope
-    from daemon.store.report import snapshot
 
     conductor.prepare_folder(folder)
     config = conductor.write_config(folder, script)
@@ -85,9 +84,8 @@ def _play(folder: Path, pool: list[Piece], tests: list[Piece], script: Script, a
     began, clock = time.time(), time.monotonic()
 
     def may_answer() -> bool:
-        return (workspace / "alscope.db").exists() and conductor.expert_may_answer(
-            snapshot(workspace, time.time()), script.every
-        )
+        shot = conductor.seen(workspace)
+        return shot is not None and conductor.expert_may_answer(shot, script.every)
 
     microscope = Microscope(pool, folder / "acquisition", script.seconds_per_volume)
     expert = Expert({p.name: p.labels for p in pool}, workspace, script.think_s, may_answer)

@@ -11,14 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alcore.arrays.tiling import tile
-from daemon.errors import AlscopeError
-from daemon.store.report import snapshot
+from daemon.errors import AlscopeError, WorkspaceError
+from daemon.look import look
 from daemon.store.views import RoundView, Snapshot
 from daemon.workspace import Workspace
 
@@ -132,6 +132,13 @@ def actor(name: str, play: Callable[[threading.Event], None]) -> Iterator[thread
         thread.join(30)
 
 
+def seen(workspace: Path) -> Snapshot | None:
+    """The state of the workspace; None while its database is being made."""
+    with suppress(WorkspaceError):
+        return look(workspace, time.time())
+    return None
+
+
 def expert_may_answer(shot: Snapshot, every: int) -> bool:
     """The expert pauses while a round is under way or due, so that the learning curve has equal steps."""
     if any(r.state in ("training", "judging") for r in shot.rounds):
@@ -171,10 +178,9 @@ def wait_until_over(
             raise AlscopeError(f"the daemon ended with status {process.returncode}; see daemon.log in the demo folder")
         if problem():
             raise AlscopeError(problem())
-        if (workspace / "alscope.db").exists():
-            shot = snapshot(workspace, time.time())
-            if is_over(shot, script.rounds, n_volumes):
-                return shot
+        shot = seen(workspace)
+        if shot is not None and is_over(shot, script.rounds, n_volumes):
+            return shot
     raise AlscopeError(
         f"the demo did not end within {script.timeout_s / 60:.0f} minutes; see daemon.log in the demo folder"
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -208,3 +210,14 @@ def test_pictures_are_made(tmp_path):
         assert (tmp_path / name).stat().st_size > 5000
     rgba = figures.colours(mask[0])
     assert (rgba[..., 3] > 0).sum() == (mask[0] > 0).sum()
+
+
+def test_a_database_that_is_being_made_is_waited_for(tmp_path):
+    """The expert asks while the daemon starts: for a moment there is a file without tables."""
+    (tmp_path / "alscope.db").touch()
+    found = conductor.seen(tmp_path)
+    assert found is None or not found.queue
+    (tmp_path / "alscope.db").write_bytes(b"")
+    with contextlib.closing(sqlite3.connect(tmp_path / "alscope.db")) as db:
+        db.execute("CREATE TABLE daemon (id INTEGER)")  # and then one with some of them
+    assert conductor.seen(tmp_path) is None
