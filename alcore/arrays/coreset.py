@@ -163,10 +163,11 @@ def fixed_order_dot(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> n
     an order that the compiled `alcore.coreset` can keep at full speed. A BLAS keeps none, as its kernels treat the last
     rows of a matrix differently, which would break ties between equal rows.
     """
+    products = a[:, None, :].astype(np.float64) * b[None, :, :].astype(np.float64)
     lanes = np.zeros((len(a), len(b), LANES))
     for i in range(0, a.shape[1], LANES):
-        products = a[:, None, i : i + LANES].astype(np.float64) * b[None, :, i : i + LANES].astype(np.float64)
-        lanes[:, :, : products.shape[2]] += products
+        part = products[:, :, i : i + LANES]
+        lanes[:, :, : part.shape[2]] += part
     width = LANES // 2
     while width:
         lanes = lanes[:, :, :width] + lanes[:, :, width : 2 * width]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alcore.coreset.compiled import share_out, slices
+from alcore.coreset.compiled import one_blas_thread, share_out, slices
 from alcore.coreset.kernels import refresh_bounded
 from alcore.coreset.state import BLOCK, Float32, Float64, Ids, State, longer
 
@@ -103,6 +103,7 @@ class Bounded:
 def principal(rows: Float32) -> Float64:
     """(D, D) orthonormal columns, the directions in which a sample of the rows reaches farthest first."""
     sample = rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE]
-    _, vectors = np.linalg.eigh((sample.T @ sample).astype(np.float64))
+    with one_blas_thread():
+        _, vectors = np.linalg.eigh((sample.T @ sample).astype(np.float64))
     found: Float64 = np.ascontiguousarray(vectors[:, ::-1])
     return found

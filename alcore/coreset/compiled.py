@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -64,15 +65,22 @@ def n_threads() -> int:
 
 def share_out(work: Callable[[P], T], parts: Sequence[P], threads: int) -> list[T]:
     """Results of `work` on every part, in order; on several threads when there are several, each with its own BLAS."""
-    if threads < 2 or len(parts) < 2:
-        return [work(part) for part in parts]
-    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(min(threads, len(parts))) as pool:
-        return list(pool.map(work, parts))
+    with one_blas_thread():
+        if threads < 2 or len(parts) < 2:
+            return [work(part) for part in parts]
+        with ThreadPoolExecutor(min(threads, len(parts))) as pool:
+            return list(pool.map(work, parts))
 
 
 def slices(n: int, step: int) -> list[slice]:
     """Slices of at most `step` that cover 0..n."""
     return [slice(i, min(n, i + step)) for i in range(0, n, step)]
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Where several threads only wait for each other: on a busy machine they make small products a hundred times slower."""
+    limited: AbstractContextManager[Any] = _blas().limit(limits=1, user_api="blas")
+    return limited
 
 
 @cache

@@ -22,8 +22,8 @@ from alcore.types import PoolPosition
 
 CALIBRATION = 4096
 """Rows that are evaluated completely to find the first limit."""
-POOL = 2048
-"""Candidates that a limit should leave."""
+POOL = 64
+"""Candidates that a limit should leave: fewer make shorter rounds, and no more work in all."""
 
 
 class Engine(Protocol):

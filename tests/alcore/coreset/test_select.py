@@ -53,10 +53,11 @@ def test_small_pools_and_more_than_there_is(engine, n, k, n_covered):
 
 
 def test_the_choice_follows_size_and_data(monkeypatch):
-    assert best_engine(smooth(5000), 100)[0] == "plain"
-    assert best_engine(uniform(20_000), 300)[0] == "dense"
-    assert best_engine(uniform(6000), 300, device="cuda")[0] == "cuda"
-    monkeypatch.setattr(choose, "PROJECTION_COST", 0.1)
+    assert best_engine(smooth(5000), 100) == ("dense", None)
+    monkeypatch.setattr(choose, "DENSE_BELOW", 5000)
+    assert best_engine(uniform(20_000), 300) == ("dense", None)
+    assert best_engine(uniform(6000), 300, device="cuda") == ("cuda", None)
+    monkeypatch.setattr(choose, "PROJECTION_COST", 0.1)  # paid once, by a million rows and a thousand picks
     name, basis = best_engine(smooth(20_000), 300)
     assert name == "bounds 16"
     np.testing.assert_allclose(basis.T @ basis, np.eye(DIM), atol=1e-12)
