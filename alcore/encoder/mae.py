@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from timm.layers import resample_abs_pos_embed
@@ -25,11 +25,13 @@ NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -
 """(row, column) offsets of the eight tokens around one: each decoder head starts by looking at one of them."""
 
 
+@lru_cache(maxsize=8)
 def position_embedding(rows: int, columns: int, dim: int, reference: int) -> Tensor:
     """Fixed 2D sin-cos embedding of a token grid, (rows * columns, dim) float32.
 
     The grid is stretched over the `reference` x `reference` grid of the training images, so that another in-plane size
-    sees the same code interpolated exactly, where a learned table would need bicubic resampling.
+    sees the same code interpolated exactly, where a learned table would need bicubic resampling. The same tensor for the
+    same arguments: nobody may change it.
     """
     quarter = dim // 4
     omega = torch.tensor(_frequencies(quarter), dtype=torch.float64)

@@ -23,6 +23,9 @@ CROP_MARGIN = 1.25
 SELFTEST_GAP_PX = 4
 """Slices of one patch that the self-test compares lie at least so far apart."""
 
+GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of it modulo 1 are spread evenly however many there are."""
+
 READ_LIMIT_PX = 1 << 24
 """Windows of one z are read together while the area around them stays below this (64 MB as float32)."""
 
@@ -70,20 +73,27 @@ def selftest_windows(patches: Sequence[Box], want: int) -> list[Window]:
     """At least `want` different windows for the self-test if the patches hold so many, and not many more.
 
     One slice of each patch; with few patches more slices of each, `SELFTEST_GAP_PX` or more apart because neighbours are
-    nearly equal; then quarters, and at last sixteenths, of those slices.
+    nearly equal; then quarters, and at last sixteenths, of those slices. Each patch is cut at a depth of its own, by the
+    golden ratio: slices differ in focus and noise, and what all slices of one z share would look like a collapse.
     """
     found: list[Window] = []
     for split in (1, 2, 4):
         most = -(-want // (len(patches) * split**2))
         found = [
             part
-            for patch in patches
-            for whole in patch_windows(patch, max(1, min(most, patch.shape[0] // SELFTEST_GAP_PX)))
+            for i, patch in enumerate(patches)
+            for whole in _at_depth(patch, max(1, min(most, patch.shape[0] // SELFTEST_GAP_PX)), (i + 0.5) * GOLDEN % 1)
             for part in _split(whole, split)
         ]
         if len(found) >= want:
             break
     return found
+
+
+def _at_depth(box: Box, n: int, share: float) -> list[Window]:
+    """`n` whole slices of a patch, each after the same share (0..1) of one of n equal parts of its depth."""
+    (z, y, x), (d, h, w) = box.start, box.shape
+    return [Window(z + int((i + share) * d / n), y, x, h, w) for i in range(n)]
 
 
 def _split(window: Window, n: int) -> list[Window]:

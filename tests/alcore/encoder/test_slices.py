@@ -83,6 +83,13 @@ def test_windows_of_the_self_test(n_patches: int, depth: int, expected: int) -> 
         assert all(b - a >= cutting.SELFTEST_GAP_PX - 1 for a, b in pairwise(z))
 
 
+def test_the_self_test_sees_every_depth() -> None:
+    """A layer of patches is not tested on one z alone, whose focus and noise they would all share."""
+    found = cutting.selftest_windows([Box((0, 0, 32 * i), (16, 32, 32)) for i in range(40)], 32)
+    assert len({w.z for w in found}) == 16
+    assert np.bincount([w.z for w in found]).max() <= 4
+
+
 def test_a_volume_without_room_is_mirrored(memory_volume: Callable[..., Any]) -> None:
     """A volume as small as one patch has no margin: the stored slice holds it whole, then its mirror image."""
     image = np.random.default_rng(0).integers(0, 256, (1, 2, 32, 32)).astype(np.uint8)

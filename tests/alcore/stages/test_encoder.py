@@ -111,7 +111,7 @@ def test_a_descriptor_is_there_in_seconds(bench: Bench) -> None:
     result = made.result
     assert (result["kind"], result["size"], result["dim"], result["image_px"]) == ("descriptor", "descriptor", 176, 48)
     assert result["selftest"]["failures"] == []
-    assert result["selftest"]["self_retrieval"] >= 0.99
+    assert result["selftest"]["self_retrieval"] >= 0.95
     assert "loss_last" not in result
     first, bench.store = bench.store, ArtifactStore(bench.root / "elsewhere")
     again = bench.train(kind="descriptor")
