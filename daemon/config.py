@@ -94,6 +94,14 @@ class Pseudo(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     weights: str = ""
 
+    def options_of(self, backend: str) -> dict[str, Any]:
+        """The options that a backend gets: those that were set for it, and the folder of weights where it needs any."""
+        needs_weights = backend in ("micro_sam", "cellsam")
+        options = dict(self.options) if self.backend == backend or (self.backend == "auto" and needs_weights) else {}
+        if needs_weights and self.weights:
+            options.setdefault("weights_folder", self.weights)
+        return options
+
 
 class Schedule(Section):
     """Length of one training. 0 means: chosen for the plan."""

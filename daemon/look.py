@@ -60,6 +60,7 @@ def before_the_first_run(now: float, more: Sequence[Problem] = ()) -> Snapshot:
         rounds=(),
         encoders=(),
         control=None,
+        pseudo=None,
         problems=(problem, *more),
         events=(),
     )

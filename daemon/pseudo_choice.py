@@ -1,15 +1,16 @@
-"""What is at hand for pseudo-labels on this machine, and which backend `pseudo.backend = "auto"` therefore means."""
+"""What is at hand for pseudo-labels on this machine, and how a backend is run that `pseudo.backend = "auto"` chose."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from alcore.pseudo import packages
-from alcore.pseudo.choice import PREFERENCE, Situation, choose
+from alcore.pseudo.choice import PREFERENCE, Choice, Situation
 from alcore.weights.catalogue import CATALOGUE
 from alcore.weights.places import find
 from daemon.config import Pseudo, Settings
 from daemon.device import has_cuda
+from daemon.store.rows import Labeler
 
 
 def weights_folder(pseudo: Pseudo) -> Path | None:
@@ -33,19 +34,9 @@ def device_of(settings: Settings) -> str:
     return "cuda" if settings.run.device != "cpu" and has_cuda() else "cpu"
 
 
-def resolved(settings: Settings) -> tuple[Settings, str]:
-    """The settings with a backend that can be run, and the sentence that says which and why ("" where it was set)."""
-    pseudo, why = settings.pseudo, ""
-    backend, options = pseudo.backend, dict(pseudo.options)
-    if backend == "auto":
-        choice = choose(situation(pseudo, device_of(settings)))
-        backend = choice.backend  # type: ignore[assignment]
-        why = f"pseudo-labels by {backend}: {choice.why}"
-        options = options if backend in PREFERENCE else {}
-        if choice.weights:
-            options.setdefault("model", choice.weights)
-    if backend in PREFERENCE and pseudo.weights:
-        options.setdefault("weights_folder", pseudo.weights)
-    return settings.model_copy(
-        update={"pseudo": pseudo.model_copy(update={"backend": backend, "options": options})}
-    ), why
+def labeler(pseudo: Pseudo, choice: Choice, model: str = "") -> Labeler:
+    """How the chosen backend is run. model: artifact of the promoted model, for the backend nnunet."""
+    options = pseudo.options_of(choice.backend)
+    if choice.weights and choice.backend in PREFERENCE:
+        options.setdefault("model", choice.weights)
+    return Labeler(choice.backend, options, model if choice.backend == "nnunet" else "")

@@ -26,7 +26,6 @@ from daemon.errors import NoRoomError, WorkspaceError
 from daemon.executors.port import Reports
 from daemon.executors.process import Lane, ProcessExecutor
 from daemon.ingest import Ingest
-from daemon.pseudo_choice import resolved
 from daemon.store.connection import NETWORK_FILE_SYSTEMS, file_system_of, out_of_room
 from daemon.store.store import Store
 from daemon.timers import Timers
@@ -94,7 +93,6 @@ class Service:
     """One daemon on one workspace. The engine's thread is the main thread."""
 
     def __init__(self, settings: Settings, workspace: Workspace) -> None:
-        settings, self._pseudo_choice = resolved(settings)
         self._settings = settings
         self._events: Reports = queue.SimpleQueue()
         self._ending = False
@@ -173,9 +171,6 @@ class Service:
                 self._engine.files.sweep()
                 self._engine.start()
                 self._store.state.started(os.getpid(), alcore.__version__, time.time())
-                if self._pseudo_choice:
-                    log.info("%s", self._pseudo_choice)
-                    self._store.state.event("pseudo", self._pseudo_choice, time.time())
                 self._supervise()
                 return
             except (sqlite3.OperationalError, OSError) as e:

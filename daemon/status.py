@@ -39,6 +39,7 @@ def status(snapshot: Snapshot, workspace: Path, width: int | None, all_problems:
         *_you(snapshot, workspace),
         *_selection(snapshot),
         *_model(snapshot),
+        *_pseudo(snapshot),
         *_volumes(snapshot),
         *_problems(snapshot.problems, width, None if all_problems else TOP_PROBLEMS),
     ]
@@ -199,6 +200,12 @@ def model_words(model: ModelView, rounds: tuple[RoundView, ...]) -> list[str | t
     if made.baseline:
         parts.append(f"; pseudo-labels {made.baseline['f1']:.3f}, {made.baseline['dice']:.3f}")
     return [*parts, (f"; {made.n_gate} held out", "dim")]
+
+
+def _pseudo(snapshot: Snapshot) -> list[Text]:
+    """What "auto" chose to pseudo-label with, and why; no line where config.toml says it."""
+    pseudo = snapshot.pseudo
+    return [] if pseudo is None else [_line("pseudo", clean(pseudo.chosen), (": " + clean(pseudo.why), "dim"))]
 
 
 def round_outcome(round_: RoundView) -> str:

@@ -15,23 +15,32 @@ PREFERENCE = ("micro_sam", "cellsam")
 MARGIN = 0.02
 """F1 that the promoted model must be better by: it must not learn from its own mistakes for nothing."""
 LEAST_LABELS = 3
-"""Accepted patches that a measured score must rest on."""
+"""Held-out patches that a measured score must rest on."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How the pseudo-labels of one backend did: F1 on n held-out patches, and that of the promoted model on the same patches
+    (None: it was not scored on them)."""
+
+    f1: float
+    n: int
+    model: float | None = None
 
 
 @dataclass(frozen=True)
 class Situation:
     """What is known. missing: packages that each backend lacks. weights: name of the weights that are here, by backend.
 
-    device: "cpu" or "cuda". promoted: version of the promoted model, None without one. scores: F1 on accepted labels by
-    backend, n_labels: patches these rest on. set_weights: weights that a person asked for, which then decide the backend.
+    device: "cpu" or "cuda". promoted: version of the promoted model, None without one. measured: by backend, where patches
+    that it pseudo-labelled are held out; those that a model pseudo-labelled (nnunet) decide nothing: another model did.
     """
 
     missing: Mapping[str, tuple[str, ...]]
     weights: Mapping[str, str]
     device: str
     promoted: str | None = None
-    scores: Mapping[str, float] = field(default_factory=dict)
-    n_labels: int = 0
+    measured: Mapping[str, Measured] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,8 +56,9 @@ class Choice:
 def choose(now: Situation) -> Choice:
     """The best backend that can run here.
 
-    The promoted model, if it is better than every other on enough accepted labels; else what has the best measured score;
-    else the first of micro_sam and CellSAM that is installed, has weights and a GPU; else the threshold.
+    The promoted model, if it is better than every other was on the same held-out patches, and these are enough; else what has
+    the best measured score; else the first of micro_sam and CellSAM that is installed, has weights and a GPU; else the
+    threshold. A backend that was measured and cannot run here now counts only where no other was.
     """
     usable, passed = ["threshold"], []
     for name in PREFERENCE:
@@ -57,20 +67,18 @@ def choose(now: Situation) -> Choice:
             passed.append(f"{name}: {why}")
         else:
             usable.append(name)
-    measured = {n: now.scores[n] for n in usable if n in now.scores} if now.n_labels >= LEAST_LABELS else {}
-    of_model = now.scores.get("nnunet") if now.n_labels >= LEAST_LABELS else None
-    if now.promoted is not None and of_model is not None and measured:
-        best = max(measured, key=lambda n: measured[n])
-        told = f"F1 {of_model:.2f} against {measured[best]:.2f} of {best} on {now.n_labels} accepted labels"
-        if of_model > measured[best] + MARGIN:
-            return Choice(
-                "nnunet", now.promoted, f"model {now.promoted} is better than what came before: {told}", tuple(passed)
-            )
-        passed.append(f"nnunet: not better by {MARGIN:g}: {told}")
+    enough = {n: m for n, m in now.measured.items() if n != "nnunet" and m.n >= LEAST_LABELS}
+    measured = {n: enough[n] for n in usable if n in enough}
+    if now.promoted is not None and (rival := _closest_rival(measured or enough)):
+        lead, name, m = rival
+        told = f"F1 {m.f1 + lead:.2f} against {m.f1:.2f} of {name} on {m.n} held-out labels"
+        if lead > MARGIN:
+            return Choice("nnunet", now.promoted, told, tuple(passed))
+        passed.insert(0, f"{now.promoted} is not better by {MARGIN:g}: {told}")
     if len(measured) > 1:
-        best = max(measured, key=lambda n: (measured[n], -usable.index(n)))
-        others = ", ".join(f"{n} {f1:.2f}" for n, f1 in measured.items() if n != best)
-        why = f"best F1 on {now.n_labels} accepted labels: {measured[best]:.2f} ({others})"
+        best = max(measured, key=lambda n: (measured[n].f1, -usable.index(n)))
+        others = ", ".join(f"{n} {m.f1:.2f} on {m.n}" for n, m in measured.items() if n != best)
+        why = f"best F1: {measured[best].f1:.2f} on {measured[best].n} held-out labels ({others})"
         return Choice(best, now.weights.get(best, ""), why, tuple(passed))
     if len(usable) > 1:
         name = usable[1]
@@ -81,6 +89,12 @@ def choose(now: Situation) -> Choice:
             tuple(passed),
         )
     return Choice("threshold", "", "needs no weights; " + "; ".join(passed), tuple(passed))
+
+
+def _closest_rival(measured: Mapping[str, Measured]) -> tuple[float, str, Measured] | None:
+    """(lead of the model over it, name, its scores) of the backend that comes closest to the promoted model."""
+    leads = [(m.model - m.f1, n, m) for n, m in measured.items() if m.model is not None]
+    return min(leads, key=lambda found: found[:2], default=None)
 
 
 def _hindrance(name: str, now: Situation) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from alcore.pseudo import packages
-from alcore.pseudo.choice import PREFERENCE
+from alcore.pseudo.choice import PREFERENCE, choose
 from alcore.weights.catalogue import CATALOGUE
 from daemon.cli.checking import Check
 from daemon.config import Settings
-from daemon.pseudo_choice import device_of, resolved, situation
+from daemon.pseudo_choice import device_of, situation
 
 NAME = "pseudo-labels"
 
@@ -19,7 +19,8 @@ def pseudo_labels(settings: Settings) -> Iterator[Check]:
     pseudo = settings.pseudo
     now = situation(pseudo, device_of(settings))
     if pseudo.backend == "auto":
-        yield Check(NAME, "ok", resolved(settings)[1].removeprefix(f"{NAME} "))
+        chosen = choose(now)
+        yield Check(NAME, "ok", f"by {chosen.backend}: {chosen.why}; by the promoted model once that is better")
     elif pseudo.backend == "threshold":
         yield Check(NAME, "ok", "by threshold, which needs no weights")
     for name in PREFERENCE:

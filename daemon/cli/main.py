@@ -25,7 +25,10 @@ COMMANDS = {
     "jobs": ("daemon.cli.jobs:jobs_group", "Work done and to do: list, show, retry, cancel."),
     "models": ("daemon.cli.models:models_group", "Every trained model, its scores and the verdict; fetch weights."),
     "encoders": ("daemon.cli.encoders:encoders_command", "Every encoder, its self-test, and which one selects."),
-    "pseudo": ("daemon.cli.pseudo:pseudo_group", "Compare pseudo-labellers on your own labels."),
+    "pseudo": (
+        "daemon.cli.pseudo:pseudo_group",
+        "How good the pseudo-labels are; compare pseudo-labellers on your labels.",
+    ),
     "train": ("daemon.cli.control:train_command", "Open a training round now."),
     "pause": ("daemon.cli.control:pause_command", "Start no new work for a while."),
     "resume": ("daemon.cli.control:resume_command", "End a pause."),

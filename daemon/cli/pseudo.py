@@ -1,8 +1,9 @@
-"""`alscope pseudo compare`."""
+"""`alscope pseudo`: scores and compare."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +18,50 @@ if TYPE_CHECKING:
 
 @click.group("pseudo")
 def pseudo_group() -> None:
-    """Pseudo-labels: which backend makes them best.
+    """Pseudo-labels: how good they are, and which backend makes them best.
 
     \b
     Example:
+      alscope pseudo scores
       alscope pseudo compare
     """
+
+
+@pseudo_group.command("scores")
+@json_option
+@config_option
+@pass_session
+def scores_command(session: Session, as_json: bool) -> None:
+    """Precision, recall and F1 (IoU 0.5) of the pseudo-labels of each backend on the held-out labels.
+
+    And those of the promoted model on the same patches: the same figures as in the verdict of the newest round.
+
+    \b
+    Example:
+      alscope pseudo scores --json
+    """
+    from daemon.cli.output import print_json, say, table
+    from daemon.look import reading
+    from daemon.store.backend_scores import backend_scores
+
+    with reading(session.workspace.root) as db:
+        found = backend_scores(db)
+    if as_json:
+        print_json([b.to_json() for b in found])
+        return
+    if not found:
+        say("no scores yet: the first round of training scores the pseudo-labels on the labels that are held out")
+        return
+    rows = []
+    for b in found:
+        rows.append([b.backend, str(b.n), *_figures(b.scores)])
+        if b.model is not None and b.model_scores is not None:
+            rows.append([f"  {b.model} on the same", str(b.n), *_figures(b.model_scores)])
+    table(["pseudo-labels by", ">held out", ">precision", ">recall", ">F1", ">Dice"], rows, ())
+
+
+def _figures(scores: Mapping[str, float]) -> list[str]:
+    return [f"{scores[name]:.3f}" for name in ("precision", "recall", "f1", "dice")]
 
 
 @pseudo_group.command("compare")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from alcore.stage import Input
 from daemon.planner.base import Recipes
 from daemon.policy import PRIORITY, digest, encoder_params
-from daemon.store.rows import EncoderRow, SourceRow, VolumeRow, Wanted, path_of
+from daemon.store.rows import EncoderRow, Labeler, SourceRow, VolumeRow, Wanted, path_of
 
 
 class PoolRecipes(Recipes):
@@ -36,20 +36,21 @@ class PoolRecipes(Recipes):
         )
 
     def pseudo_spec(self) -> str:
-        """Name of the pseudo-labelling that config.toml asks for."""
-        return self.spec("pseudo", self.settings.pseudo.backend, self.settings.pseudo.options)
+        """Name of the pseudo-labelling that config.toml asks for; "auto" is one, whatever it chooses (decision 0008)."""
+        pseudo = self.settings.pseudo
+        options = pseudo.options if pseudo.backend == "auto" else pseudo.options_of(pseudo.backend)
+        return self.spec("pseudo", pseudo.backend, options)
 
-    def pseudo(self, volume: VolumeRow) -> Wanted:
+    def pseudo(self, volume: VolumeRow, by: Labeler) -> Wanted:
         """A volume ought to have pseudo-labels."""
+        inputs = {"volume": [self.artifact(volume.artifact)], "source": [self.source(volume)]}
+        if by.model:
+            inputs["model"] = [self.artifact(by.model)]
         return Wanted(
             stage="pseudo",
             subject=f"volume:{volume.id}",
-            inputs={"volume": [self.artifact(volume.artifact)], "source": [self.source(volume)]},
-            params={
-                "read": dict(volume.read),
-                "backend": self.settings.pseudo.backend,
-                "options": self.settings.pseudo.options,
-            },
+            inputs=inputs,
+            params={"read": dict(volume.read), "backend": by.backend, "options": dict(by.options)},
             priority=PRIORITY["pseudo"],
             spec=self.pseudo_spec(),
             volume_id=volume.id,

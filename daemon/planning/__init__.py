@@ -9,6 +9,7 @@ from daemon.config import Settings
 from daemon.planner import Planner
 from daemon.planning.learning import LearningPlans
 from daemon.planning.pool import PoolPlans
+from daemon.planning.pseudo import PseudoPlans
 from daemon.planning.selection import SelectionPlans
 from daemon.store.rows import Wanted
 from daemon.store.store import Store
@@ -19,13 +20,13 @@ class Planning:
 
     def __init__(self, store: Store, planner: Planner, settings: Settings) -> None:
         self.planner = planner
-        self.pool = PoolPlans(store, planner, settings)
+        self.pool = PoolPlans(store, planner, settings, PseudoPlans(store, settings))
         self.selection = SelectionPlans(store, planner, settings)
         self.learning = LearningPlans(store, planner, settings)
 
     def wanted(self, now: float) -> Iterator[Wanted]:
         """Every job that ought to exist now (some may exist already: the store knows recipes)."""
-        yield from self.pool.volumes()
+        yield from self.pool.volumes(now)
         yield from self.pool.encoders(now)
         yield from self.pool.embeddings(now)
         yield from self.pool.novelty()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from daemon.config import Settings
 from daemon.planner import Planner
 from daemon.planning.levels import AHEAD, missing_anywhere, room
+from daemon.planning.pseudo import PseudoPlans
 from daemon.policy import wants_encoder
 from daemon.store.rows import EncoderRow, SourceRow, Wanted
 from daemon.store.store import Store
@@ -27,6 +28,7 @@ class PoolPlans:
     store: Store
     planner: Planner
     settings: Settings
+    pseudo: PseudoPlans
 
     def readings(self) -> list[tuple[SourceRow, Wanted]]:
         """The acquisitions that are to be read next, with the job that would read each."""
@@ -35,15 +37,24 @@ class PoolPlans:
         sources = self.store.sources.to_read(newest_first, max(LEAST_READING, 2 * self.settings.run.workers))
         return [(source, self.planner.volume(source, backlog)) for source in sources]
 
-    def volumes(self) -> Iterator[Wanted]:
+    def volumes(self, now: float) -> Iterator[Wanted]:
         """Reading, then pseudo-labels, then what every patch holds."""
         for _, wanted in self.readings():
             yield wanted
         spec = self.planner.pseudo_spec()
+        yield from self._pseudo(spec, now)
+        yield from self._traits(spec)
+
+    def _pseudo(self, spec: str, now: float) -> Iterator[Wanted]:
+        """Once for every volume, by whoever labels now; and once more without the model where that failed."""
+        by = self.pseudo.labeler(now)
         if missing_anywhere(self.store, "pseudo", spec):
             for volume in self.store.volumes.without("pseudo", spec, room(self.store, "pseudo", spec)):
-                yield self.planner.pseudo(volume)
-        yield from self._traits(spec)
+                yield self.planner.pseudo(volume, by)
+        for volume_id in self.store.jobs.failed_with_model("pseudo", spec):
+            failed = self.store.volumes.get(volume_id)
+            if failed is not None:
+                yield self.planner.pseudo(failed, self.pseudo.without_model())
 
     def _traits(self, pseudo: str) -> Iterator[Wanted]:
         """From image and pseudo-labels; from the image alone where pseudo-labelling failed, and again if it works later."""

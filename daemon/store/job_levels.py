@@ -58,6 +58,15 @@ class JobLevels:
         sql = "SELECT volume_id FROM job WHERE state IN ('failed', 'cancelled') AND stage = ? AND spec = ?"
         return [r["volume_id"] for r in self._db.query(sql, [stage, spec])]
 
+    def failed_with_model(self, stage: str, spec: str) -> list[int]:
+        """Volumes whose only job of a stage and spec was given a model and failed."""
+        sql = (
+            "SELECT f.volume_id FROM job f WHERE f.state IN ('failed', 'cancelled') AND f.stage = ? AND f.spec = ?"
+            " AND f.state = 'failed' AND json_array_length(f.inputs, '$.model') > 0 AND NOT EXISTS"
+            " (SELECT 1 FROM job o WHERE o.stage = f.stage AND o.spec = f.spec AND o.volume_id = f.volume_id AND o.id <> f.id)"
+        )
+        return [r["volume_id"] for r in self._db.query(sql, [stage, spec])]
+
     def n_done(self, stage: str, spec: str) -> int:
         """How many volumes have a finished job of a stage and spec."""
         sql = "SELECT COUNT(DISTINCT volume_id) AS n FROM job WHERE stage = ? AND spec = ? AND state = 'done'"

@@ -45,14 +45,17 @@ class Jobs(JobLevels):
     def want(self, wanted: Wanted, now: float) -> int | None:
         """Insert the job unless its recipe is known already; returns the id of a job that is new, or None.
 
-        One that has not begun becomes as urgent as it is wanted now. One that was cancelled because of the state that its
-        source was in is wanted again, where that lies now.
+        One that has not begun becomes as urgent as it is wanted now. One that was wanted under another spec before (config.toml
+        says the same in other words now) counts for this one. One that was cancelled because of the state that its source was
+        in is wanted again, where that lies now.
         """
         key = key_of(wanted.stage, wanted.inputs, wanted.params)
         with transaction(self._db):
-            sql = f"SELECT id, state, priority, {PASSING} AS passing FROM job WHERE key = ?"
+            sql = f"SELECT id, state, spec, priority, {PASSING} AS passing FROM job WHERE key = ?"
             known = next(self._db.query(sql, [key]), None)
             if known is not None and not known["passing"]:
+                if known["spec"] != wanted.spec:
+                    self._db.execute("UPDATE job SET spec = ? WHERE id = ?", [wanted.spec, known["id"]])
                 if known["priority"] != wanted.priority and known["state"] in ("waiting", "ready"):
                     sql = "UPDATE job SET priority = ? WHERE id = ?"
                     self._db.execute(sql, [wanted.priority, known["id"]])

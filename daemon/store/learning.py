@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from daemon.store.annotation import Annotation
+from daemon.store.backend_scores import BackendScores, backend_scores
 from daemon.store.connection import transaction
 from daemon.store.rows import LabelRow, ModelRow, RoundRow, VolumeRow
 from daemon.store.volumes import READABLE, volume_row
@@ -183,6 +184,14 @@ class Learning:
         """{"scores": ..., "per_label": ...} of one evaluate job, or None."""
         row = next(self._db.query("SELECT scores, per_label FROM evaluation WHERE job_key = ?", [key]), None)
         return None if row is None else {name: json.loads(row[name]) for name in ("scores", "per_label")}
+
+    def n_evaluations(self) -> int:
+        """How many evaluations there ever were."""
+        return int(next(self._db.query("SELECT COUNT(*) AS n FROM evaluation"))["n"])
+
+    def backend_scores(self) -> list[BackendScores]:
+        """What each pseudo-label backend was worth on the held-out labels."""
+        return backend_scores(self._db.conn)
 
     # predictions
 

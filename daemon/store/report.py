@@ -18,6 +18,7 @@ from daemon.store.views import (
     EncoderView,
     Event,
     ModelView,
+    PseudoView,
     QueueItem,
     RoundView,
     RunningJob,
@@ -66,6 +67,7 @@ def _read(db: sqlite3.Connection, workspace: Path, now: float) -> Snapshot:
         rounds=_rounds(db),
         encoders=encoders(db),
         control=_control(db),
+        pseudo=_pseudo(db),
         problems=problems(db, daemon, workspace, now),
         events=tuple(
             Event(r["at"], r["kind"], r["message"]) for r in db.execute("SELECT * FROM event ORDER BY id DESC LIMIT 50")
@@ -199,6 +201,11 @@ def encoders(db: sqlite3.Connection) -> tuple[EncoderView, ...]:
 def _control(db: sqlite3.Connection) -> ControlView | None:
     row = db.execute("SELECT * FROM control ORDER BY round DESC LIMIT 1").fetchone()
     return None if row is None else ControlView(**dict(row))
+
+
+def _pseudo(db: sqlite3.Connection) -> PseudoView | None:
+    row = db.execute("SELECT chosen, why, at FROM pseudo_choice").fetchone()
+    return None if row is None else PseudoView(**dict(row))
 
 
 def _maybe(text: str | None) -> Mapping[str, Any] | None:

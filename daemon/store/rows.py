@@ -254,6 +254,15 @@ class JobRow:
         return found
 
 
+@dataclass(frozen=True)
+class Labeler:
+    """A pseudo-label backend as it is run: its options, and for nnunet the artifact of the model ("" = none)."""
+
+    backend: str
+    options: Mapping[str, Any]
+    model: str = ""
+
+
 def inputs_to_json(inputs: Inputs) -> dict[str, list[dict[str, str]]]:
     """Plain JSON types."""
     return {name: [i.to_json() for i in items] for name, items in inputs.items()}

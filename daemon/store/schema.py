@@ -243,6 +243,15 @@ What jobs on the whole pool worked on is forgotten (see `Jobs.forget`). Stages t
 """
 
 
+PSEUDO_CHOICE = """
+CREATE TABLE pseudo_choice (
+  id INTEGER PRIMARY KEY CHECK (id = 1), chosen TEXT NOT NULL CHECK (chosen <> ''), why TEXT NOT NULL CHECK (why <> ''),
+  at REAL NOT NULL
+) STRICT;
+"""
+"""What `pseudo.backend = "auto"` means now: a backend, or the version of the model that serves as one."""
+
+
 def migrations() -> Migrations:
     """Every migration in order; each is applied once, together with the record of it."""
     found: Migrations = import_sqlite_utils().Migrations("alscope")
@@ -266,6 +275,10 @@ def migrations() -> Migrations:
     @found(name="0005_selection")
     def selection(db: Database) -> None:
         _run(db, SELECTION)
+
+    @found(name="0006_pseudo_choice")
+    def pseudo_choice(db: Database) -> None:
+        _run(db, PSEUDO_CHOICE)
 
     return found
 

@@ -89,6 +89,20 @@ class State:
             if pk % 100 == 0:
                 self._db.execute("DELETE FROM event WHERE id <= ?", [pk - KEEP_EVENTS])
 
+    # who pseudo-labels
+
+    def pseudo_choice(self, by: str | None, why: str, now: float) -> None:
+        """What `pseudo.backend = "auto"` chose, a backend or a version of a model, and why; None: config.toml says it. Told
+        when it is another than before."""
+        before = next(self._db.query("SELECT chosen, why FROM pseudo_choice"), None)
+        if (by, why) == ((before["chosen"], before["why"]) if before else (None, "")):
+            return
+        with transaction(self._db):
+            self._db.execute("DELETE FROM pseudo_choice")
+            if by is not None:
+                self._db.execute("INSERT INTO pseudo_choice (id, chosen, why, at) VALUES (1, ?, ?, ?)", [by, why, now])
+                self.event("pseudo", f"new volumes are pseudo-labelled by {by}: {why}", now)
+
     # commands: what people asked for
 
     def command_outcome(self, command_id: str) -> tuple[bool, str] | None:

@@ -115,6 +115,15 @@ class ControlView:
 
 
 @dataclass(frozen=True)
+class PseudoView:
+    """What `pseudo.backend = "auto"` means now: a backend or the version of the model that serves as one, and why."""
+
+    chosen: str
+    why: str
+    at: float
+
+
+@dataclass(frozen=True)
 class Problem:
     """Something wrong now, most wrong first. since: seconds since the epoch."""
 
@@ -139,6 +148,7 @@ class Snapshot:
 
     volumes: counts arriving, set_aside, ingested, pseudo_labelled, embedded, indexed, predicted, gone.
     patches: total, labelled, held_back (in the QC queue). labels: accepted, train, gate, rejected. control: the newest.
+    pseudo: None where config.toml names the backend.
     """
 
     at: float
@@ -153,6 +163,7 @@ class Snapshot:
     rounds: tuple[RoundView, ...]
     encoders: tuple[EncoderView, ...]
     control: ControlView | None
+    pseudo: PseudoView | None
     problems: tuple[Problem, ...]
     events: tuple[Event, ...]
 

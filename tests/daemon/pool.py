@@ -91,7 +91,9 @@ class Pool:
 
     def pseudo_labelled(self) -> None:
         for volume in self.store.volumes.without("pseudo", self.planning.planner.pseudo_spec(), 1 << 30):
-            job = self.done(self.planning.planner.pseudo(volume), {"n_objects": 3})
+            job = self.done(
+                self.planning.planner.pseudo(volume, self.planning.pool.pseudo.labeler(self.now)), {"n_objects": 3}
+            )
             self.done(self.planning.planner.traits(volume, job.key), {"n": 8})
 
     def embedded(self) -> None:

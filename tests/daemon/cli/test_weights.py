@@ -15,6 +15,8 @@ from alcore.pseudo import packages
 from alcore.weights.catalogue import CATALOGUE, Entry, WeightFile
 from daemon import pseudo_choice
 from daemon.config import load
+from daemon.look import look
+from daemon.planning.pseudo import PseudoPlans
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -100,23 +102,31 @@ def test_auto_takes_what_can_run_and_says_why(scene, tiny, alscope, monkeypatch)
     named(scene, 'backend = "auto"\nweights = "lab"')
     monkeypatch.setattr(packages, "missing", lambda name: [] if name == "micro_sam" else ["cellSAM"])
     monkeypatch.setattr(pseudo_choice, "has_cuda", lambda: True)
-    settings, why = pseudo_choice.resolved(load(scene.config))
-    assert (
-        settings.pseudo.backend == "threshold"
-        and "micro_sam: no weights here" in why
-        and "cellSAM not installed" in why
-    )
+
+    def taken():
+        """As after a start of the daemon: (how a volume would be labelled, what is recorded)."""
+        by = PseudoPlans(scene.store, load(scene.config)).labeler(scene.now)
+        return by, look(scene.workspace.root, scene.now).pseudo
+
+    by, recorded = taken()
+    assert (by.backend, by.options, recorded.chosen) == ("threshold", {}, "threshold")
+    assert "micro_sam: no weights here" in recorded.why and "cellSAM not installed" in recorded.why
     assert alscope("models", "fetch", "tiny", "--yes").code == 0
-    settings, why = pseudo_choice.resolved(load(scene.config))
-    assert settings.pseudo.backend == "micro_sam" and "weights tiny are here" in why
-    lab = str(scene.config.parent / "lab")
-    assert settings.pseudo.options == {"model": "tiny", "weights_folder": lab}
+    by, recorded = taken()
+    assert by.backend == recorded.chosen == "micro_sam" and "weights tiny are here" in recorded.why
+    assert by.options == {"model": "tiny", "weights_folder": str(scene.config.parent / "lab")}
+    told = [e.message for e in look(scene.workspace.root, scene.now).events if e.kind == "pseudo"]
+    assert len(told) == 2 and told[0] == f"new volumes are pseudo-labelled by micro_sam: {recorded.why}"
+    taken()
+    assert len([e for e in look(scene.workspace.root, scene.now).events if e.kind == "pseudo"]) == 2, "told once"
     monkeypatch.setattr(pseudo_choice, "has_cuda", lambda: False)
-    settings, why = pseudo_choice.resolved(load(scene.config))
-    assert settings.pseudo.backend == "threshold" and settings.pseudo.options == {}
+    by, recorded = taken()
+    assert by.backend == "threshold" and by.options == {}
 
 
 def test_what_is_set_is_not_changed(scene):
-    before = load(scene.config)
-    settings, why = pseudo_choice.resolved(before)
-    assert settings.pseudo == before.pseudo and why == ""
+    named(scene, 'backend = "micro_sam"\nweights = "lab"\noptions = {model = "mine"}')
+    by = PseudoPlans(scene.store, load(scene.config)).labeler(scene.now)
+    lab = str(scene.config.parent / "lab")
+    assert (by.backend, by.options, by.model) == ("micro_sam", {"model": "mine", "weights_folder": lab}, "")
+    assert look(scene.workspace.root, scene.now).pseudo is None
