@@ -49,7 +49,7 @@ HEAVY = {
         "alcore.encoder.pool",
     ),
     "embedding": ("torch", "alcore.encoder.vit", "alcore.encoder.embed", "alcore.encoder.pool"),
-    "suggestions": ("numpy", "faiss", "scipy.stats", "alcore.index", "alcore.selection.assemble"),
+    "suggestions": ("numpy", "faiss", "scipy.stats", "alcore.index", "alcore.coreset", "alcore.selection.assemble"),
     "package": ("numpy", "tifffile", "zarr", "PIL", "alcore.volumes.store"),
     "label": ("numpy", "tifffile", "skimage.measure", "alcore.volumes.labels"),
     "pretrain": ("torch", "zarr", "alcore.nnunet.trainer", "alcore.nnunet.planning", "alcore.nnunet.preprocessing"),

@@ -6,5 +6,6 @@ Imports numba, whose kernels are compiled at first use (once per machine where t
 from alcore.arrays.coreset import Pick
 from alcore.coreset.choose import best_engine, continue_from, select
 from alcore.coreset.frontier import Frontier
+from alcore.coreset.warm import Warm
 
-__all__ = ["Frontier", "Pick", "best_engine", "continue_from", "select"]
+__all__ = ["Frontier", "Pick", "Warm", "best_engine", "continue_from", "select"]

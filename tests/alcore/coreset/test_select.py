@@ -71,6 +71,15 @@ def test_continuing_equals_one_run():
     assert [pick for part in parts for pick in part] == whole
 
 
+@pytest.mark.parametrize("engine", ["dense", "bounds 16"])
+def test_rows_mapped_from_a_file_will_do(engine, tmp_path):
+    rows = smooth(700)
+    np.save(tmp_path / "rows.npy", rows)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    expected = select(rows, 20, [], np.random.default_rng(0), engine=engine)
+    assert select(mapped, 20, [], np.random.default_rng(0), engine=engine) == expected
+
+
 @pytest.mark.parametrize("engine", ["auto", "plain", "dense"])
 def test_unusable_rows_are_named(engine):
     rows = uniform(30)
