@@ -1,10 +1,11 @@
 """Strategy guided, the default for people: varied, where there is something to learn, per minute of the expert's time.
 
-In turn: the first patch is the most typical one (MaxHerding, Bae et al. 2024); for each later one a few candidates are drawn as
-foreground-aware random does (Lüth et al. 2025, nnActive), and of those the one is taken that is farthest from everything covered
-(k-center, Sener & Savarese 2018) per minute: that keeps the mixture of rich and poor patches, spreads it, and cannot chase
-outliers; with enough labels behind a gated model, its uncertainty takes a growing part in the draw. Of some thirty rules tried
-with the fast learner on one EM volume, those that weighted coverage or distance by content took rich patches only and fell behind.
+For each patch a few candidates are drawn as foreground-aware random does (Lüth et al. 2025, nnActive), and of those the one is
+taken that is farthest from everything covered (k-center, Sener & Savarese 2018) per minute: that keeps the mixture of rich and
+poor patches, spreads it, and cannot chase outliers; with enough labels behind a gated model, its uncertainty takes a growing
+part in the draw. Where nothing is known of the content, the most typical patches come first (MaxHerding, Bae et al. 2024). Of
+some thirty rules tried with the fast learner on one EM volume, those that weighted coverage or distance by content took rich
+patches only and fell behind, and so did those that began with typical ones.
 """
 
 from __future__ import annotations
@@ -20,10 +21,9 @@ from alcore.selection.port import Choice, Float32, Pool, Positions, Request, spr
 from alcore.selection.spread import Room
 from alcore.types import PoolPosition
 
-FIRST = 1
-"""So many patches are chosen for being typical alone: with three of them the learner saw too few objects."""
 DRAWN = 4
-"""Candidates drawn by content for every later patch: with more of them, distance would decide alone, and find outliers."""
+"""Candidates drawn by content for every patch but the very first, which is the first drawn: with more of them, distance would
+decide alone, and find outliers."""
 TRUSTED = 16
 """Labels behind a gated model from which on its uncertainty counts: with fewer it misled every learner tried."""
 HALF = 48
@@ -54,10 +54,10 @@ def guided(pool: Pool, request: Request, room: Room, rng: np.random.Generator) -
             state.cover(latest)
             far.cover(latest)
             seen = len(room.taken)
-            typical = chances is None or len(request.covered) + seen < FIRST
-            looked = alive if typical or chances is None else drawn(alive, chances[alive], rng)
+            begun = len(request.covered) + seen > 0
+            looked = alive if chances is None else drawn(alive, chances[alive], DRAWN if begun else 1, rng)
             gain = state.gains(looked)
-            score = (gain if typical else far.distance[looked]) / effort[looked]
+            score = (gain if chances is None else far.distance[looked]) / effort[looked]
             best = int(score.argmax())
             c = int(looked[best])
             numbers = {
@@ -100,14 +100,14 @@ def draw_chances(pool: Pool, positions: Positions, request: Request) -> npt.NDAr
     return by_content if not share or total <= 0 else (1 - share) * by_content + share * doubt / total
 
 
-def drawn(alive: Positions, chances: npt.NDArray[np.float64], rng: np.random.Generator) -> Positions:
-    """`DRAWN` of the candidates, without repetition, ascending."""
-    if len(alive) <= DRAWN:
+def drawn(alive: Positions, chances: npt.NDArray[np.float64], n: int, rng: np.random.Generator) -> Positions:
+    """`n` of the candidates, without repetition, ascending."""
+    if len(alive) <= n:
         return alive
     # Efraimidis & Spirakis 2006: the largest u ** (1 / p) are a weighted draw without replacement, also where some p are 0
     with np.errstate(divide="ignore"):
         keys = rng.exponential(size=len(alive)) / chances
-    return np.sort(alive[np.argpartition(keys, DRAWN - 1)[:DRAWN]])
+    return np.sort(alive[np.argpartition(keys, n - 1)[:n]])
 
 
 def trust(n_gated: int) -> float:

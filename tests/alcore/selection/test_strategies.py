@@ -232,22 +232,27 @@ def test_guided_looks_at_content_then_at_the_model_and_at_the_clock():
     assert share(costly, cheap, minutes_per_object=1.0) > 0.68 > 0.6 > share(costly, cheap)
 
 
-def test_guided_begins_with_the_typical_and_needs_no_traits():
+def test_guided_begins_with_a_draw_by_content_and_needs_no_traits():
     rng = np.random.default_rng(8)
     rows = clustered(80, rng)
-    odd = np.where(np.arange(80) < 8, 0.9, 0.0)
-    first = positions(pool_of(rows, foreground=odd), asked(1), "guided")
-    assert first == positions(pool_of(rows), asked(1), "herding")
+    few = np.arange(80) < 8
+    rich = pool_of(rows, foreground=np.where(few, 0.9, 0.0), n_objects=np.where(few, 50.0, 0.0))
+    request = [asked(1, seed=seed, minutes_per_object=1.0) for seed in range(200)]
+    first = [positions(rich, r, "guided")[0] for r in request]
+    share = float(probabilities(rich, np.arange(80))[few].sum())
+    assert np.mean([few[p] for p in first]) == pytest.approx(share, abs=0.1), (
+        "drawn by content alone, whatever it costs"
+    )
     assert positions(pool_of(rows), asked(12), "guided") == positions(pool_of(rows), asked(12), "herding")
 
 
 def test_candidates_are_a_weighted_draw_without_repetition():
     rng = np.random.default_rng(9)
     alive, chances = np.array([3, 5, 8, 9, 11, 20]), np.array([0.5, 0.0, 0.2, 0.1, 0.1, 0.1])
-    draws = [drawn(alive, chances, rng) for _ in range(500)]
+    draws = [drawn(alive, chances, DRAWN, rng) for _ in range(500)]
     assert all(len(set(d)) == DRAWN and set(d) <= set(alive) and 5 not in d for d in draws)
     assert np.mean([3 in d for d in draws]) > 0.9 > np.mean([20 in d for d in draws])
-    assert drawn(alive[:2], chances[:2], rng).tolist() == [3, 5]
+    assert drawn(alive[:2], chances[:2], DRAWN, rng).tolist() == [3, 5]
 
 
 def test_guided_goes_for_the_common_before_the_odd():
