@@ -16,6 +16,7 @@ from alcore.errors import PermanentError, Preempted
 from alcore.pseudo import options as checks
 from alcore.pseudo.blocks import Checkpoints
 from alcore.pseudo.port import LabelArray, PseudoLabels
+from alcore.pseudo.warm import warm
 from alcore.stage import Context
 from alcore.types import Box, VolumeInfo
 from alcore.volumes import VolumeReader
@@ -43,8 +44,9 @@ class NnunetOptions:
 class NnunetLabeler:
     """See `alcore.pseudo.port`. model: a model directory of stage pretrain or finetune.
 
-    The confidence of an object is the mean foreground probability of its voxels, stretched from 0.5..1 to 0..1. What was
-    predicted before a stop is predicted again; labels and probabilities lie on disk, six bytes per voxel meanwhile.
+    The confidence of an object is the mean foreground probability of its voxels, stretched from 0.5..1 to 0..1. The
+    model stays loaded from volume to volume. What was predicted before a stop is predicted again; labels and probabilities
+    lie on disk, six bytes per voxel meanwhile.
     """
 
     name = "nnunet"
@@ -93,7 +95,11 @@ class NnunetLabeler:
         def look(box: Box, logits: npt.NDArray[np.float32]) -> None:
             sure[box.slices] = np.rint(255 * np.tanh(logits.clip(min=0) / 2)).astype(np.uint8)  # 2 p - 1
 
-        predictor = Predictor(self._model, ctx.device, o.tile_step, ctx.ram_bytes)
+        model = self._model
+        predictor = warm(
+            (self.name, parameters["sha256"][0], str(model), ctx.device, o.tile_step, ctx.ram_bytes),
+            lambda: Predictor(model, ctx.device, o.tile_step, ctx.ram_bytes),
+        )
         instances = VolumeInstances(kept.directory / "instances", info.zyx, ctx.ram_bytes)
         try:
             instances.segment(predictor, volume, info.stats, info.voxel_um, o.min_voxels, ctx, look)

@@ -189,6 +189,29 @@ def test_the_weights_are_in_the_record_and_stay_loaded(
     label(image[1:2], name=name, **options)
 
 
+@pytest.mark.parametrize("name", ["nnunet"], indirect=True)
+def test_a_model_of_our_own_stays_loaded_until_another_is_wanted(
+    name: str, label: Any, phantom: Any, options_of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    import shutil
+
+    from alcore.nnunet import prediction
+    from alcore.pseudo.warm import forget
+
+    options = options_of(name)
+    image, _ = phantom(learned.SHAPE)
+    made: list[Any] = []
+    load = prediction.model.load_weights
+    monkeypatch.setattr(prediction.model, "load_weights", lambda folder: made.append(folder) or load(folder))
+    forget()
+    first, said = label(image, name=name, **options)
+    again, _ = label(image, name=name, **options)
+    assert len(made) == 1 and np.array_equal(first, again) and said.parameters["sha256"]
+    other = shutil.copytree(options["_model"], tmp_path / "other")
+    label(image, name=name, **{**options, "_model": other})
+    assert len(made) == 2, "a model of another place is another model"
+
+
 def test_an_option_that_does_not_exist(name: str) -> None:
     with pytest.raises(PermanentError, match="no option 'zzz'; the nearest is"):
         backend(name, {"zzz": 1})
