@@ -3,7 +3,8 @@
 scores: the threshold backend on the labelled sets beside Otsu with connected components and with a distance-transform
 watershed. left-out: the same when two constants are chosen on the other sets only. throughput: the stage against bare calls
 of micro_sam on the same slices. memory: peak of the slice-wise engine against the size of a volume. stitching: windows
-against the whole plane, and the whole stack in memory against slice by slice. Tables in Markdown.
+against the whole plane, and the whole stack in memory against slice by slice. Tables in Markdown. --pictures FOLDER: a picture
+of each set with what the threshold backend misses and what it invents; they show data, so keep them out of the repository.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from alcore.arrays.matching import score
 from alcore.pseudo import backend
 from alcore.run import QuietContext
 from alcore.types import Scores
+from benchmarks import pseudo_pictures
 from benchmarks.table import machine
 from tests.alcore.pseudo.cheap_model import CheapModel
 from tests.alcore.pseudo.conftest import ArrayVolume, describe
@@ -46,17 +48,18 @@ GRID = {"min_contrast": (0.1, 0.2, 0.4), "max_leak": (0.35, 0.45, 0.6)}
 
 def main() -> int:
     """Print the tables that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tables", nargs="*", default=["scores", "left-out", "throughput", "memory", "stitching"])
+    parser.add_argument("--inside", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="where the pictures of the scores table go")
+    given = parser.parse_args()
     tables: dict[str, Callable[[], None]] = {
-        "scores": scores,
+        "scores": lambda: scores(given.pictures),
         "left-out": left_out,
         "throughput": throughput,
         "memory": memory,
         "stitching": stitching,
     }
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tables", nargs="*", default=list(tables))
-    parser.add_argument("--inside", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args()
     if given.inside:
         inside(given.inside)
         return 0
@@ -100,8 +103,8 @@ def otsu(image: Image, dark: bool) -> dict[str, Image]:
     return {"Otsu + components": ndimage.label(mask)[0], "Otsu + watershed": watershed(-distance, seeds, mask=mask)}
 
 
-def scores() -> None:
-    """Every set whole, one set of defaults."""
+def scores(pictures: Path | None) -> None:
+    """Every set whole, one set of defaults. pictures: a folder for what the threshold backend did (see `pseudo_pictures`)."""
     print("| set | method | F1 | accuracy | panoptic | precision | Dice | objects / true | CPU s |")
     print("|---|---|--:|--:|--:|--:|--:|--:|--:|")
     for name, (voxel_um, dark, _) in SETS.items():
@@ -109,6 +112,8 @@ def scores() -> None:
         began = time.process_time()
         methods = {"**threshold backend**": threshold(image, voxel_um)}
         took = time.process_time() - began
+        if pictures is not None:
+            pseudo_pictures.write(pictures, name, image, truth, methods["**threshold backend**"])
         for method, labels in (methods | otsu(image, dark)).items():
             s = score(labels, truth)
             figures = " | ".join(f"{getattr(s, f):.3f}" for f in FIGURES)

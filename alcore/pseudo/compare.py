@@ -93,7 +93,8 @@ def compare(
         if error and len(drawn) < n + 2:
             drawn.append(np.zeros_like(truths[shown]))
     if picture is not None:
-        _draw(picture, label_image(labels[shown])[0], drawn)
+        slices = [len(np.unique(plane)) for plane in drawn[0]]
+        draw(picture, label_image(labels[shown])[0], drawn, int(np.argmax(slices)))
     return results
 
 
@@ -111,14 +112,13 @@ def _labelled(label: Path, candidate: Candidate, ctx: Context) -> Labels:
     return out
 
 
-def _draw(path: Path, image: npt.NDArray[np.generic], instances: Sequence[Labels]) -> None:
-    """PNG: the slice of a patch with most of the expert's objects, once for each of `instances`, side by side."""
+def draw(path: Path, image: npt.NDArray[np.generic], instances: Sequence[Labels], z: int) -> None:
+    """PNG: slice z of an image (C, Z, Y, X), once with the outlines of each of `instances` (Z, Y, X), side by side."""
     from PIL import Image
     from skimage.segmentation import find_boundaries
 
     from alcore.volumes.picture import OUTLINE, stretched
 
-    z = int(np.argmax([len(np.unique(plane)) for plane in instances[0]]))
     grey = stretched(image[0, z])
     parts: list[npt.NDArray[np.uint8]] = []
     for labels in instances:
