@@ -20,7 +20,7 @@ from alcore.weights.places import digest
 WINDOW_PX = 512
 """Edge of the pictures it is shown: its authors recommend 256 to 2048, small ones where cells are many."""
 PICTURE_S = 120.0
-"""Measured with the published weights on one CPU thread, on a loaded machine."""
+"""Measured with the network in its full size (random weights) on one CPU thread, on a loaded machine."""
 PARAMETERS = 290e6
 
 
