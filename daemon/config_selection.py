@@ -45,11 +45,6 @@ class Encoder(Section):
             )
         return value
 
-    @property
-    def preferred(self) -> str:
-        """The kind of encoder that is to select in the end: "mae" or "descriptor"."""
-        return "descriptor" if self.size == "descriptor" else "mae"
-
 
 class Selection(Section):
     """Which patches are put before the expert."""

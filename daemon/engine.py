@@ -46,7 +46,7 @@ class Engine:
     def __post_init__(self) -> None:
         planner = Planner(self.settings, self.device, self.workspace.artifacts.path, self.workspace.root)
         self.planning = Planning(self.store, planner, self.settings)
-        self.results = Results(self.store, self.settings)
+        self.results = Results(self.store, self.settings, self.device)
         self.endings = Endings(self.store, self.workspace.artifacts, self.results, self.ingest)
         self.files = Files(self.store, self.workspace)
         self.inbox = Inbox(self.settings, self.workspace, self.store)

@@ -73,9 +73,21 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def encoder_kind(encoder: Encoder, device: str) -> str:
+    """The kind of encoder that is to select in the end: "mae" or "descriptor".
+
+    What an autoencoder learns on a CPU in minutes was not better than the descriptor on any pool that was measured
+    (docs/decisions/0006): unless config.toml names its size, it is trained on a GPU only.
+    """
+    if encoder.size == "auto":
+        return "mae" if device == "cuda" else "descriptor"
+    return "descriptor" if encoder.size == "descriptor" else "mae"
+
+
 def encoder_params(encoder: Encoder, kind: str, device: str, seed: int) -> dict[str, Any]:
     """Parameters of the `encoder` stage for a kind, "descriptor" or "mae": what config.toml says, else what suits the device."""
-    params: dict[str, Any] = dict(ENCODER_DEFAULTS[device])
+    # a descriptor computes on the processor wherever it is, and more pixels were not better
+    params: dict[str, Any] = dict(ENCODER_DEFAULTS["cpu" if kind == "descriptor" else device])
     for name in ("epochs", "image_px", "batch", "max_slices", "base_lr"):
         if getattr(encoder, name):
             params[name] = getattr(encoder, name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from daemon.config import Settings
-from daemon.policy import MOST_USUAL, design, novelty_alarm
+from daemon.policy import MOST_USUAL, design, encoder_kind, novelty_alarm
 from daemon.selftest import self_test_words
 from daemon.store.rows import Flaw, JobRow, Novelty, Picked
 from daemon.store.store import Store
@@ -28,10 +28,11 @@ class SelectionResults:
 
     store: Store
     settings: Settings
+    device: str
 
     def _encoder_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         kind, n_patches = str(job.params["kind"]), int(job.subject.split(":")[1])
-        spare = kind != self.settings.encoder.preferred
+        spare = kind != encoder_kind(self.settings.encoder, self.device)
         made = self.store.encoders.add(job.key, kind, design(job.params), n_patches, result, now, spare)
         self.store.jobs.forget(job.id)
         if made.state == "retired":

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alcore.arrays.tiling import tile
+from daemon.device import has_cuda
 from daemon.errors import AlscopeError, WorkspaceError
 from daemon.look import look
 from daemon.store.views import RoundView, Snapshot
@@ -81,6 +82,7 @@ settle_s = 1.0
 shape_px = {list(script.patch_px)}
 
 [encoder]
+size = "{"auto" if has_cuda() else "micro"}"
 min_patches = {script.n_patches}
 
 [selection]

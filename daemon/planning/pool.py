@@ -9,7 +9,7 @@ from daemon.config import Settings
 from daemon.planner import Planner
 from daemon.planning.levels import AHEAD, missing_anywhere, room
 from daemon.planning.pseudo import PseudoPlans
-from daemon.policy import wants_encoder
+from daemon.policy import encoder_kind, wants_encoder
 from daemon.store.rows import EncoderRow, SourceRow, Wanted
 from daemon.store.store import Store
 
@@ -75,7 +75,7 @@ class PoolPlans:
     def encoders(self, now: float) -> Iterator[Wanted]:
         """The descriptor as soon as there is anything to describe; the autoencoder, unless config.toml wants none, when the
         pool is large enough, and again when it has grown."""
-        preferred = self.settings.encoder.preferred
+        preferred = encoder_kind(self.settings.encoder, self.planner.device)
         self._take_up_again(preferred, now)
         for kind in ("descriptor", "mae") if preferred == "mae" else ("descriptor",):
             if self.store.jobs.active("encoder", long=kind == "mae") or not self._lacks(kind, preferred):

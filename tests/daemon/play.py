@@ -27,7 +27,8 @@ class Stage:
         self.folder = root / "in"
         self.folder.mkdir(exist_ok=True)
         raw = {"workspace": "ws", "watch": [{"folder": "in"}], "run": {"min_free_gb": 0.0}} | options
-        self.settings = from_mapping(raw, root / "config.toml")
+        encoder = {"size": "micro"} | options.get("encoder", {})
+        self.settings = from_mapping(raw | {"encoder": encoder}, root / "config.toml")
         self.workspace = Workspace(self.settings.workspace)
         self.workspace.make()
         self.now = time.time()

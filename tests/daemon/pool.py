@@ -15,7 +15,7 @@ from daemon.arrival import Settled
 from daemon.config import Settings, from_mapping
 from daemon.engine import Engine
 from daemon.planning import Planning
-from daemon.policy import design
+from daemon.policy import design, encoder_kind
 from daemon.store.rows import EncoderRow, JobRow, Novelty, Picked, VolumeRow, Wanted
 from daemon.store.store import Store
 from daemon.workspace import Workspace
@@ -47,7 +47,8 @@ class Pool:
         self.config = root / "config.toml"
         self.config.write_text('workspace = "ws"\n[[watch]]\nfolder = "in"\n[run]\nmin_free_gb = 0.0\n')
         raw: dict[str, Any] = {"workspace": "ws", "watch": [{"folder": "in"}], "run": {"min_free_gb": 0.0}}
-        self.settings: Settings = from_mapping(raw | options, self.config)
+        encoder = {"size": "micro"} | options.pop("encoder", {})
+        self.settings: Settings = from_mapping(raw | options | {"encoder": encoder}, self.config)
         self.folder = self.settings.watch[0].folder
         self.workspace = Workspace(self.settings.workspace)
         self.workspace.make()
@@ -84,7 +85,7 @@ class Pool:
         """An encoder of all volumes that embeds them."""
         wanted = self.planning.planner.encoder(kind, self.volumes())
         job = self.done(wanted, {})
-        n, spare = self.store.volumes.n_patches(), kind != self.settings.encoder.preferred
+        n, spare = self.store.volumes.n_patches(), kind != encoder_kind(self.settings.encoder, "cpu")
         made = self.store.encoders.add(job.key, kind, design(wanted.params), n, {}, self.now, spare)
         self.store.jobs.forget(job.id)
         return made

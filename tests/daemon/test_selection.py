@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from daemon import commands
+from daemon.config import from_mapping
 from daemon.executors.port import Finished, Order
 from daemon.planning.selection import PATIENCE_S
-from daemon.policy import FAR, LEAST_KNOWN, NOVELTY_FLOOR, encoder_params, novelty_alarm
+from daemon.policy import FAR, LEAST_KNOWN, NOVELTY_FLOOR, encoder_kind, encoder_params, novelty_alarm
 from tests.daemon.play import Stage, answer_all, events
 from tests.daemon.scripted import results
 
@@ -218,16 +219,35 @@ def test_a_change_of_mind_about_the_kind_of_encoder_is_obeyed_without_training_a
     assert "encoder" not in again.stages() + only.stages()
 
 
-def test_encoder_params_of_both_kinds(tmp_path):
-    from daemon.config import from_mapping
+def test_an_autoencoder_is_trained_on_a_gpu_or_where_its_size_is_named(tmp_path):
+    watch = {"watch": [{"folder": "in"}]}
+    for size, kinds in {
+        "auto": ("descriptor", "mae"),
+        "micro": ("mae", "mae"),
+        "descriptor": ("descriptor",) * 2,
+    }.items():
+        encoder = from_mapping(watch | {"encoder": {"size": size}}, tmp_path / "config.toml").encoder
+        assert (encoder_kind(encoder, "cpu"), encoder_kind(encoder, "cuda")) == kinds, size
 
+
+def test_on_a_cpu_the_descriptor_goes_on_serving(play):
+    stage = play(encoder={"size": "auto"})
+    for number in range(4):
+        stage.drop(f"{number}.tif", b"volume %d" % number)
+    stage.run()
+    assert [kind for kind, _ in encoders(stage)] == ["descriptor"] * len(encoders(stage))
+    assert encoders(stage)[-1] == ("descriptor", "current")
+    assert all(o.params["kind"] == "descriptor" for o in stage.executor.orders if o.stage == "encoder")
+
+
+def test_encoder_params_of_both_kinds(tmp_path):
     watch = {"watch": [{"folder": "in"}]}
     more = {"size": "small", "pooling": "mean_std", "pretrained": "vit_small_patch16_224.dino", "accumulate": 4}
     encoder = from_mapping(watch | {"encoder": more}, tmp_path / "config.toml").encoder
     params = encoder_params(encoder, "mae", "cpu", 3)
     assert {name: params[name] for name in more} == more
     assert (params["kind"], params["seed"]) == ("mae", 3)
-    assert encoder_params(encoder, "descriptor", "cpu", 3) == {
+    assert encoder_params(encoder, "descriptor", "cuda", 3) == {
         "kind": "descriptor",
         "image_px": 64,
         "max_slices": 1024,
