@@ -55,14 +55,23 @@ def estimated_dot(a: Any, b: Any) -> np.float32:
 
 @estimate
 def block_products(y: Any, block: Any, begin: int, end: int, out: Any) -> None:
-    """out[begin:end] = y @ block[:, begin:end], float32; block: (m, B), m a multiple of 8."""
+    """out[: end - begin] = y @ block[:, begin:end], float32; block: (m, B), m a multiple of 8.
+
+    Slices, here and below, instead of ranges that begin somewhere: the compiler then knows that no index is negative.
+    """
+    n = end - begin
     for j in range(0, y.shape[0], 8):
         y0, y1, y2, y3 = y[j], y[j + 1], y[j + 2], y[j + 3]
         y4, y5, y6, y7 = y[j + 4], y[j + 5], y[j + 6], y[j + 7]
-        b0, b1, b2, b3 = block[j], block[j + 1], block[j + 2], block[j + 3]
-        b4, b5, b6, b7 = block[j + 4], block[j + 5], block[j + 6], block[j + 7]
+        b0, b1, b2, b3 = block[j, begin:end], block[j + 1, begin:end], block[j + 2, begin:end], block[j + 3, begin:end]
+        b4, b5, b6, b7 = (
+            block[j + 4, begin:end],
+            block[j + 5, begin:end],
+            block[j + 6, begin:end],
+            block[j + 7, begin:end],
+        )
         if j == 0:
-            for q in range(begin, end):
+            for q in range(n):
                 out[q] = (
                     y0 * b0[q]
                     + y1 * b1[q]
@@ -74,7 +83,7 @@ def block_products(y: Any, block: Any, begin: int, end: int, out: Any) -> None:
                     + y7 * b7[q]
                 )
         else:
-            for q in range(begin, end):
+            for q in range(n):
                 out[q] += (
                     y0 * b0[q]
                     + y1 * b1[q]
@@ -88,10 +97,10 @@ def block_products(y: Any, block: Any, begin: int, end: int, out: Any) -> None:
 
 
 @estimate
-def widen(values: Any, begin: int, end: int, r: np.float32, widths: Any, bias: Any) -> np.float32:
+def widen(values: Any, r: np.float32, widths: Any, bias: Any) -> np.float32:
     """Turn middles into upper bounds in place; returns the largest lower bound. The bound is middle +- r * width."""
     best = np.float32(-100)
-    for q in range(begin, end):
+    for q in range(values.shape[0]):
         half = r * widths[q]
         middle = values[q] + bias[q]
         best = max(best, middle - half)
@@ -100,19 +109,28 @@ def widen(values: Any, begin: int, end: int, r: np.float32, widths: Any, bias: A
 
 
 @estimate
-def largest(values: Any, end: int, bias: Any) -> np.float32:
+def largest(values: Any, bias: Any) -> np.float32:
     """Add the bias in place; returns the largest value."""
     best = np.float32(-100)
-    for q in range(end):
+    for q in range(values.shape[0]):
         values[q] += bias[q]
         best = max(best, values[q])
     return best
 
 
+@estimate
+def top_of(values: Any) -> np.float32:
+    """The largest value."""
+    best = np.float32(-100)
+    for q in range(values.shape[0]):
+        best = max(best, values[q])
+    return best
+
+
 @kernel
-def lowest_of(upper: Any, begin: int, end: int, r: np.float32, widths: Any, best: np.float32) -> int:
+def lowest_of(upper: Any, r: np.float32, widths: Any, best: np.float32) -> int:
     """The first centre of the block whose lower bound is `best`, up to rounding."""
-    for q in range(begin, end):
+    for q in range(upper.shape[0]):
         if upper[q] - np.float32(2.0) * r * widths[q] >= best - np.float32(1e-6):
             return q
     return -1
@@ -120,18 +138,19 @@ def lowest_of(upper: Any, begin: int, end: int, r: np.float32, widths: Any, best
 
 @kernel
 def resolve(
-    x: Any, centres: Any, first: int, upper: Any, begin: int, end: int, key: float, near: int, limit: float, eps: float,
-    listed: Any, lanes: Any,
+    x: Any, centres: Any, first: int, upper: Any, key: float, near: int, limit: float, eps: float, listed: Any, lanes: Any
 ) -> Any:  # fmt: skip
-    """Evaluate exactly whatever of a block can be the nearest centre, most promising first.
+    """Evaluate exactly whatever of some centres can be the nearest one, most promising first.
 
-    x: (D,) row. centres: (T, D), of which the block is first + begin .. first + end. upper: upper bounds by place in the block.
+    x: (D,) row. upper: upper bounds of its products with centres[first], centres[first + 1] and so on.
     key, near: the largest product known to be reached, and by which centre. Stops early once key > limit: the row cannot
-    be a candidate. Returns (key, near, is the block resolved?, exact products evaluated). Equal products: the earliest centre.
+    be a candidate. Returns (key, near, are all resolved?, exact products evaluated). Equal products: the earliest centre.
     """
-    n = 0
     threshold = max(key - eps, NEVER)
-    for q in range(begin, end):
+    if top_of(upper) < threshold:
+        return key, near, True, 0
+    n = 0
+    for q in range(upper.shape[0]):
         if upper[q] >= threshold:
             listed[n] = q
             n += 1
@@ -226,18 +245,17 @@ def refresh_bounded(
             b = done // size
             first = b * size
             begin, end = done - first, min(n_centres - first, size)
-            block_products(y, blocks[b], begin, end, buffer)
+            bounds, width = buffer[: end - begin], widths[b, begin:end]
+            block_products(y, blocks[b], begin, end, bounds)
             bounded += end - begin
-            best = widen(buffer, begin, end, r, widths[b], bias[b])
+            best = widen(bounds, r, width, bias[b, begin:end])
             if best - eps > mine and best > NEVER:
-                q = lowest_of(buffer, begin, end, r, widths[b], best)
+                q = lowest_of(bounds, r, width, best)
                 if q >= 0:
-                    mine, mine_near = best - eps - 1e-6, first + q
+                    mine, mine_near = best - eps - 1e-6, done + q
             if mine > limit:
                 break
-            mine, mine_near, complete, n = resolve(
-                x, centres, first, buffer, begin, end, mine, mine_near, limit, eps, listed, lanes
-            )
+            mine, mine_near, complete, n = resolve(x, centres, done, bounds, mine, mine_near, limit, eps, listed, lanes)
             evaluated += n
             if not complete:
                 break
@@ -263,7 +281,7 @@ def absorb(
     for j in range(ids.shape[0]):
         i = ids[j]
         upper = products[j]
-        best = largest(upper, end, bias)
+        best = largest(upper, bias)
         mine, mine_near = key[i], near[i]
         if best - eps > mine and best > NEVER:
             for q in range(end):
@@ -273,7 +291,7 @@ def absorb(
         complete = False
         if mine <= limit:
             mine, mine_near, complete, n = resolve(
-                rows[j], centres, first, upper, 0, end, mine, mine_near, limit, eps, listed, lanes
+                rows[j], centres, first, upper, mine, mine_near, limit, eps, listed, lanes
             )
             evaluated += n
         if complete:
