@@ -44,15 +44,17 @@ def segment_patch(
 class VolumeInstances:
     """Instances of a volume that need not fit into memory: 5 bytes of scratch per voxel, one block in memory.
 
-    After `segment`: n_objects, foreground_voxels, `ids` of any box, and `rows` for a writer.
+    After `segment`: n_objects, foreground_voxels, `ids` of any box, and `rows` for a writer. mask: where the foreground is kept
+    (uint8), for a caller who wants to go on with it after a kill; it stays the caller's.
     """
 
-    def __init__(self, folder: Path, shape: Zyx, ram_bytes: int) -> None:
+    def __init__(self, folder: Path, shape: Zyx, ram_bytes: int, mask: DiskGrid | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("mask.raw", "ids.raw"):  # of an attempt that was killed
             (folder / name).unlink(missing_ok=True)
         self.shape, self._budget = shape, int(BLOCK_SHARE * ram_bytes)
-        self._mask = DiskGrid(folder / "mask.raw", shape, np.uint8)
+        self._own_mask = mask is None
+        self._mask = mask or DiskGrid(folder / "mask.raw", shape, np.uint8)
         self._ids = DiskGrid(folder / "ids.raw", shape, np.uint32)
         self._table: npt.NDArray[np.uint32] = np.zeros(1, np.uint32)
         self.n_objects = 0
@@ -67,10 +69,13 @@ class VolumeInstances:
         min_voxels: int | None,
         ctx: Context,
         look: Callable[[Box, Logits], None] = lambda box, logits: None,
+        begin: int = 0,
+        finished: Callable[[int], None] = lambda steps: None,
     ) -> None:
         """Predict, then label by 6-connectivity. Raises Preempted between tiles and blocks when asked to stop.
 
         look: sees the logits (z, y, x) of every box as they come; the boxes cover the volume once.
+        begin, finished: see `Predictor.logits`; with begin the mask holds what was found before.
         """
         reported = [-1]
 
@@ -82,7 +87,9 @@ class VolumeInstances:
                 reported[0] = percent
                 ctx.progress(share, f"segmenting, {percent} %")
 
-        for box, logits in predictor.logits(voxels, stats, voxel_um, lambda share: report(0.9 * share)):
+        for box, logits in predictor.logits(
+            voxels, stats, voxel_um, lambda share: report(0.9 * share), begin, finished
+        ):
             self._mask[box.slices] = logits > 0
             look(box, logits)
         least = predictor.design.min_voxels if min_voxels is None else min_voxels
@@ -94,7 +101,7 @@ class VolumeInstances:
         self._table = components.finish()
         self.n_objects = int(self._table.max())
         self.foreground_voxels = components.foreground_voxels
-        self._mask.remove()
+        self._remove_mask()
 
     def rows(self) -> Iterator[npt.NDArray[np.uint32]]:
         """Rows (n, X) of final ids 1..n, one after the other from the first plane to the last; a plane begins with new rows."""
@@ -109,5 +116,9 @@ class VolumeInstances:
 
     def close(self) -> None:
         """Remove the scratch files."""
-        self._mask.remove()
+        self._remove_mask()
         self._ids.remove()
+
+    def _remove_mask(self) -> None:
+        if self._own_mask:
+            self._mask.remove()

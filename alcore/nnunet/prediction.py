@@ -113,11 +113,15 @@ class Predictor:
         stats: Sequence[IntensityStats],
         voxel_um: VoxelSize | None,
         report: Callable[[float], None] = lambda share: None,
+        begin: int = 0,
+        finished: Callable[[int], None] = lambda steps: None,
     ) -> Iterator[tuple[Box, Logits]]:
         """Yield (box, logits) pairs that cover the volume once: (Z, Y, X) float32, above zero where it is foreground.
 
         Boxes are complete along y and x before z moves on within a block; blocks follow one another in raster order.
         stats: of the whole volume the voxels belong to. voxel_um: (z, y, x), None where unknown (taken to be the model's).
+        finished: is told how many rows of tiles are done whenever the caller has taken all their boxes; begin: so many were
+        done before, with blocks of the same size, and their boxes do not come again. The others are the same to the bit.
         Raises PermanentError when the number of channels differs, or the voxel size by more than binning can make up for.
         """
         c, *shape = voxels.shape
@@ -134,15 +138,26 @@ class Predictor:
         zs, ys, xs = ([s - (p - n) // 2 for s in axis] for axis, p, n in zip(steps, padded, grid, strict=True))
         height, width = self._block_px or self.block_of(grid, factors)
         corners = [(y, x) for y in range(0, grid[1], height) for x in range(0, grid[2], width)]
+        rows = len(zs)
         for n, (y, x) in enumerate(corners):
+            first = begin - n * rows
+            if first >= rows:
+                continue
             block = _Block(grid, (y, min(y + height, grid[1])), (x, min(x + width, grid[2])), self._tile[0])
             for i, z in enumerate(zs):
+                stop = zs[i + 1] if i + 1 < rows else grid[0]
                 tiles = block.reached(ys, xs, self._tile)
-                for t, (start, tile) in enumerate(self._row(voxels, stats, factors, grid, z, tiles)):
-                    report((n + (i + t / len(tiles)) / len(zs)) / len(corners))
+                if i < first and z + self._tile[0] <= zs[first]:
+                    tiles = []  # it reaches no plane that is still wanted
+                for t, (start, tile) in enumerate(self._row(voxels, stats, factors, grid, z, tiles) if tiles else ()):
+                    report((n + (i + t / len(tiles)) / rows) / len(corners))
                     block.add(start, self._logits(tile), self._importance)
-                for first, values in block.take(zs[i + 1] if i + 1 < len(zs) else grid[0], factors[0] == 1):
-                    yield self._finish(values, block, first, factors, voxels.shape[1:])
+                if i < first:
+                    block.leave(stop)
+                    continue
+                for plane, values in block.take(stop, factors[0] == 1):
+                    yield self._finish(values, block, plane, factors, voxels.shape[1:])
+                finished(n * rows + i + 1)
 
     def block_of(self, grid: tuple[int, int, int], factors: binning.Factors) -> tuple[int, int]:
         """Network pixels (y, x) of a block that fits into the memory of the stage, but at least a tile."""
@@ -259,6 +274,11 @@ class _Block:
         for k in range(0, n, 1 if by_plane else max(n, 1)):
             part = slice(k, k + 1 if by_plane else n)
             yield self._first + k, self._sums[0, part] / self._sums[1, part]
+        self.leave(stop)
+
+    def leave(self, stop: int) -> None:
+        """Go on to the planes from `stop` on."""
+        n = stop - self._first
         left = self._sums.shape[1] - n
         for plane in range(left):  # plane by plane: as a whole numpy would copy it first
             self._sums[:, plane] = self._sums[:, plane + n]

@@ -45,8 +45,8 @@ class NnunetLabeler:
     """See `alcore.pseudo.port`. model: a model directory of stage pretrain or finetune.
 
     The confidence of an object is the mean foreground probability of its voxels, stretched from 0.5..1 to 0..1. The
-    model stays loaded from volume to volume. What was predicted before a stop is predicted again; labels and probabilities
-    lie on disk, six bytes per voxel meanwhile.
+    model stays loaded from volume to volume. After a stop or a kill it goes on with the next row of tiles (those before whose
+    tiles reach into it are computed once more); foreground, labels and probabilities lie on disk, six bytes per voxel meanwhile.
     """
 
     name = "nnunet"
@@ -69,7 +69,8 @@ class NnunetLabeler:
             return PseudoLabels(0, 0.0, (), parameters, ("nothing found: the volume is flat; no pseudo-labels for it",))
         from alcore.nnunet.environment import nnunet_process
 
-        kept = Checkpoints(ctx.scratch / f"nnunet-{weights[:16]}")
+        # blocks are of one size as long as the memory is
+        kept = Checkpoints(ctx.scratch / f"nnunet-{weights[:16]}-{self.options.tile_step}-{ctx.ram_bytes}")
         try:
             with nnunet_process(ctx.scratch, ctx.device, ctx.threads):
                 return self._predicted(volume, info, labels, ctx, kept, parameters)
@@ -90,7 +91,8 @@ class NnunetLabeler:
 
         assert self._model is not None
         o = self.options
-        sure = kept.grid("sure", info.zyx, np.uint8)
+        sure, mask = (kept.grid(name, info.zyx, np.uint8) for name in ("sure", "mask"))
+        before = kept.load("rows")
 
         def look(box: Box, logits: npt.NDArray[np.float32]) -> None:
             sure[box.slices] = np.rint(255 * np.tanh(logits.clip(min=0) / 2)).astype(np.uint8)  # 2 p - 1
@@ -100,9 +102,16 @@ class NnunetLabeler:
             (self.name, parameters["sha256"][0], str(model), ctx.device, o.tile_step, ctx.ram_bytes),
             lambda: Predictor(model, ctx.device, o.tile_step, ctx.ram_bytes),
         )
-        instances = VolumeInstances(kept.directory / "instances", info.zyx, ctx.ram_bytes)
+
+        def finished(rows: int) -> None:
+            sure.flush()
+            mask.flush()
+            kept.save("rows", {"n": np.array(rows)})
+
+        instances = VolumeInstances(kept.directory / "instances", info.zyx, ctx.ram_bytes, mask)
         try:
-            instances.segment(predictor, volume, info.stats, info.voxel_um, o.min_voxels, ctx, look)
+            begin = int(before["n"]) if before else 0
+            instances.segment(predictor, volume, info.stats, info.voxel_um, o.min_voxels, ctx, look, begin, finished)
             n = instances.n_objects
             total, voxels = np.zeros(n + 1), np.zeros(n + 1)
             boxes = layout(info.zyx, BLOCK)

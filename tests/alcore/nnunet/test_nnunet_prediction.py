@@ -72,6 +72,28 @@ def test_instances_through_files_equal_those_in_memory(trained: Path, ctx: Quiet
     assert (connected_components(expected > 0) > 0).any()
 
 
+@pytest.mark.parametrize("shape", [(29, 101, 90), (3, 40, 110)])
+def test_from_any_row_of_tiles_the_rest_is_the_same_to_the_bit(
+    trained: Path, ctx: QuietContext, shape: tuple[int, int, int]
+) -> None:
+    from alcore.nnunet.prediction import ArrayVoxels, Predictor
+
+    image, _ = blobs(5, shape, n=20)
+    stats = normalise.measure(image, np.random.default_rng(0))
+    with nnunet_process(ctx.scratch, "cpu", 1):
+        predictor = Predictor(trained, "cpu", block_px=(37, 96))
+        arguments = (ArrayVoxels(image), stats, SPACING)
+        done, whole = [0], []  # for every box, the rows of tiles before it
+        for box, values in predictor.logits(*arguments, finished=done.append):
+            whole.append((done[-1], box, values))
+        assert done == list(range(len(done))) and len(done) > (4 if shape[0] > 3 else 1)
+        for begin in {*done[:: max(1, len(done) // 4)], done[-1]}:
+            rest = list(predictor.logits(*arguments, begin=begin))
+            expected = [(box, values) for before, box, values in whole if before >= begin]
+            assert [box for box, _ in rest] == [box for box, _ in expected]
+            assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(rest, expected, strict=True))
+
+
 def test_another_number_of_channels_is_refused(trained: Path, ctx: QuietContext) -> None:
     from alcore.nnunet.prediction import ArrayVoxels, Predictor
 

@@ -139,8 +139,7 @@ def test_stops_when_asked_and_continues(
     ctx.asked, ctx.stop_at = 0, None
     labels, again = label(image, name=name, **options)
     assert stops >= 3 and np.array_equal(labels, whole) and again == said
-    if name != "nnunet":  # its sliding window starts again
-        assert ctx.asked < questions and ctx.voxels_read < all_read, "finished blocks are not computed again"
+    assert ctx.asked < questions and ctx.voxels_read < all_read, "finished blocks are not computed again"
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS, indirect=True)
@@ -187,6 +186,23 @@ def test_the_weights_are_in_the_record_and_stay_loaded(
     module = importlib.import_module(f"alcore.pseudo.{name}_model")
     monkeypatch.setattr(module, "load_tensors", lambda path: pytest.fail("loaded again"))
     label(image[1:2], name=name, **options)
+
+
+@pytest.mark.parametrize("name", ["nnunet"], indirect=True)
+def test_a_model_of_our_own_goes_on_in_the_middle_of_its_sliding_window(
+    name: str, label: Any, phantom: Any, ctx: Any, options_of: Any, tmp_path: Any
+) -> None:
+    options = options_of(name)
+    image, _ = phantom((40, 60, 68))
+    whole, said = label(image, name=name, **options)
+    questions, all_read = ctx.asked, ctx.voxels_read
+    ctx.scratch, ctx.asked, ctx.stop_at = tmp_path / "stopped", 0, questions // 2
+    with pytest.raises(Preempted, match="prediction stopped"):
+        label(image, name=name, **options)
+    ctx.asked, ctx.stop_at = 0, None
+    labels, again = label(image, name=name, **options)
+    assert np.array_equal(labels, whole) and again == said
+    assert 0 < ctx.voxels_read < 0.9 * all_read, "rows of tiles that were done are not predicted again"
 
 
 @pytest.mark.parametrize("name", ["nnunet"], indirect=True)
