@@ -13,9 +13,9 @@ from alcore.stage import Context, Inputs, Params, Stage, one
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
     """Write scores.json: per label, and pooled over all labels by sums of matches (not means of scores).
 
-    Inputs: model (0 or 1; none scores each label artifact's pseudo.tif), label[] (the gate). params: iou (0.5),
-    min_voxels (null: the model's own), tile_step (0.5). per_label has the counts behind the scores, and the volume of each
-    label, for the court (`alcore.arrays.court`). Raises PermanentError when there is nothing to score.
+    Inputs: model (0 or 1; none scores each label artifact's pseudo.tif, and leaves out labels without), label[] (the gate).
+    params: iou (0.5), min_voxels (null: the model's own), tile_step (0.5). per_label has the counts behind the scores, and
+    the volume of each label, for the court (`alcore.arrays.court`). Raises PermanentError when there is nothing to score.
     """
     from dataclasses import asdict
 
@@ -26,6 +26,10 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     labels = inputs["label"]
     if not labels:
         raise PermanentError("evaluation needs at least one held-out label")
+    if not inputs.get("model"):
+        labels = [item for item in labels if (item.path / "pseudo.tif").is_file()]
+        if not labels:
+            raise PermanentError("none of the held-out labels has a pseudo-label to score")
     began = time.monotonic()
     segment = _segmenter(inputs, params, ctx)
     counts, per_label = [], []
@@ -57,12 +61,9 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
 
 def _segmenter(inputs: Inputs, params: Params, ctx: Context) -> Any:
     """A function from a label artifact to the instances to be scored."""
-    from alcore.errors import PermanentError
     from alcore.nnunet import sources
 
     def pseudo(label: Path) -> Any:
-        if not (label / "pseudo.tif").is_file():
-            raise PermanentError(f"{label}: holds no pseudo-label to score")
         return sources.label_mask(label, "pseudo.tif")
 
     if not inputs.get("model"):

@@ -136,17 +136,17 @@ class LearningPlans:
         yield from wanted
         keys = [key_of(w.stage, w.inputs, w.params) for w in wanted]
         jobs = [self.store.jobs.by_key(k) for k in keys]
-        failed = next((j for j in jobs if j is not None and j.state in ("failed", "cancelled")), None)
+        ended = [j is not None and j.state in ("failed", "cancelled") for j in jobs]
+        failed = next((jobs[i] for i in (0, *range(2, len(jobs))) if ended[i]), None)
         if failed is not None:
             reason = f"not promoted: it could not be judged ({self.store.jobs.last_words(failed.id)})"
             self._conclude(round_, False, reason, None, None, now)
             return
         scores = [self.store.learning.evaluation(k) for k in keys]
-        if any(s is None for s in scores):
-            return
+        if any(s is None and not (i == 1 and ended[i]) for i, s in enumerate(scores)):
+            return  # pseudo-labels that cannot be scored hold nobody up: they are only shown beside
         mine, pseudo = scores[0], scores[1]
         assert mine is not None
-        assert pseudo is not None
         verdict = judge(
             mine,
             scores[2] if current is not None else None,
@@ -154,7 +154,9 @@ class LearningPlans:
             self.store.learning.promoted() is not None,
             self.settings.training.gate_min_patches,
         )
-        self._conclude(round_, verdict.promoted, verdict.reason, mine["scores"], pseudo["scores"], now)
+        self._conclude(
+            round_, verdict.promoted, verdict.reason, mine["scores"], pseudo["scores"] if pseudo else None, now
+        )
 
     def _conclude(
         self,

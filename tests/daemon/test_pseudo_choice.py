@@ -202,3 +202,18 @@ def test_before_the_first_round_there_are_no_scores(stage, alscope_at):
     drop(stage, "a")
     assert alscope_at(stage, "pseudo", "scores", "--json").data == []
     assert "no scores yet" in alscope_at(stage, "pseudo", "scores").out
+
+
+def test_pseudo_labels_that_cannot_be_scored_hold_no_model_up(stage, science):
+    def script(order):
+        if order.stage == "evaluate" and not order.inputs["model"]:
+            return Finished(order.job_id, order.fence, "failed", "none has a pseudo-label", "permanent")
+        return science(order)
+
+    stage.executor.script = script
+    drop(stage, "a", "b", "c")
+    a_round(stage)
+    (done,) = stage.shot().rounds
+    assert (done.state, done.promoted, done.baseline) == ("done", True, None)
+    drop(stage, "d")
+    assert [b for _, b, _ in labelled_by(stage)] == ["threshold"] * 4

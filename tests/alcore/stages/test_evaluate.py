@@ -38,8 +38,12 @@ def test_pseudo_labels_are_scored_by_pooled_matches(bench: Bench) -> None:
 def test_a_label_without_pseudo_label_is_not_scored_as_empty(bench: Bench, tmp_path: Path) -> None:
     for name in ("image.tif", "label.tif", "label.json"):
         (tmp_path / name).write_bytes((bench.labels[0].path / name).read_bytes())
-    with pytest.raises(PermanentError, match="no pseudo-label"):
-        bench.run("evaluate", {"label": [Input(tmp_path, "label-bare")]}, {})
+    bare = Input(tmp_path, "label-bare")
+    with pytest.raises(PermanentError, match="none of the held-out labels has a pseudo-label"):
+        bench.run("evaluate", {"label": [bare]}, {})
+    among = bench.run("evaluate", {"label": [bench.labels[0], bare]}, {})[0].result
+    alone = bench.run("evaluate", {"label": [bench.labels[0]]}, {"iou": 0.5})[0].result
+    assert among["scores"] == alone["scores"] and [r["label"] for r in among["per_label"]] == [bench.labels[0].key]
 
 
 def test_nothing_to_score_is_refused(bench: Bench) -> None:
