@@ -42,7 +42,7 @@ class PoolRecipes(Recipes):
         return self.spec("pseudo", pseudo.backend, options)
 
     def pseudo(self, volume: VolumeRow, by: Labeler) -> Wanted:
-        """A volume ought to have pseudo-labels."""
+        """A volume ought to have pseudo-labels. Those of a model take as long as its predictions, and wait in the same lane."""
         inputs = {"volume": [self.artifact(volume.artifact)], "source": [self.source(volume)]}
         if by.model:
             inputs["model"] = [self.artifact(by.model)]
@@ -54,6 +54,7 @@ class PoolRecipes(Recipes):
             priority=PRIORITY["pseudo"],
             spec=self.pseudo_spec(),
             volume_id=volume.id,
+            long=True if by.model else None,
         )
 
     def traits_spec(self, with_pseudo: bool) -> str:

@@ -98,6 +98,8 @@ def test_a_better_model_labels_what_is_new_and_old_volumes_keep_their_labels(sta
     assert promoted is not None and labelled_by(stage) == [(n, "threshold", "") for n in "abc"]
     drop(stage, "d")
     assert labelled_by(stage)[3:] == [("d", "nnunet", promoted.artifact)]
+    lanes = {o.params["backend"]: o.long for o in stage.executor.orders if o.stage == "pseudo"}
+    assert lanes == {"threshold": False, "nnunet": True}, "nobody who checks a label waits behind a model"
     told = "F1 0.60 against 0.40 of threshold on 4 held-out labels"
     shot = stage.shot()
     assert (shot.pseudo.chosen, shot.pseudo.why) == (promoted.version, told)

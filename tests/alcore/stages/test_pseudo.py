@@ -76,3 +76,33 @@ def test_what_cannot_work_leaves_no_artifact(tmp_path: Path, store: ArtifactStor
     with pytest.raises(SourceChangedError, match=r"is .*5, 64, 64.* now"):
         execute("pseudo", inputs, {**READ, "backend": "threshold", "options": {}}, store, context(tmp_path))
     assert sum(1 for _ in store.root.rglob("pseudo.json")) == 0
+
+
+def test_a_model_of_our_own_labels_as_it_predicts(tmp_path: Path, store: ArtifactStore) -> None:
+    from alcore.volumes.labels import read_labels
+    from tests.alcore.nnunet.nnunet_blobs import blobs
+    from tests.alcore.pseudo import learned
+
+    (tmp_path / "model").mkdir()
+    made = learned._nnunet(tmp_path / "model")
+    image, _ = blobs(7, (12, 64, 64), n=12)
+    inputs = ingest(tmp_path, store, image[0].clip(0, 65535).astype(np.uint16))
+    with_model = inputs | {"model": [Input(made["_model"], "finetune-1")]}
+    options = {"min_voxels": 1}
+    manifest = execute(
+        "pseudo", with_model, {**READ, "backend": "nnunet", "options": options}, store, context(tmp_path)
+    )
+    labels = np.asarray(open_labels(store.path(manifest.key) / "instances.zarr")[:])
+    predicted = execute(
+        "predict", with_model, {**READ, "version": "M_f-001", "min_voxels": 1}, store, context(tmp_path)
+    )
+    assert np.array_equal(labels, read_labels(store.path(predicted.key) / "instances.tif")[0]) and labels.any()
+    assert manifest.result["backend"] == "nnunet" and manifest.key != predicted.key
+    other = execute(
+        "pseudo",
+        inputs | {"model": [Input(made["_model"], "finetune-2")]},
+        {**READ, "backend": "nnunet"},
+        store,
+        context(tmp_path),
+    )
+    assert other.key != manifest.key, "another model, another recipe"
