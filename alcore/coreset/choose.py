@@ -12,6 +12,8 @@ from alcore.coreset.frontier import Frontier
 from alcore.coreset.state import Float32, Float64, Work, check
 from alcore.types import PoolPosition
 
+PLAIN_BELOW = 1_000
+"""Rows below which nothing is worth loading compiled code for, let alone compiling it."""
 DENSE_BELOW = 100_000
 """Rows up to which a pilot takes longer than it can save."""
 PILOT_PICKS = 200
@@ -41,6 +43,8 @@ def select(
     """
     check(embeddings, 0)
     basis = None
+    if engine == "auto" and len(embeddings) < PLAIN_BELOW:
+        engine = "plain"
     if engine == "auto":
         engine, basis = best_engine(embeddings, k, device)
     if engine == "plain":

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from alcore.index import PoolIndex
 from alcore.selection.port import Float32, Mask, Pool, Positions
 from alcore.stage import Context, Input
 from alcore.types import PoolPosition
+
+if TYPE_CHECKING:
+    from alcore.coreset import Frontier, Warm
 
 T = TypeVar("T")
 
@@ -46,6 +49,21 @@ class Memory:
     parts: dict[tuple[str, str], Any] = field(default_factory=dict)
     used: set[tuple[str, str]] = field(default_factory=set)
     matrix: Matrix | None = None
+    warm: Warm | None = None
+
+    def frontier(
+        self, keys: tuple[str, ...], rows: Float32, device: str
+    ) -> Callable[[Sequence[PoolPosition], int], Frontier]:
+        """How the core-set of these artifacts is continued, in this process."""
+
+        def continued(covered: Sequence[PoolPosition], k: int) -> Frontier:
+            from alcore.coreset import Warm
+
+            if self.warm is None:
+                self.warm = Warm()
+            return self.warm.frontier(keys, rows, covered, k, device)
+
+        return continued
 
     def part(self, kind: str, key: str, read: Callable[..., T], *given: Any) -> T:
         """What `read` makes of what is given, done once per artifact."""
@@ -126,6 +144,7 @@ def assemble(
         shape=together[:, 1],
         traits=_figures(keys, counts, traits, predictions, memory, notes),
         flat=_flat(embeddings, counts, memory),
+        frontier=memory.frontier(keys, matrix, ctx.device),
     )
     memory.forget_unused()
     firsts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)

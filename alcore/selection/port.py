@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from alcore.types import PoolPosition
 
 if TYPE_CHECKING:
+    from alcore.coreset import Frontier
     from alcore.selection.spread import Room
 
 Float32 = npt.NDArray[np.float32]
@@ -39,7 +40,8 @@ class Pool:
 
     embeddings: (N, D) float32 unit rows. volume: (N,) int, equal for patches of one volume. start, shape: (N, 3) int,
     the boxes (z, y, x) in voxels. traits: (N,) float32 by name, NaN = unknown; names of `TRAITS` that are not given are
-    unknown everywhere. flat: (N,) bool, patches whose content has no direction (constant or not finite).
+    unknown everywhere. flat: (N,) bool, patches whose content has no direction (constant or not finite). frontier: the core-set
+    with these positions covered and so many picks ahead, where the process keeps one from job to job.
     Raises ValueError naming the array whose length is another.
     """
 
@@ -49,6 +51,7 @@ class Pool:
     shape: Positions
     traits: Mapping[str, Float32] = field(default_factory=dict)
     flat: Mask | None = None
+    frontier: Callable[[Sequence[PoolPosition], int], Frontier] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.embeddings)

@@ -225,6 +225,41 @@ def test_a_warm_process_answers_as_a_cold_one(store, ctx):
     assert cold["suggestions"] == warm["suggestions"]
 
 
+def test_a_large_core_set_goes_on_where_it_was(store, ctx, monkeypatch):
+    from alcore.coreset import Warm
+    from alcore.selection.coreset import KEPT_FROM
+
+    built = []
+    monkeypatch.setattr(Warm, "frontier", _counting(Warm.frontier, built))
+    rows = {"a": clustered(1, KEPT_FROM), "b": clustered(2, 300)}
+    rows["a"][7] = rows["a"][3]
+    a, b = (Volume(store, name, found) for name, found in rows.items())
+    whole = np.concatenate(list(rows.values()))
+    asked: list[tuple[list[Volume], dict[str, list[int]]]] = [
+        ([a], {}),
+        ([a], {a.embedding.key: [3, 90, 1000]}),
+        ([a, b], {a.embedding.key: [3, 90, 1000, 4000]}),
+        ([a, b], {a.embedding.key: [90, 4000], b.embedding.key: [5]}),
+    ]
+    for volumes, covered in asked:
+        first = {a.embedding.key: 0, b.embedding.key: KEPT_FROM}
+        positions = [first[key] + row for key, numbers in covered.items() for row in numbers]
+        pool = whole[: KEPT_FROM + 300 * (len(volumes) - 1)]
+        expected = farthest_first(pool, 6, positions, np.random.default_rng(11))
+        result = suggest(store, ctx, volumes, covered=covered, n=6)
+        assert [first[key] + row for key, row in places(result)] == [p.position for p in expected]
+    assert built == [1, 1, 1, 1], "new patches, labels and withdrawals are changes, no new beginning"
+
+
+def _counting(frontier, built: list[int]):
+    def counted(warm, *given):
+        found = frontier(warm, *given)
+        built.append(warm.built)
+        return found
+
+    return counted
+
+
 def test_a_broken_cache_changes_nothing_but_the_note(store, ctx):
     volumes = [Volume(store, "a", clustered(1, 25))]
     first = suggest(store, ctx, volumes, covered={"embedding-a": [0]})
