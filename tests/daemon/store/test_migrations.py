@@ -196,7 +196,9 @@ def test_work_that_had_not_ended_and_is_done_otherwise_now_is_planned_anew(store
     assert store.jobs.get(10).state == "waiting"
 
 
-@pytest.mark.parametrize("version", ["0002_parts", "0003_fingerprints", "0004_scale", "0005_selection", "0006_pseudo_choice"])
+@pytest.mark.parametrize(
+    "version", ["0002_parts", "0003_fingerprints", "0004_scale", "0005_selection", "0006_pseudo_choice"]
+)
 def test_every_version_on_the_way_becomes_the_present_one(workspace, version):
     db = open_writer(workspace / DATABASE)
     migrations().apply(db, stop_before=version)
