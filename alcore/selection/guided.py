@@ -135,12 +135,20 @@ class Explain:
         if self._first:
             parts.append("nothing is labelled yet")
         if np.isfinite(self._foreground[c]):
-            about = f"about {self._objects[c]:.0f} objects, " if np.isfinite(self._objects[c]) else ""
-            rich = "many" if self._rich[c] >= 0.67 else "some" if self._rich[c] >= 0.33 else "few"
-            parts.append(f"with {rich} objects to learn from ({about}{self._foreground[c]:.0%} of it)")
+            rich = "much" if self._rich[c] >= 0.67 else "something" if self._rich[c] >= 0.33 else "little"
+            parts.append(
+                f"{rich} in it to learn from ({_objects(self._objects[c])}{self._foreground[c]:.0%} foreground)"
+            )
         if self._model and np.isfinite(self._unsure[c]):
             parts.append(f"the model is {'unsure' if self._doubtful[c] >= 0.67 else 'fairly sure'} here")
         why = content.known_figures(self._pool, int(self._candidates[c])) | {"density": float(self._density[c])}
         if np.isfinite(self._unsure[c]):
             why["uncertainty"] = float(self._unsure[c])
         return ", ".join(parts), why
+
+
+def _objects(n: float) -> str:
+    """A number of expected objects in words, with a comma; "" when it is unknown or there are none."""
+    if not np.isfinite(n) or n <= 0:
+        return ""
+    return "part of an object, " if n < 0.75 else "about 1 object, " if n < 1.5 else f"about {n:.0f} objects, "

@@ -145,7 +145,7 @@ def test_why_this_patch(store, ctx):
         nearest = sorted([4, 5, 6, 7], key=lambda i: distances[i])[:3]
         assert [n["row"] for n in s["neighbours"]] == nearest
         assert [n["distance"] for n in s["neighbours"]] == pytest.approx([distances[i] for i in nearest], abs=1e-6)
-        assert "objects to learn from" in s["reason"] and f"{traits['foreground'][s['row']]:.0%}" in s["reason"]
+        assert "to learn from" in s["reason"] and f"{traits['foreground'][s['row']]:.0%}" in s["reason"]
 
 
 def test_a_prediction_counts_before_pseudo_labels(store, ctx):
