@@ -32,8 +32,9 @@ def judge(candidate: Evaluation, current: Evaluation | None, name: str, serving:
     """The verdict on a candidate, by the rule in `alcore.arrays.court`.
 
     current: the model `name` on the same held-out patches, None when there is none. serving: has it been promoted? While
-    no model has, a candidate that is undecided is promoted unless it is lower: nothing served would be worse. least: held-
-    out patches below which there is no gate. Raises ValueError when the two were not scored on the same patches.
+    no model has, a candidate is promoted unless it is worse with confidence: no segmentation at all would be worse than one
+    that cannot be told from the pre-trained model's. least: held-out patches below which there is no gate.
+    Raises ValueError when the two were not scored on the same patches.
     """
     n = len(candidate["per_label"])
     gate = f"on {n} held-out patch{'' if n == 1 else 'es'}"
@@ -45,9 +46,10 @@ def judge(candidate: Evaluation, current: Evaluation | None, name: str, serving:
     found = _compare(candidate, current)
     ruling = rule(found, max(2, least))
     figures = f"F1 {_against(found.f1, name)}; Dice {_against(found.dice, '')} {gate}"
-    if ruling == "undecided" and not serving and found.not_lower:
-        return Verdict(True, f"undecided, but no model is in use yet: {figures}")
-    return Verdict(promotes(ruling), f"{_opening(ruling, name, serving, least)}: {figures}{_advice(ruling, found)}")
+    opening = _opening(ruling, name, serving, least)
+    if not serving and ruling != "worse" and not promotes(ruling):
+        return Verdict(True, f"{opening}, but no model is in use yet: {figures}")
+    return Verdict(promotes(ruling), f"{opening}: {figures}{_advice(ruling, found)}")
 
 
 def _compare(candidate: Evaluation, current: Evaluation) -> Comparison:
@@ -72,7 +74,7 @@ def _against(d: Difference, name: str) -> str:
 
 def _opening(ruling: Ruling, name: str, serving: bool, least: int) -> str:
     if ruling == "undecided":
-        return f"undecided, {name} stays" if serving else "undecided, and lower"
+        return f"undecided, {name} stays" if serving else "undecided"
     if ruling.startswith("ungated"):
         lower = ", and lower" if ruling == "ungated, lower" else ""
         return f"ungated (fewer than {max(2, least)} held-out patches){lower}"

@@ -69,23 +69,21 @@ def next_cluster(labels: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], ha
 
 
 def clusters(rows: Float32, n_clusters: int, seed: int) -> npt.NDArray[np.int64]:
-    """(N,) number of the cluster of each row, by spherical k-means."""
-    import faiss
+    """(N,) number of the cluster of each row, by k-means (of many clusters: in small batches, as the authors do).
 
+    By scikit-learn and not by faiss, whose arrays cannot be read in a process that has loaded SimpleITK, as nnU-Net does.
+    """
+    from sklearn.cluster import KMeans, MiniBatchKMeans
+
+    different = len(np.unique(rows, axis=0))
+    n_clusters = min(n_clusters, different)
     if n_clusters < 2:
         return np.zeros(len(rows), np.int64)
-    means = faiss.Kmeans(
-        rows.shape[1],
-        n_clusters,
-        niter=20,
-        nredo=10 if n_clusters <= FEW_CLUSTERS else 1,
-        seed=seed,
-        spherical=True,
-        min_points_per_centroid=1,
-        max_points_per_centroid=max(1, len(rows) // n_clusters),
-    )
-    means.train(np.ascontiguousarray(rows))
-    found: npt.NDArray[np.int64] = means.index.search(np.ascontiguousarray(rows), 1)[1][:, 0]
+    if n_clusters <= FEW_CLUSTERS:
+        means = KMeans(n_clusters, n_init=10, max_iter=20, random_state=seed)
+    else:
+        means = MiniBatchKMeans(n_clusters, n_init=1, batch_size=5000, random_state=seed)
+    found: npt.NDArray[np.int64] = means.fit_predict(np.asarray(rows, np.float64)).astype(np.int64)
     return found
 
 

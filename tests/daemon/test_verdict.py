@@ -64,9 +64,17 @@ def test_undecided_keeps_what_is_in_use_and_says_what_would_tell():
     first = judge(mixed, evaluated(OLD), "M_p-001", False, 3)
     assert first.promoted
     assert "no model is in use yet" in first.reason
-    lower = judge(evaluated([9, 12, 8, 14, 7, 13, 9, 11]), evaluated(OLD), "M_p-001", False, 3)
-    assert not lower.promoted
-    assert lower.reason.startswith("undecided, and lower: ")
+    noisy = evaluated([9, 12, 8, 14, 7, 13, 9, 11])
+    lower = judge(noisy, evaluated(OLD), "M_p-001", False, 3)
+    assert lower.promoted
+    assert lower.reason.startswith("undecided, but no model is in use yet: ")
+    assert not judge(noisy, evaluated(OLD), "M_f-001", True, 3).promoted
+    worse = judge(evaluated([max(0, m - 5) for m in OLD]), evaluated(OLD), "M_p-001", False, 3)
+    assert not worse.promoted
+    assert worse.reason.startswith("worse: ")
+    few = judge(evaluated([m - 1 for m in OLD[:2]]), evaluated(OLD[:2]), "M_p-001", False, 3)
+    assert few.promoted
+    assert few.reason.startswith("ungated (fewer than 3 held-out patches), and lower, but no model is in use yet: ")
 
 
 @pytest.mark.parametrize(

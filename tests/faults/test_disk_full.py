@@ -138,6 +138,7 @@ def test_a_disk_that_fills_up_amid_jobs_spends_no_attempt_and_loses_no_label(dae
     ballast.drop()
     whole = {"ingested": 4, "pseudo_labelled": 4, "embedded": 4}
     daemon.wait(lambda s: s.labels["accepted"] == 1 and whole.items() <= s.volumes.items() and not s.problems, 200)
+    daemon.wait(lambda s: {state for state, n in s.jobs.items() if n} == {"done"}, 100)
     published = daemon.workspace / "labels" / f"{shot.queue[0].id}.tif"
     until = time.monotonic() + 10
     while not published.exists():
