@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +17,14 @@ from alcore.errors import PermanentError, Preempted
 from alcore.pseudo import options as checks
 from alcore.pseudo.blocks import Checkpoints
 from alcore.pseudo.port import LabelArray, PseudoLabels
-from alcore.pseudo.warm import warm
+from alcore.pseudo.warm import forget, warm
 from alcore.stage import Context
 from alcore.types import Box, VolumeInfo
 from alcore.volumes import VolumeReader
 from alcore.weights.places import digest
+
+if TYPE_CHECKING:
+    from alcore.nnunet.prediction import Predictor
 
 BLOCK = (32, 256, 256)
 """Voxels written at a time: whole chunks of the label store."""
@@ -87,21 +91,11 @@ class NnunetLabeler:
         parameters: dict[str, Any],
     ) -> PseudoLabels:
         from alcore.nnunet.instances import VolumeInstances
-        from alcore.nnunet.prediction import Predictor
 
-        assert self._model is not None
-        o = self.options
         sure, mask = (kept.grid(name, info.zyx, np.uint8) for name in ("sure", "mask"))
-        before = kept.load("rows")
 
         def look(box: Box, logits: npt.NDArray[np.float32]) -> None:
             sure[box.slices] = np.rint(255 * np.tanh(logits.clip(min=0) / 2)).astype(np.uint8)  # 2 p - 1
-
-        model = self._model
-        predictor = warm(
-            (self.name, parameters["sha256"][0], str(model), ctx.device, o.tile_step, ctx.ram_bytes),
-            lambda: Predictor(model, ctx.device, o.tile_step, ctx.ram_bytes),
-        )
 
         def finished(rows: int) -> None:
             sure.flush()
@@ -110,8 +104,14 @@ class NnunetLabeler:
 
         instances = VolumeInstances(kept.directory / "instances", info.zyx, ctx.ram_bytes, mask)
         try:
-            begin = int(before["n"]) if before else 0
-            instances.segment(predictor, volume, info.stats, info.voxel_um, o.min_voxels, ctx, look, begin, finished)
+
+            def segment(predictor: Predictor) -> None:
+                before = kept.load("rows")
+                begin = int(before["n"]) if before else 0
+                least = self.options.min_voxels
+                instances.segment(predictor, volume, info.stats, info.voxel_um, least, ctx, look, begin, finished)
+
+            notes = self._where_there_is_room(segment, parameters["sha256"][0], ctx)
             n = instances.n_objects
             total, voxels = np.zeros(n + 1), np.zeros(n + 1)
             boxes = layout(info.zyx, BLOCK)
@@ -127,7 +127,8 @@ class NnunetLabeler:
         finally:
             instances.close()
         confidence = total[1:] / np.maximum(voxels[1:], 1) / 255
-        notes = () if n else ("nothing found: the model sees no object; no pseudo-labels for this volume",)
+        if not n:
+            notes = (*notes, "nothing found: the model sees no object; no pseudo-labels for this volume")
         return PseudoLabels(
             n,
             float(voxels[1:].sum() / math.prod(info.zyx)),
@@ -135,3 +136,25 @@ class NnunetLabeler:
             parameters,
             notes,
         )
+
+    def _where_there_is_room(self, segment: Callable[[Predictor], None], weights: str, ctx: Context) -> tuple[str, ...]:
+        """Segment on the device of the job, or on the processor if its memory does not hold a tile, which the plan fixes. Notes."""
+        import torch
+
+        from alcore.nnunet.prediction import Predictor
+
+        assert self._model is not None
+        model, step = self._model, self.options.tile_step
+        for device in dict.fromkeys((ctx.device, "cpu")):
+            try:
+                key = (self.name, weights, str(model), device, step, ctx.ram_bytes)
+                segment(warm(key, partial(Predictor, model, device, step, ctx.ram_bytes)))
+                break
+            except torch.OutOfMemoryError:
+                if device == "cpu":
+                    raise
+                forget()
+                torch.cuda.empty_cache()
+        if device == ctx.device:
+            return ()
+        return ("the GPU has no room for one tile of the model: labelled by the processor, which takes longer",)

@@ -206,6 +206,44 @@ def test_a_model_of_our_own_goes_on_in_the_middle_of_its_sliding_window(
 
 
 @pytest.mark.parametrize("name", ["nnunet"], indirect=True)
+def test_a_model_of_our_own_goes_on_by_the_processor_when_the_gpu_is_full(
+    name: str, label: Any, phantom: Any, ctx: Any, options_of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    import torch
+
+    from alcore.nnunet import prediction
+    from alcore.pseudo.warm import forget
+
+    options = options_of(name)
+    image, _ = phantom((40, 60, 68))
+    whole, said = label(image, name=name, **options)
+    devices: list[str] = []
+
+    class Full(prediction.Predictor):
+        """A GPU that is full after some tiles."""
+
+        def __init__(self, model: Any, device: str, *more: Any) -> None:
+            devices.append(device)
+            super().__init__(model, "cpu", *more)
+            self.full = device == "cuda"
+
+        def logits(self, *given: Any) -> Any:
+            for number, found in enumerate(super().logits(*given)):
+                if self.full and number == 3:
+                    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+                yield found
+
+    monkeypatch.setattr(prediction, "Predictor", Full)
+    forget()
+    ctx.scratch, ctx.device = tmp_path / "full", "cuda"
+    labels, again = label(image, name=name, **options)
+    assert devices == ["cuda", "cpu"]
+    assert np.array_equal(labels, whole) and again.confidence == said.confidence
+    assert any("no room for one tile" in note for note in again.notes) and not said.notes
+    forget()
+
+
+@pytest.mark.parametrize("name", ["nnunet"], indirect=True)
 def test_a_model_of_our_own_stays_loaded_until_another_is_wanted(
     name: str, label: Any, phantom: Any, options_of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
