@@ -120,14 +120,6 @@ class PoolIndex:
             self._searcher = Searcher(_runs(list(self._rows.values()), self._file_rows()), self.device)
         return self._searcher.nearest(queries, k)
 
-    def near_duplicates(self, rows: Float32, within: float = NEAR_DUPLICATE) -> list[tuple[str, int] | None]:
-        """For each of (Q, D) unit rows the nearest embedding if it is closer than `within` in cosine distance, else None."""
-        products, numbers = self.nearest(rows, 1)
-        if not len(self):
-            return [None] * len(rows)
-        close = 1 - products[:, 0] < within
-        return [self.where(i) if near else None for i, near in zip(numbers[:, 0], close, strict=True)]
-
 
 def _runs(parts: list[Float32], file_rows: Float32 | None) -> list[Float32]:
     """The same rows in as few arrays as possible: parts of the file that follow each other are one."""

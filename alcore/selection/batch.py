@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from alcore.index import NEAR_DUPLICATE
 from alcore.selection import quality
 from alcore.selection.control import control, is_control
 from alcore.selection.coreset import coreset
@@ -36,8 +37,6 @@ WHOLE_POOL = "coreset"
 WINDOW = 50_000
 """Every other strategy looks at a fresh uniform draw of so many patches per batch when there are more: no cost grows with the
 pool, and the best of so many is as good as the best of all for a person who labels tens."""
-NEAR_DUPLICATE = 1e-3
-"""Cosine distance within which two patches show the same."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from alcore.selection.port import Float32, Positions
+from alcore.selection.port import Float32, Pool, Positions
 
 CANDIDATES = 4096
 """At most so many free patches are looked at for one batch: a uniform draw from a larger pool."""
@@ -85,3 +85,14 @@ def some(positions: Positions, most: int, rng: np.random.Generator) -> Positions
     if len(positions) <= most:
         return positions
     return np.sort(rng.choice(positions, size=most, replace=False))
+
+
+def begun(
+    pool: Pool, free: Positions, everything: Positions, covered: Positions, rng: np.random.Generator
+) -> tuple[Positions, Coverage]:
+    """Candidates among the free positions, and the coverage of the pool by what is covered: both by bounded draws."""
+    candidates = some(free, CANDIDATES, rng)
+    reference = pool.embeddings[some(everything, REFERENCE, rng)]
+    state = Coverage(pool.embeddings[candidates], reference, np.ones(len(reference)), bandwidth(reference, rng))
+    state.cover(pool.embeddings[covered])
+    return candidates, state

@@ -38,12 +38,7 @@ def guided(pool: Pool, request: Request, room: Room, rng: np.random.Generator) -
     """A Strategy. Candidates and the pool are represented by bounded uniform draws (see `alcore.selection.coverage`)."""
     everything = np.union1d(room.open(), request.covered).astype(np.int64)
     while len(free := room.open()):
-        candidates = coverage.some(free, coverage.CANDIDATES, rng)
-        reference = pool.embeddings[coverage.some(everything, coverage.REFERENCE, rng)]
-        state = coverage.Coverage(
-            pool.embeddings[candidates], reference, np.ones(len(reference)), coverage.bandwidth(reference, rng)
-        )
-        state.cover(pool.embeddings[request.covered])
+        candidates, state = coverage.begun(pool, free, everything, request.covered, rng)
         far = Farthest(pool.embeddings[candidates], pool.embeddings[request.covered])
         effort = np.maximum(content.minutes(pool, candidates, request), 1e-6) ** EFFORT
         chances = draw_chances(pool, candidates, request)

@@ -19,12 +19,7 @@ def herding(pool: Pool, request: Request, room: Room, rng: np.random.Generator) 
     """A Strategy. Candidates and the pool are represented by bounded uniform draws (see `alcore.selection.coverage`)."""
     everything = np.union1d(room.open(), request.covered).astype(np.int64)
     while len(free := room.open()):
-        candidates = coverage.some(free, coverage.CANDIDATES, rng)
-        reference = pool.embeddings[coverage.some(everything, coverage.REFERENCE, rng)]
-        state = coverage.Coverage(
-            pool.embeddings[candidates], reference, np.ones(len(reference)), coverage.bandwidth(reference, rng)
-        )
-        state.cover(pool.embeddings[request.covered])
+        candidates, state = coverage.begun(pool, free, everything, request.covered, rng)
         seen = 0
         while len(alive := np.flatnonzero(room.free[candidates])):
             state.cover(pool.embeddings[room.taken[seen:]])

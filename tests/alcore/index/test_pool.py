@@ -90,20 +90,6 @@ def test_a_pool_in_the_order_of_the_file_is_not_copied(tmp_path):
     np.testing.assert_array_equal(PoolIndex.load(tmp_path, "e", DIM)[0].vectors("ab"), before[0])
 
 
-def test_near_duplicates_are_found_wherever_they_are(tmp_path):
-    rng, index = np.random.default_rng(7), PoolIndex("e", DIM)
-    held = {key: unit(rng, 50) for key in "abc"}
-    for key, rows in held.items():
-        index.add(key, rows)
-        if key == "b":
-            index.save(tmp_path)
-    queries = np.concatenate([held["c"][[7]], held["a"][[49]] + np.float32(1e-4), unit(rng, 1)])
-    queries[:2] /= np.linalg.norm(queries[:2], axis=1, keepdims=True)
-    far = max(float((held[key] @ queries[2]).max()) for key in held)
-    assert index.near_duplicates(queries, within=min(1e-3, (1 - far) / 2)) == [("c", 7), ("a", 49), None]
-    assert PoolIndex("e", DIM).near_duplicates(queries) == [None] * 3
-
-
 def test_bad_embeddings_and_queries_are_refused_by_name():
     index, rng = PoolIndex("e", DIM), np.random.default_rng(0)
     nan, long, zero = unit(rng, 4), unit(rng, 4), unit(rng, 4)
