@@ -1,8 +1,7 @@
 """Generalised coverage: how well the chosen patches stand for the whole pool, and what each further one would add.
 
 Source: Bae, Noh, Sutherland 2024 (ECCV, "Generalized Coverage for More Robust Low-Budget Active Learning"), Sec. 3:
-C(S) = E_x [ max over s in S of k(x, s) ]; MaxHerding takes greedily the s that increases it most. A weight on x makes it
-the uncertainty coverage of Bae, Oh, Sutherland 2025 (ICLR, "Uncertainty Herding"), Sec. 3.
+C(S) = E_x [ max over s in S of k(x, s) ]; MaxHerding takes greedily the s that increases it most.
 """
 
 from __future__ import annotations
@@ -24,16 +23,12 @@ BLOCK = 1024
 class Coverage:
     """The coverage of reference rows by what is covered, and the gain of each of some candidates.
 
-    k(x, y) = exp(-|x - y|^2 / bandwidth). Weights of the reference rows are scaled to a sum of 1.
+    k(x, y) = exp(-|x - y|^2 / bandwidth). All reference rows count alike.
     Memory: candidates x reference float32, 32 MB at the bounds above.
     """
 
-    def __init__(
-        self, candidates: Float32, reference: Float32, weights: npt.NDArray[np.float64], bandwidth: float
-    ) -> None:
-        total = float(weights.sum())
-        even = np.full(len(reference), 1 / max(len(reference), 1))
-        self._weights = (weights / total if total > 0 else even).astype(np.float32)
+    def __init__(self, candidates: Float32, reference: Float32, bandwidth: float) -> None:
+        self._weights = np.full(len(reference), 1 / max(len(reference), 1), np.float32)
         self._reference, self._bandwidth = reference, bandwidth
         self._kernel = kernel(candidates, reference, bandwidth)
         self.best = np.zeros(len(reference), np.float32)
@@ -54,7 +49,7 @@ class Coverage:
         return gains
 
     def density(self) -> npt.NDArray[np.float64]:
-        """(C,) weighted mean kernel value of each candidate: how typical it is."""
+        """(C,) mean kernel value of each candidate: how typical it is."""
         return (self._kernel @ self._weights).astype(np.float64)
 
 
@@ -93,6 +88,6 @@ def begun(
     """Candidates among the free positions, and the coverage of the pool by what is covered: both by bounded draws."""
     candidates = some(free, CANDIDATES, rng)
     reference = pool.embeddings[some(everything, REFERENCE, rng)]
-    state = Coverage(pool.embeddings[candidates], reference, np.ones(len(reference)), bandwidth(reference, rng))
+    state = Coverage(pool.embeddings[candidates], reference, bandwidth(reference, rng))
     state.cover(pool.embeddings[covered])
     return candidates, state

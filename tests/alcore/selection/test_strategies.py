@@ -107,7 +107,7 @@ def test_herding_sees_a_large_pool_through_bounded_draws(monkeypatch):
     monkeypatch.setattr(coverage, "CANDIDATES", 500)
     monkeypatch.setattr(coverage, "REFERENCE", 400)
     drawn = positions(pool_of(rows), asked(6), "herding")
-    everything = coverage.Coverage(rows, rows, np.ones(len(rows)), coverage.bandwidth(rows, rng))
+    everything = coverage.Coverage(rows, rows, coverage.bandwidth(rows, rng))
 
     def covered(picks):
         everything.best[:] = 0
