@@ -41,7 +41,6 @@ def farthest_first(
     covered: Sequence[PoolPosition],
     rng: np.random.Generator,
     initial: int = 3,
-    similarity: npt.NDArray[np.float32] | None = None,
 ) -> list[Pick]:
     """Select up to `k` of the (N, D) float32 unit rows so that none stays far from a selected one.
 
@@ -51,15 +50,12 @@ def farthest_first(
     min(initial, k) picks (at least one) are drawn by `rng`; every other pick is the embedding whose nearest covered or
     picked one is farthest in d = 1 - e.e' (Gonzalez 1985). Fewer than k are returned when the pool runs out.
 
-    similarity: (N,) float32, the largest inner product of each row with the covered rows, from any float32 search;
-    computed here if absent.
-
     The result does not depend on the BLAS, the threads or the pool size: which row is farthest is decided on float64
     dot products added up in one fixed order, exact ties going to the lowest position. Faster arithmetic only filters;
     its worst-case rounding error decides which rows have to be evaluated exactly.
-    Raises ValueError for embeddings or similarities that are not finite, or positions outside the pool.
+    Raises ValueError for embeddings that are not finite, or positions outside the pool.
     """
-    search = _Search(embeddings, covered, similarity)
+    search = _Search(embeddings, covered)
     n_free = len(embeddings) - len(set(covered))
     n_picks = max(0, min(k, n_free))
     picks: list[Pick] = []
@@ -78,7 +74,6 @@ class _Search:
         self,
         embeddings: npt.NDArray[np.float32],
         covered: Sequence[PoolPosition],
-        similarity: npt.NDArray[np.float32] | None,
     ) -> None:
         if embeddings.ndim != 2 or embeddings.dtype != np.float32:
             raise ValueError(f"embeddings must be (N, D) float32, got {embeddings.shape} {embeddings.dtype}")
@@ -88,18 +83,16 @@ class _Search:
             raise ValueError(f"the embedding at position {int(np.flatnonzero(~np.isfinite(norms))[0])} is not finite")
         if any(not 0 <= c < n for c in covered):
             raise ValueError(f"covered positions must be in 0..{n - 1}")
-        if similarity is not None and (similarity.shape != (n,) or not np.isfinite(similarity).all()):
-            raise ValueError(f"similarity must be ({n},) finite values, got shape {similarity.shape}")
         self.rows = embeddings
         self.centres = np.array(list(dict.fromkeys(covered)), np.int64)
         wide = n <= FLOAT64_POOL
         self.fast = embeddings.astype(np.float64) if wide else embeddings
         # |fast - exact| of one dot product: (D + 16) roundings of terms whose absolute sum is at most |x||y|
-        unit = (2.0**-53 if wide and similarity is None else 2.0**-24) + 2.0**-53
+        unit = (2.0**-53 if wide else 2.0**-24) + 2.0**-53
         self.eps = (dim + 16) * unit * 1.001 * float(norms.max(initial=1.0))
         self.key = np.full(n, -np.inf, self.fast.dtype)
         if len(self.centres):
-            self.key[:] = self._largest() if similarity is None else similarity
+            self.key[:] = self._largest()
         self.key[self.centres] = np.inf
         self.exact = np.full(n, -np.inf)
         self.witness = np.full(n, -1, np.int64)

@@ -91,15 +91,6 @@ def test_a_large_pool_in_float32_equals_float64():
         key[best] = np.inf
 
 
-@settings(max_examples=60, deadline=None)
-@given(pools(), st.integers(1, 6), st.integers(0, 2**32 - 1))
-def test_a_given_float32_similarity_changes_nothing(rows, n_covered, seed):
-    covered = np.random.default_rng(seed).permutation(len(rows))[:n_covered].tolist()
-    given_similarity = (rows @ rows[covered].T).max(axis=1)
-    plain = farthest_first(rows, 20, covered, np.random.default_rng(0))
-    assert farthest_first(rows, 20, covered, np.random.default_rng(0), similarity=given_similarity) == plain
-
-
 @settings(max_examples=40, deadline=None)
 @given(pools(), st.integers(1, 20), st.integers(1, 20))
 def test_continuing_equals_one_run(rows, first, second):
@@ -143,5 +134,3 @@ def test_small_and_wrong_pools():
         farthest_first(np.ones((3, 2), np.float32), 1, [3], rng)
     with pytest.raises(ValueError, match="float32"):
         farthest_first(np.ones((3, 2)), 1, [], rng)
-    with pytest.raises(ValueError, match="similarity"):
-        farthest_first(np.ones((3, 2), np.float32), 1, [0], rng, similarity=np.ones(2, np.float32))
