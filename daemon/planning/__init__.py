@@ -11,6 +11,7 @@ from daemon.planning.learning import LearningPlans
 from daemon.planning.pool import PoolPlans
 from daemon.planning.pseudo import PseudoPlans
 from daemon.planning.selection import SelectionPlans
+from daemon.planning.training import TrainingPlans
 from daemon.store.rows import Wanted
 from daemon.store.store import Store
 
@@ -22,7 +23,8 @@ class Planning:
         self.planner = planner
         self.pool = PoolPlans(store, planner, settings, PseudoPlans(store, settings))
         self.selection = SelectionPlans(store, planner, settings)
-        self.learning = LearningPlans(store, planner, settings)
+        self.training = TrainingPlans(store, planner, settings)
+        self.learning = LearningPlans(store, planner, settings, self.training)
 
     def wanted(self, now: float) -> Iterator[Wanted]:
         """Every job that ought to exist now (some may exist already: the store knows recipes)."""
@@ -33,7 +35,7 @@ class Planning:
         yield from self.selection.suggestions(now)
         yield from self.selection.packages()
         yield from self.selection.labels()
-        yield from self.learning.pretraining()
+        yield from self.training.pretraining()
         yield from self.learning.round(now)
         yield from self.learning.predictions()
         yield from self.learning.control()

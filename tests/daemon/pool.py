@@ -141,7 +141,7 @@ class Pool:
             annotation.set_published(suggestion, False)
 
     def pretrained(self) -> None:
-        for wanted in self.planning.learning.pretraining():
+        for wanted in self.planning.training.pretraining():
             job = self.done(wanted, {"n_cases": 64})
             self.store.learning.add_model("M_p-001", "pretrained", "baseline", job.key, None, [], "", self.now)
 

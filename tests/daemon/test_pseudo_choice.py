@@ -114,7 +114,7 @@ def test_a_better_model_labels_what_is_new_and_old_volumes_keep_their_labels(sta
     assert shot.volumes["pseudo_labelled"] == shot.volumes["ingested"] == 5
     spec = stage.engine.planning.planner.pseudo_spec()
     assert stage.store.volumes.n_readable_with("pseudo", spec) == (5, 20)
-    assert len(stage.engine.planning.learning._pseudo_labelled()) == 5
+    assert len(stage.engine.planning.training.pseudo_labelled()) == 5
     traits = stage.engine.planning.planner.traits_spec(True)
     assert len(stage.store.jobs.done_by_volume("traits", traits)) == 5
 

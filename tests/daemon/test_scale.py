@@ -261,7 +261,7 @@ def test_pretraining_takes_the_volumes_that_its_patches_lie_in_and_remembers_how
         failed(pool, "pretrain")
         pool.ingested(10, 9)
         pool.pseudo_labelled()
-        assert list(pool.planning.learning.pretraining()) == []  # it failed on ten: nineteen are not much more
+        assert list(pool.planning.training.pretraining()) == []  # it failed on ten: nineteen are not much more
         pool.ingested(19, 1)
         pool.pseudo_labelled()
-        assert [w.subject for w in pool.planning.learning.pretraining()] == ["pretrain:20"]
+        assert [w.subject for w in pool.planning.training.pretraining()] == ["pretrain:20"]
