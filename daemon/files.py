@@ -90,26 +90,26 @@ class Files:
 
     def _file_labels(self) -> int:
         """Move label files to where their state wants them: received, then labels/ or rejected/."""
-        annotation = self._store.annotation
+        labels = self._store.labels
         done = 0
-        for received in annotation.received("filed = 0"):
+        for received in labels.received("filed = 0"):
             ours = self._workspace.root / received.file
             theirs = path_of(received.inbox_path)
             if received.state == "checking" and not ours.exists():
                 if not theirs.exists():
-                    annotation.reject(received, f"{theirs.name}: the file left the inbox before it could be read", 0.0)
+                    labels.reject(received, f"{theirs.name}: the file left the inbox before it could be read", 0.0)
                     continue
                 os.rename(theirs, ours)
                 fsync_dir(ours.parent)
             elif received.state == "accepted":
-                key = annotation.artifact_of(received.id)
+                key = labels.artifact_of(received.id)
                 if self._workspace.artifacts.has(key):  # a person may have deleted it
                     self.publish_label(received.suggestion.id, key)
             elif received.state == "rejected" and ours.exists():
                 set_aside(
                     ours, f"{received.suggestion.id}-{received.id:05d}.tif", received.reason, self._workspace.rejected
                 )
-            annotation.set_filed(received.id, True)
+            labels.set_filed(received.id, True)
             done += 1
         return done
 

@@ -48,7 +48,7 @@ class Inbox:
         assert suggestion is not None
         note = commands.label_note(self.workspace, suggestion_id)
         digest = _sha256(path)
-        self.store.annotation.receive(
+        self.store.labels.receive(
             suggestion, os.fsencode(path), digest, bool(note.get("empty")), str(note.get("user", "")), now
         )
         commands.drop_label_note(self.workspace, suggestion_id)

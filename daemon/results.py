@@ -102,24 +102,24 @@ class Results(SelectionResults):
         self.store.annotation.packaged(job.subject.split(":")[1], job.key)
 
     def _label_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
-        (received,) = self.store.annotation.received("id = ?", [int(job.subject.split(":")[1])])
+        (received,) = self.store.labels.received("id = ?", [int(job.subject.split(":")[1])])
         patch = received.suggestion.patch
         role = assign_role(
-            [(str(x.volume_id), x.box, x.role) for x in self.store.annotation.labels()],
+            [(str(x.volume_id), x.box, x.role) for x in self.store.labels.current()],
             str(patch.volume_id),
             patch.box,
             gate_share=self.settings.training.gate_share,
             gate_max=self.settings.training.gate_max_patches,
         )
         warnings = [str(w) for w in result.get("warnings", [])]
-        self.store.annotation.accept(received, job.key, role, int(result["n_objects"]), warnings, now)
+        self.store.labels.accept(received, job.key, role, int(result["n_objects"]), warnings, now)
         use = "for training" if role == "train" else "held out to judge models"
         text = f"label of {received.suggestion.id} accepted: {result['n_objects']} objects, {use}"
         self.store.state.event("label", text + (f" ({'; '.join(warnings)})" if warnings else ""), now)
 
     def _label_failed(self, job: JobRow, failure: Failure, now: float) -> None:
-        (received,) = self.store.annotation.received("id = ?", [int(job.subject.split(":")[1])])
-        self.store.annotation.reject(received, failure.error, now)
+        (received,) = self.store.labels.received("id = ?", [int(job.subject.split(":")[1])])
+        self.store.labels.reject(received, failure.error, now)
         self.store.state.event("label", f"label of {received.suggestion.id} rejected: {failure.error}", now)
 
     # learning

@@ -30,7 +30,7 @@ class LearningPlans:
         """Open a round when it is time; train, judge and conclude the one that is open."""
         round_ = self.store.learning.active_round()
         if round_ is None:
-            if self.store.annotation.n_new_training_labels() >= self.settings.training.every:
+            if self.store.labels.n_new_training_labels() >= self.settings.training.every:
                 self.open_round(now)
         elif round_.state == "training":
             yield from self.training.finetuning(round_, now)
@@ -41,7 +41,7 @@ class LearningPlans:
         """Freeze the labels and start a round. Returns "" or why that cannot be done now."""
         if self.store.learning.active_round() is not None:
             return "a round is already under way"
-        labels = self.store.annotation.labels()
+        labels = self.store.labels.current()
         n_train = sum(label.role == "train" for label in labels)
         if not n_train:
             return "there is no accepted label to train on yet"

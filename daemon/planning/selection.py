@@ -72,6 +72,6 @@ class SelectionPlans:
 
     def labels(self) -> Iterator[Wanted]:
         """Every label file that was taken from the inbox ought to be checked."""
-        for received in self.store.annotation.received("state = 'checking' AND filed = 1"):
+        for received in self.store.labels.received("state = 'checking' AND filed = 1"):
             artifact = self.store.volumes.artifact(received.suggestion.patch.volume_id)
             yield self.planner.label(received, artifact)

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from daemon.store.annotation import Annotation
 from daemon.store.backend_scores import BackendScores, backend_scores
 from daemon.store.connection import transaction
+from daemon.store.labels import Labels
 from daemon.store.rows import LabelRow, ModelRow, RoundRow, VolumeRow
 from daemon.store.volumes import READABLE, volume_row
 
@@ -108,7 +108,7 @@ class Learning:
         found = next(self._db.query("SELECT * FROM round WHERE state IN ('training', 'judging')"), None)
         if found is None:
             return None
-        labels = Annotation(self._db).round_labels(found["number"])
+        labels = Labels(self._db).round_labels(found["number"])
         return RoundRow(
             number=found["number"],
             state=found["state"],

@@ -12,6 +12,7 @@ from daemon.store.annotation import Annotation
 from daemon.store.connection import DATABASE, open_writer, out_of_room, transaction
 from daemon.store.encoders import Encoders
 from daemon.store.jobs import Jobs
+from daemon.store.labels import Labels
 from daemon.store.learning import Learning
 from daemon.store.schema import migrations
 from daemon.store.selection import Selection
@@ -39,6 +40,7 @@ class Store:
         self.encoders = Encoders(self._db)
         self.selection = Selection(self._db)
         self.annotation = Annotation(self._db)
+        self.labels = Labels(self._db)
         self.learning = Learning(self._db)
         self.state = State(self._db)
 

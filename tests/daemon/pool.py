@@ -128,16 +128,16 @@ class Pool:
 
     def labelled(self, suggestions: list[str]) -> None:
         """Answered by an expert; every fourth label is held out."""
-        annotation = self.store.annotation
+        annotation, labels = self.store.annotation, self.store.labels
         for number, suggestion in enumerate(suggestions):
             asked = annotation.suggestion(suggestion)
             assert asked is not None
             inbox = bytes(self.workspace.inbox / f"{suggestion}.tif")
-            made = annotation.receive(asked, inbox, suggestion, False, "ana", self.now)
-            (received,) = annotation.received("id = ?", [made])
+            made = labels.receive(asked, inbox, suggestion, False, "ana", self.now)
+            (received,) = labels.received("id = ?", [made])
             role = "gate" if number % 4 == 3 else "train"
-            annotation.accept(received, self.artifact(f"label-{suggestion}"), role, 17, [], self.now)
-            annotation.set_filed(made, True)
+            labels.accept(received, self.artifact(f"label-{suggestion}"), role, 17, [], self.now)
+            labels.set_filed(made, True)
             annotation.set_published(suggestion, False)
 
     def pretrained(self) -> None:

@@ -120,21 +120,21 @@ class Scene:
 
     def answer(self, suggestion: str, role: str = "train", reason: str = "") -> None:
         """A label came in: accepted, or rejected for a reason."""
-        annotation = self.store.annotation
+        annotation, labels = self.store.annotation, self.store.labels
         asked = annotation.suggestion(suggestion)
         assert asked is not None
-        number = annotation.receive(asked, f"/in/{suggestion}.tif".encode(), suggestion, False, "ana", self.now - 60)
-        (received,) = annotation.received("id = ?", [number])
+        number = labels.receive(asked, f"/in/{suggestion}.tif".encode(), suggestion, False, "ana", self.now - 60)
+        (received,) = labels.received("id = ?", [number])
         if reason:
-            annotation.reject(received, reason, self.now - 20)
+            labels.reject(received, reason, self.now - 20)
         else:
-            annotation.accept(received, self.artifact(f"label-{suggestion}"), role, 17, [], self.now - 50)
+            labels.accept(received, self.artifact(f"label-{suggestion}"), role, 17, [], self.now - 50)
             annotation.set_published(suggestion, False)
 
     def round(self, number: int, f1: float, promoted: bool) -> None:
         """A round with its model and verdict."""
         learning, version = self.store.learning, f"M_f-{number:03d}"
-        labels = self.store.annotation.labels()
+        labels = self.store.labels.current()
         learning.open_round(labels, f"digest-{number}", 0.01 * number, self.now - 400)
         learning.add_model(
             version, "finetuned", "candidate", self.artifact(f"finetune-{number}"), None, labels, "d", self.now

@@ -10,7 +10,7 @@ import pytest
 
 from daemon import commands
 from daemon.executors.port import Finished
-from daemon.store.annotation import Annotation
+from daemon.store.labels import Labels
 from daemon.walk import INBOX
 from tests.daemon.play import Stage, answer_all, events
 from tests.daemon.scripted import evaluation, results
@@ -100,13 +100,13 @@ def test_a_worse_candidate_never_replaces_the_promoted_model(tmp_path):
 
 
 def test_a_planted_leak_promotes_nothing(stage, monkeypatch):
-    stored = Annotation.round_labels
+    stored = Labels.round_labels
 
     def leaking(self, number):
         labels = stored(self, number)
         return [dataclasses.replace(label, box=labels[0].box) for label in labels]
 
-    monkeypatch.setattr(Annotation, "round_labels", leaking)
+    monkeypatch.setattr(Labels, "round_labels", leaking)
     stage.drop("a.tif", b"one")
     stage.run()
     answer_all(stage)

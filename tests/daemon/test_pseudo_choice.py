@@ -187,7 +187,7 @@ def test_scores_are_counted_by_the_backend_that_made_them(stage, science, alscop
     a_round(stage)
     with contextlib.closing(open_reader(stage.workspace.root / DATABASE)) as db:
         found = {b.backend: b for b in backend_scores(db)}
-    gate = [x for x in stage.store.annotation.labels() if x.role == "gate"]
+    gate = [x for x in stage.store.labels.current() if x.role == "gate"]
     by_volume = {v.id: v.name for v in stage.store.volumes.readable()}
     n_old = sum(by_volume[x.volume_id][0] in "abc" for x in gate)
     assert 0 < n_old < len(gate), "the play has held-out labels of both kinds"

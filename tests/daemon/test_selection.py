@@ -421,7 +421,7 @@ def test_how_new_a_volume_was_is_recorded_for_many_at_once_and_an_unusual_one_is
     assert "half of its patches lie farther than 0.90" in problem.message
     assert sum("unlike everything before it" in message for message in events(stage)) == 1
     volume = stage.store.jobs.by_key(far["key"]).volume_id
-    labelled = [s for s in stage.store.annotation.labels() if s.volume_id == volume]
+    labelled = [s for s in stage.store.labels.current() if s.volume_id == volume]
     assert not labelled
     while answer_all(stage):
         stage.run()

@@ -70,21 +70,21 @@ class Attendant(threading.Thread):
             self._ended.wait(0.05)
 
     def _take(self, path, files: Files) -> None:
-        annotation = self.scene.store.annotation
+        annotation, labels = self.scene.store.annotation, self.scene.store.labels
         suggestion = annotation.suggestion(path.stem)
         self.notes.append(label_note(self.scene.workspace, path.stem))
         drop_label_note(self.scene.workspace, path.stem)
         content = path.read_bytes()
         author = str(self.notes[-1].get("user", ""))
-        number = annotation.receive(
+        number = labels.receive(
             suggestion, os.fsencode(path), hashlib.sha256(content).hexdigest(), False, author, time.time()
         )
         files.reconcile()
-        (received,) = annotation.received("id = ?", [number])
+        (received,) = labels.received("id = ?", [number])
         if b"bad" in content:
-            annotation.reject(received, f"{path.name}: shape (1, 2, 3), but the patch is (32, 256, 256)", time.time())
+            labels.reject(received, f"{path.name}: shape (1, 2, 3), but the patch is (32, 256, 256)", time.time())
         else:
-            annotation.accept(received, self.scene.artifact(f"label-{number}"), "train", 5, ["1 speck"], time.time())
+            labels.accept(received, self.scene.artifact(f"label-{number}"), "train", 5, ["1 speck"], time.time())
 
     def end(self) -> None:
         self._ended.set()

@@ -219,7 +219,7 @@ def test_a_source_of_the_first_version_takes_new_volumes(store):
     result = {"volumes": [volume | {"part": "", "folder": "", "read": {}}], "refused": []}
     (made,) = store.volumes.ingest(4, fingerprint, "volume-20", result, 9.0)
     assert [v.id for v in store.volumes.readable()] == [1, made]
-    assert store.annotation.n_new_training_labels() == 0  # the round of then has seen the label of then
+    assert store.labels.n_new_training_labels() == 0  # the round of then has seen the label of then
     assert store.learning.promoted().version == "M_f-001"
 
 

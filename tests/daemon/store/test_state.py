@@ -16,10 +16,10 @@ from tests.daemon.sightings import arriving, settled
 def accept(store, suggestion_id, role="train", now=5.0):
     """Let a label for a suggestion be received and accepted; returns the label's id."""
     suggestion = store.annotation.suggestion(suggestion_id)
-    number = store.annotation.receive(suggestion, b"/ws/inbox/x.tif", "sha", False, "anna", now)
-    (received,) = store.annotation.received("id = ?", [number])
+    number = store.labels.receive(suggestion, b"/ws/inbox/x.tif", "sha", False, "anna", now)
+    (received,) = store.labels.received("id = ?", [number])
     store.learning.add_artifact(f"label-{number}", "label", 1, 0.1, now)
-    return store.annotation.accept(received, f"label-{number}", role, 3, [], now)
+    return store.labels.accept(received, f"label-{number}", role, 3, [], now)
 
 
 def test_the_same_bytes_under_two_names_are_one_volume(store, add_volume):
@@ -78,16 +78,16 @@ def test_a_later_label_supersedes_and_keeps_its_role(store, add_volume):
     store.annotation.suggest([Picked(add_volume(), 0, 0.5, "far")], 1.0)
     first = accept(store, "s00001", "gate")
     second = accept(store, "s00001", "train", 6.0)
-    assert [(x.id, x.role) for x in store.annotation.labels()] == [(second, "gate")]
+    assert [(x.id, x.role) for x in store.labels.current()] == [(second, "gate")]
     rows = {r["id"]: r["superseded_by"] for r in store.annotation._db.query("SELECT id, superseded_by FROM label")}
     assert rows == {first: second, second: None}
 
 
 def test_a_rejected_label_can_be_mended(store, add_volume):
     store.annotation.suggest([Picked(add_volume(), 0, 0.5, "far")], 1.0)
-    number = store.annotation.receive(store.annotation.suggestion("s00001"), b"/x", "sha", False, "", 2.0)
-    (received,) = store.annotation.received("id = ?", [number])
-    store.annotation.reject(received, "wrong shape", 3.0)
+    number = store.labels.receive(store.annotation.suggestion("s00001"), b"/x", "sha", False, "", 2.0)
+    (received,) = store.labels.received("id = ?", [number])
+    store.labels.reject(received, "wrong shape", 3.0)
     assert store.annotation.n_waiting_for_expert() == 1
     accept(store, "s00001")
     assert store.annotation.suggestion("s00001").state == "accepted"
@@ -96,10 +96,10 @@ def test_a_rejected_label_can_be_mended(store, add_volume):
 def test_a_suggestion_under_check_takes_no_second_label(store, add_volume):
     store.annotation.suggest([Picked(add_volume(), 0, 0.5, "far")], 1.0)
     suggestion = store.annotation.suggestion("s00001")
-    store.annotation.receive(suggestion, b"/x", "sha", False, "", 2.0)
+    store.labels.receive(suggestion, b"/x", "sha", False, "", 2.0)
     with pytest.raises(IllegalTransitionError):
-        store.annotation.receive(store.annotation.suggestion("s00001"), b"/x", "sha", False, "", 2.0)
-    assert len(store.annotation.received("1 = 1")) == 1
+        store.labels.receive(store.annotation.suggestion("s00001"), b"/x", "sha", False, "", 2.0)
+    assert len(store.labels.received("1 = 1")) == 1
 
 
 def test_a_round_freezes_its_labels_and_only_one_is_active(store, add_volume):
@@ -107,20 +107,20 @@ def test_a_round_freezes_its_labels_and_only_one_is_active(store, add_volume):
     store.annotation.suggest([Picked(volume, i, 0.5, "far") for i in range(3)], 1.0)
     accept(store, "s00001")
     accept(store, "s00002", "gate")
-    number = store.learning.open_round(store.annotation.labels(), "digest", 0.5, 9.0)
+    number = store.learning.open_round(store.labels.current(), "digest", 0.5, 9.0)
     accept(store, "s00003")
     round_ = store.learning.active_round()
     assert (round_.number, len(round_.train), len(round_.gate)) == (number, 1, 1)
-    assert store.annotation.n_new_training_labels() == 1
+    assert store.labels.n_new_training_labels() == 1
     with pytest.raises(sqlite3.IntegrityError):
-        store.learning.open_round(store.annotation.labels(), "digest", 0.5, 9.0)
+        store.learning.open_round(store.labels.current(), "digest", 0.5, 9.0)
 
 
 def test_a_rejected_candidate_leaves_the_promoted_model_in_place(store, add_volume, tmp_path):
     store.annotation.suggest([Picked(add_volume(), 0, 0.5, "far")], 1.0)
     accept(store, "s00001")
     for number, (promoted, f1) in enumerate([(True, 0.6), (False, 0.4)], start=1):
-        store.learning.open_round(store.annotation.labels(), "digest", 0.5, 9.0)
+        store.learning.open_round(store.labels.current(), "digest", 0.5, 9.0)
         store.learning.add_artifact(f"finetune-{number}", "finetune", 1, 1.0, 9.0)
         store.learning.add_model(
             f"M_f-{number:03d}", "finetuned", "candidate", f"finetune-{number}", None, [], "d", 9.0
