@@ -11,6 +11,7 @@ from typing import Any
 
 from daemon import commands
 from daemon.arrival import Arriving, Gone, Identified, Reachable, Settled
+from daemon.claims import ClaimClock
 from daemon.config import Settings
 from daemon.dispatch import Dispatch, Machine
 from daemon.endings import Endings
@@ -50,6 +51,7 @@ class Engine:
         self.endings = Endings(self.store, self.workspace.artifacts, self.results, self.ingest)
         self.files = Files(self.store, self.workspace)
         self.inbox = Inbox(self.settings, self.workspace, self.store)
+        self.claim_clock = ClaimClock(self.store)
         self.dispatch = Dispatch(
             self.settings,
             self.workspace,
@@ -131,6 +133,7 @@ class Engine:
         """Bring everything in line: commands, timers of jobs, files for people, wanted jobs, free workers."""
         now = self.clock()
         commands.obey(self, now)
+        self.claim_clock.tick(now)
         self.store.jobs.due(now)
         self.files.reconcile()
         with self.store.transaction():  # one write to the disk, however many jobs

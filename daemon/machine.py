@@ -1,4 +1,4 @@
-"""Transition tables of jobs and suggestions: pure data, and the one function that consults them."""
+"""Transition tables of jobs, suggestions and models: pure data, and the one function that consults them."""
 
 from __future__ import annotations
 
@@ -30,18 +30,39 @@ SUGGESTION_TRANSITIONS: frozenset[tuple[str, str]] = frozenset(
     {
         ("open", "claimed"),
         ("claimed", "open"),  # released, or the claim's lease ran out
+        ("rejected", "claimed"),  # to mend the label
+        ("claimed", "rejected"),  # released again: the mended label is still to come
         ("open", "submitted"),
         ("claimed", "submitted"),
         ("rejected", "submitted"),  # a mended label for the same patch
         ("submitted", "accepted"),
         ("submitted", "rejected"),
         ("accepted", "submitted"),  # a better label: supersedes, never overwrites
+        ("accepted", "open"),  # its only label was withdrawn
         ("open", "skipped"),
         ("claimed", "skipped"),
         ("rejected", "skipped"),
         ("skipped", "open"),  # changed their mind
     }
 )
+
+MODEL_STATES = ("candidate", "promoted", "retired", "rejected", "baseline")
+"""candidate: trained, not judged yet. promoted: in use, at most one. retired: was in use until another took over. rejected:
+refused by the court, or taken out of use by a person. baseline: pre-trained on pseudo-labels."""
+
+MODEL_TRANSITIONS: frozenset[tuple[str, str]] = frozenset(
+    {
+        ("candidate", "promoted"),  # by the verdict of its round
+        ("candidate", "rejected"),
+        ("promoted", "retired"),  # another takes over
+        ("promoted", "rejected"),  # rolled back
+        ("retired", "promoted"),  # from here on: only by a person, see BY_HAND
+        ("rejected", "promoted"),
+        ("baseline", "promoted"),
+    }
+)
+BY_HAND: frozenset[str] = frozenset({"retired", "rejected", "baseline"})
+"""From these states no round promotes a model: a person does, by `promote` or `rollback`."""
 
 
 def check_transition(

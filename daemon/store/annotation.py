@@ -131,12 +131,23 @@ class Annotation:
         with transaction(self._db):
             self._db.execute("UPDATE suggestion SET published = ? WHERE id = ?", [int(published), suggestion_id])
 
-    def move(self, suggestion_id: str, finish: str, note: str, now: float) -> None:
-        """Change a suggestion's state. Raises IllegalTransitionError."""
+    def move(
+        self, suggestion_id: str, finish: str, note: str, now: float, skip_kind: str = "", ended: str = "", by: str = ""
+    ) -> None:
+        """Change a suggestion's state; whoever holds it, holds it no more. Raises IllegalTransitionError.
+
+        skip_kind: why it is skipped. ended, by: how the claim ends, where the state does not tell, and by whom.
+        """
         with transaction(self._db):
             start = next(self._db.query("SELECT state FROM suggestion WHERE id = ?", [suggestion_id]))["state"]
             check_transition(f"suggestion {suggestion_id}", SUGGESTION_TRANSITIONS, start, finish)
+            if start == "claimed":
+                how = ended or {"submitted": "answered", "skipped": "skipped"}.get(finish, "released")
+                self._db.execute(
+                    "UPDATE claim SET ended = ?, ended_by = ?, ended_at = ? WHERE suggestion_id = ? AND ended IS NULL",
+                    [how, by, now, suggestion_id],
+                )
             self._db.execute(
-                "UPDATE suggestion SET state = ?, note = ?, changed_at = ? WHERE id = ?",
-                [finish, note[:500], now, suggestion_id],
+                "UPDATE suggestion SET state = ?, note = ?, skip_kind = ?, changed_at = ? WHERE id = ?",
+                [finish, note[:500], skip_kind, now, suggestion_id],
             )
