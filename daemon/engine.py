@@ -165,7 +165,7 @@ class Engine:
         promoted = self.store.learning.promoted()
         if promoted is not None:
             for job in self.store.jobs.outdated("predict", self.planning.planner.predict_spec(promoted)):
-                self.store.jobs.cancel(job.id, f"{promoted.version} was promoted", now)
+                self.store.jobs.withdraw(job.id, f"{promoted.version} was promoted", now)
 
     # the daemon's pulse
 

@@ -15,6 +15,7 @@ from daemon.planner import PSEUDO_LABELS
 from daemon.policy import digest
 from daemon.results_selection import Failure, SelectionResults
 from daemon.store.rows import JobRow, LabelRow, SourceRow, path_of
+from daemon.verdict import with_intervals
 
 MANY_SINGLES = 20
 """So many single images with running numbers in one folder are worth a question."""
@@ -104,16 +105,36 @@ class Results(SelectionResults):
     def _label_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         (received,) = self.store.labels.received("id = ?", [int(job.subject.split(":")[1])])
         patch = received.suggestion.patch
-        role = assign_role(
-            [(str(x.volume_id), x.box, x.role) for x in self.store.labels.current()],
-            str(patch.volume_id),
-            patch.box,
-            gate_share=self.settings.training.gate_share,
-            gate_max=self.settings.training.gate_max_patches,
-        )
+        try:
+            assigned = assign_role(
+                self.store.models.placed(),
+                str(patch.volume_id),
+                patch.box,
+                gate_share=self.settings.training.gate_share,
+                gate_max=self.settings.training.gate_max_patches,
+            )
+        except ValueError:
+            reason = (
+                f"{received.suggestion.id}: this patch overlaps both patches that train and patches that are held out, so it "
+                "can do neither; label one apart from them"
+            )
+            self.store.labels.reject(received, reason, now)
+            self.store.state.event("label", f"label of {received.suggestion.id} rejected: {reason}", now)
+            return
         warnings = [str(w) for w in result.get("warnings", [])]
-        self.store.labels.accept(received, job.key, role, int(result["n_objects"]), warnings, now)
-        use = "for training" if role == "train" else "held out to judge models"
+        made = self.store.labels.accept(
+            received,
+            job.key,
+            assigned.role,
+            int(result["n_objects"]),
+            warnings,
+            now,
+            float(result.get("seen_fraction", 1.0)),
+        )
+        other = "held-out" if assigned.role == "train" else "training"
+        why = assigned.reason + (f", though it lies beside a {other} patch" if assigned.beside else "")
+        self.store.models.set_role_reason(made, why)
+        use = "for training" if assigned.role == "train" else f"held out to judge models ({why})"
         text = f"label of {received.suggestion.id} accepted: {result['n_objects']} objects, {use}"
         self.store.state.event("label", text + (f" ({'; '.join(warnings)})" if warnings else ""), now)
 
@@ -161,12 +182,18 @@ class Results(SelectionResults):
     def _evaluate_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         name = job.subject.split(":", 1)[1]
         model = None if name == PSEUDO_LABELS else name
-        self.store.learning.add_evaluation(job.key, model, digest([i.key for i in job.inputs["label"]]), result, now)
+        scored = {**result, "scores": with_intervals(result)}
+        self.store.learning.add_evaluation(job.key, model, digest([i.key for i in job.inputs["label"]]), scored, now)
 
     def _predict_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         model = self.store.learning.model_of_artifact(job.inputs["model"][0].key)
         assert model is not None and job.volume_id is not None
-        self.store.learning.add_prediction(job.volume_id, model.version, job.key, int(result["n_objects"]), now)
+        self.store.predictions.add(
+            job.volume_id, model.version, job.key, int(result["n_objects"]), now, result.get("confidence")
+        )
+        for note in result.get("notes", []):
+            name = self.store.volumes.name(job.volume_id)
+            self.store.state.event("predict", f"{name}: {note}", now)
 
 
 def labels_digest(labels: list[LabelRow]) -> str:

@@ -18,10 +18,11 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a round."""
+    """The outcome of a round. ruling: the court's word, empty where it was not asked."""
 
     promoted: bool
     reason: str
+    ruling: str = ""
 
 
 UNGATED = Verdict(True, "ungated: no held-out labels yet")
@@ -48,8 +49,25 @@ def judge(candidate: Evaluation, current: Evaluation | None, name: str, serving:
     figures = f"F1 {_against(found.f1, name)}; Dice {_against(found.dice, '')} {gate}"
     opening = _opening(ruling, name, serving, least)
     if not serving and ruling != "worse" and not promotes(ruling):
-        return Verdict(True, f"{opening}, but no model is in use yet: {figures}")
-    return Verdict(promotes(ruling), f"{opening}: {figures}{_advice(ruling, found)}")
+        return Verdict(True, f"{opening}, but no model is in use yet: {figures}", ruling)
+    return Verdict(promotes(ruling), f"{opening}: {figures}{_advice(ruling, found)}", ruling)
+
+
+def with_intervals(evaluation: Evaluation) -> dict[str, Any]:
+    """The scores of an evaluation with the number of patches ("n_patches") and 90 % intervals ("interval": {"f1": [low,
+    high], "dice": ...}); none for a single patch, or for an evaluation of before counts were kept."""
+    import numpy as np
+
+    from alcore.arrays.court import intervals
+    from alcore.arrays.matching import Counts
+
+    rows = sorted(evaluation["per_label"], key=lambda row: str(row["label"]))
+    scores = {**evaluation["scores"], "n_patches": len(rows)}
+    if all("counts" in row for row in rows):
+        counts, volumes = [Counts(**row["counts"]) for row in rows], [row["volume"] for row in rows]
+        found = intervals(counts, volumes, np.random.default_rng(SEED))
+        scores["interval"] = {name: [round(v, 4) for v in ends] for name, ends in found.items()}
+    return scores
 
 
 def _compare(candidate: Evaluation, current: Evaluation) -> Comparison:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -117,17 +117,10 @@ def compare(
     if not len(candidate) == len(current) == len(volumes) > 0:
         raise ValueError(f"{len(candidate)} and {len(current)} patches of {len(volumes)} volumes cannot be compared")
     n = len(volumes)
-    sums = np.array([[astuple(c) for c in counts] for counts in (candidate, current)], np.float64)
-    strata = _strata(volumes)
-    weights = np.zeros((resamples, n)) if n > 1 else np.ones((1, n))
-    for members in strata if n > 1 else []:
-        m = len(members)
-        draws = rng.integers(m, size=(resamples, m - 1)) + m * np.arange(resamples)[:, None]
-        times = np.bincount(draws.ravel(), minlength=resamples * m).reshape(resamples, m)
-        weights[:, members] = times * (m / (m - 1))
+    sums = [_sums(counts) for counts in (candidate, current)]
+    weights, reach = _resampled(volumes, rng, resamples)
     drawn = [_scores(weights @ one) for one in sums]
     seen = [_scores(one.sum(axis=0)[None]) for one in sums]
-    reach = _student(n - len(strata)) if n > 1 else 0.0
     found = []
     for score in (0, 1):
         mine, theirs = float(seen[0][score][0]), float(seen[1][score][0])
@@ -135,6 +128,44 @@ def compare(
         low, high = (mine - theirs - half, mine - theirs + half) if n > 1 else (None, None)
         found.append(Difference(mine, theirs, low, high))
     return Comparison(n, found[0], found[1])
+
+
+def intervals(
+    counts: Sequence[Counts], volumes: Sequence[str], rng: np.random.Generator, resamples: int = RESAMPLES
+) -> dict[str, tuple[float, float]]:
+    """90 % intervals of a model's pooled "f1" and "dice", within 0..1, made like those of `compare`; empty for one patch."""
+    if len(volumes) < 2:
+        return {}
+    weights, reach = _resampled(volumes, rng, resamples)
+    sums = _sums(counts)
+    found = {}
+    for name, seen, drawn in zip(("f1", "dice"), _scores(sums.sum(axis=0)[None]), _scores(weights @ sums), strict=True):
+        half = reach * float(np.std(drawn))
+        found[name] = (max(0.0, float(seen[0]) - half), min(1.0, float(seen[0]) + half))
+    return found
+
+
+FIELDS = ("n_true", "n_predicted", "n_matched", "true_voxels", "predicted_voxels", "common_voxels")
+"""Of `Counts`: what F1 and Dice are made of."""
+
+
+def _sums(counts: Sequence[Counts]) -> Floats:
+    return np.array([[getattr(c, name) for name in FIELDS] for c in counts], np.float64)
+
+
+def _resampled(volumes: Sequence[str], rng: np.random.Generator, resamples: int) -> tuple[Floats, float]:
+    """How often each patch is drawn (resamples, n), and how many standard errors an interval reaches either way."""
+    n = len(volumes)
+    if n < 2:
+        return np.ones((1, n)), 0.0
+    strata = _strata(volumes)
+    weights = np.zeros((resamples, n))
+    for members in strata:
+        m = len(members)
+        draws = rng.integers(m, size=(resamples, m - 1)) + m * np.arange(resamples)[:, None]
+        times = np.bincount(draws.ravel(), minlength=resamples * m).reshape(resamples, m)
+        weights[:, members] = times * (m / (m - 1))
+    return weights, _student(n - len(strata))
 
 
 def _strata(volumes: Sequence[str]) -> list[list[int]]:
@@ -151,8 +182,8 @@ def _strata(volumes: Sequence[str]) -> list[list[int]]:
 
 
 def _scores(sums: Floats) -> tuple[Floats, Floats]:
-    """F1 and Dice of summed counts (..., fields of Counts). Nothing there and nothing predicted is perfect, as in `Counts`."""
-    true, predicted, matched, _, true_voxels, predicted_voxels, common = np.moveaxis(sums, -1, 0)
+    """F1 and Dice of summed counts (..., FIELDS). Nothing there and nothing predicted is perfect, as in `Counts`."""
+    true, predicted, matched, true_voxels, predicted_voxels, common = np.moveaxis(sums, -1, 0)
     return _ratio(2 * matched, true + predicted), _ratio(2 * common, true_voxels + predicted_voxels)
 
 

@@ -1,4 +1,4 @@
-"""Rounds: when one opens, who judges its model, and the verdict; then the segmentation of every volume."""
+"""Rounds: when one opens, who judges its model, and the verdict."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from alcore.arrays.splits import leaks
 from alcore.run import key_of
 from daemon.config import Settings
 from daemon.planner import Planner
-from daemon.planning.levels import missing_anywhere, room
 from daemon.planning.training import TrainingPlans
 from daemon.results import labels_digest
 from daemon.store.rows import RoundRow, Wanted
 from daemon.store.store import Store
-from daemon.verdict import UNGATED, judge
+from daemon.verdict import UNGATED, Verdict, judge
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,12 @@ class LearningPlans:
         assert candidate is not None
         current = self.store.learning.promoted() or self.store.learning.pretrained()
         if not round_.gate:
-            self._conclude(round_, UNGATED.promoted, UNGATED.reason, None, None, now)
+            self._conclude(round_, UNGATED, None, None, now)
             return
         if leaked := leaks(*([(str(label.volume_id), label.box) for label in s] for s in (round_.train, round_.gate))):
             n = len({i for i, _ in leaked})
             reason = f"not promoted: {n} training labels overlap held-out patches, which makes every score too good"
-            self._conclude(round_, False, reason, None, None, now)
+            self._conclude(round_, Verdict(False, reason), None, None, now)
             return
         wanted = [self.planner.evaluate(candidate, round_.gate), self.planner.evaluate(None, round_.gate)]
         if current is not None:
@@ -77,7 +76,7 @@ class LearningPlans:
         failed = next((jobs[i] for i in (0, *range(2, len(jobs))) if ended[i]), None)
         if failed is not None:
             reason = f"not promoted: it could not be judged ({self.store.jobs.last_words(failed.id)})"
-            self._conclude(round_, False, reason, None, None, now)
+            self._conclude(round_, Verdict(False, reason), None, None, now)
             return
         scores = [self.store.learning.evaluation(k) for k in keys]
         if any(s is None and not (i == 1 and ended[i]) for i, s in enumerate(scores)):
@@ -91,34 +90,22 @@ class LearningPlans:
             self.store.learning.promoted() is not None,
             self.settings.training.gate_min_patches,
         )
-        self._conclude(
-            round_, verdict.promoted, verdict.reason, mine["scores"], pseudo["scores"] if pseudo else None, now
-        )
+        self._conclude(round_, verdict, mine["scores"], pseudo["scores"] if pseudo else None, now)
 
     def _conclude(
         self,
         round_: RoundRow,
-        promoted: bool,
-        reason: str,
+        verdict: Verdict,
         scores: dict[str, object] | None,
         pseudo: dict[str, object] | None,
         now: float,
     ) -> None:
         with self.store.transaction():
-            self.store.learning.finish_round(round_, promoted, reason, scores, pseudo, now)
-            word = "promoted" if promoted else "rejected"
-            self.store.state.event("round", f"round {round_.number}: {round_.model} {word}: {reason}", now)
-
-    def predictions(self) -> Iterator[Wanted]:
-        """The promoted model ought to have segmented every volume."""
-        promoted = self.store.learning.promoted()
-        if promoted is None:
-            return
-        spec = self.planner.predict_spec(promoted)
-        if missing_anywhere(self.store, "predict", spec):
-            free = room(self.store, "predict", spec)
-            for volume in self.store.learning.without_prediction(promoted.version, spec, free):
-                yield self.planner.predict(volume, promoted)
+            self.store.learning.finish_round(
+                round_, verdict.promoted, verdict.reason, scores, pseudo, now, verdict.ruling
+            )
+            word = "promoted" if verdict.promoted else "rejected"
+            self.store.state.event("round", f"round {round_.number}: {round_.model} {word}: {verdict.reason}", now)
 
     def control(self) -> Iterator[Wanted]:
         """After every round, once: do the labels that selection chose teach more than those that chance chose?"""

@@ -16,6 +16,9 @@ _COLUMNS = "id, key, stage, subject, volume_id, state, priority, inputs, params,
 REMEMBERED = 1000
 """Characters of JSON up to which a param or a result of a job on the whole pool is kept when it is done."""
 
+OUTDATED = "outdated"
+"""Kind of the cancellation of a job whose result nobody would look at any more."""
+
 _READABLE = (
     "EXISTS (SELECT 1 FROM source_part l CROSS JOIN source x ON x.id = l.source_id WHERE l.volume_id = job.volume_id"
     " AND l.current = 1 AND x.state = 'ingested' AND x.gone = 0 AND x.away = 0)"
@@ -190,10 +193,23 @@ class Jobs(JobLevels):
         with transaction(self._db):
             self._move(job_id, "cancelled", now, why, lease=None, finished_at=now, error_kind=kind)
 
+    def withdraw(self, job_id: int, why: str, now: float) -> None:
+        """Nobody wants this now. It counts for no spec any more, and is wanted again as soon as somebody does."""
+        with transaction(self._db):
+            self._move(job_id, "cancelled", now, why, lease=None, finished_at=now, error_kind="withdrawn", spec="")
+
     def retry(self, job_id: int, now: float) -> None:
         """A failed or cancelled job is to be tried again, with all its attempts."""
         with transaction(self._db):
             self._move(job_id, "ready", now, "tried again", error="", error_kind="", finished_at=None, attempts=0)
+
+    def revive(self, stage: str, spec: str, now: float) -> int:
+        """Jobs of this spec that were cancelled because it was outdated are wanted after all. Returns how many."""
+        sql = f"SELECT id FROM job WHERE stage = ? AND spec = ? AND state = 'cancelled' AND error_kind = '{OUTDATED}'"
+        found = [r["id"] for r in self._db.query(sql, [stage, spec])]
+        for job_id in found:
+            self.retry(job_id, now)
+        return len(found)
 
     def recover(self, now: float) -> int:
         """At start, with the workspace lock held, every running row belongs to a daemon that is dead: take it back.

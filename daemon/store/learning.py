@@ -1,4 +1,4 @@
-"""Models, rounds, evaluations and predictions in SQL."""
+"""Models, rounds and evaluations in SQL."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from daemon.store.backend_scores import BackendScores, backend_scores
 from daemon.store.connection import transaction
 from daemon.store.labels import Labels
-from daemon.store.rows import LabelRow, ModelRow, RoundRow, VolumeRow
-from daemon.store.volumes import READABLE, volume_row
+from daemon.store.models import Models
+from daemon.store.rows import LabelRow, ModelRow, RoundRow
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
 
 class Learning:
-    """From the frozen label set of a round to the segmentation of every volume."""
+    """From the frozen label set of a round to the verdict on its model."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -138,16 +138,24 @@ class Learning:
         scores: Mapping[str, Any] | None,
         baseline: Mapping[str, Any] | None,
         now: float,
+        ruling: str = "",
     ) -> None:
-        """The verdict: the candidate is promoted and the former model retired, or it is rejected. One transaction."""
+        """The verdict: the candidate is promoted and the former model retired, or it is rejected. One transaction.
+
+        ruling: the court's word, empty where it was not asked.
+        """
+        assert round_.model is not None
         text = json.dumps(dict(scores)) if scores is not None else None
         with transaction(self._db):
-            if promoted:
-                self._db.execute("UPDATE model SET state = 'retired' WHERE state = 'promoted'")
             self._db.execute(
-                "UPDATE model SET state = ?, scores = ?, verdict = ? WHERE version = ?",
-                ["promoted" if promoted else "rejected", text, verdict, round_.model],
+                "UPDATE model SET scores = ?, verdict = ?, ruling = ? WHERE version = ?",
+                [text, verdict, ruling, round_.model],
             )
+            models = Models(self._db)
+            if promoted:
+                models.promote(round_.model, "round", "", verdict, now)
+            else:
+                models.move(round_.model, "rejected")
             self._db.execute(
                 "UPDATE round SET state = 'done', promoted = ?, verdict = ?, scores = ?, baseline = ?, finished_at = ?"
                 " WHERE number = ?",
@@ -192,36 +200,3 @@ class Learning:
     def backend_scores(self) -> list[BackendScores]:
         """What each pseudo-label backend was worth on the held-out labels."""
         return backend_scores(self._db.conn)
-
-    # predictions
-
-    def without_prediction(self, model: str, spec: str, limit: int) -> list[VolumeRow]:
-        """Readable volumes that this model has not segmented and for which no such job exists, newest first."""
-        sql = READABLE + (
-            "WHERE NOT EXISTS (SELECT 1 FROM prediction p WHERE p.volume_id = v.id AND p.model = ?)"
-            " AND NOT EXISTS (SELECT 1 FROM job j WHERE j.stage = 'predict' AND j.spec = ? AND j.volume_id = v.id)"
-            " ORDER BY v.id DESC LIMIT ?"
-        )
-        return [volume_row(r) for r in self._db.query(sql, [model, spec, limit])]
-
-    def add_prediction(self, volume_id: int, model: str, artifact: str, n_objects: int, now: float) -> None:
-        """A volume was segmented."""
-        row = {"volume_id": volume_id, "model": model, "artifact": artifact, "n_objects": n_objects, "created_at": now}
-        with transaction(self._db):
-            self._db.table("prediction").insert(row, ignore=True)
-
-    def predictions_to_publish(self) -> list[dict[str, Any]]:
-        """Predictions of the promoted model that people cannot see yet: volume_id, model, artifact."""
-        sql = (
-            "SELECT p.volume_id, p.model, p.artifact FROM prediction p JOIN model m ON m.version = p.model"
-            " WHERE p.published = 0 AND m.state = 'promoted' ORDER BY p.created_at"
-        )
-        return list(self._db.query(sql))
-
-    def prediction_published(self, volume_id: int, model: str) -> None:
-        """predictions/<volume>.tif is this model's now."""
-        with transaction(self._db):
-            self._db.execute("UPDATE prediction SET published = 0 WHERE volume_id = ?", [volume_id])
-            self._db.execute(
-                "UPDATE prediction SET published = 1 WHERE volume_id = ? AND model = ?", [volume_id, model]
-            )

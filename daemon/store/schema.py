@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from daemon.machine import JOB_STATES, SUGGESTION_STATES
+from daemon.machine import JOB_STATES, MODEL_STATES, SUGGESTION_STATES
 from daemon.store.connection import import_sqlite_utils
+from daemon.store.schema_claims import CLAIMS
+from daemon.store.schema_labels import LABELS
+from daemon.store.schema_models import MODELS
+from daemon.store.schema_predictions import PREDICTIONS
 
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
@@ -16,7 +20,6 @@ def _in(column: str, values: tuple[str, ...]) -> str:
 
 
 SOURCE_STATES = ("arriving", "settled", "ingested", "set_aside")
-MODEL_STATES = ("candidate", "promoted", "retired", "rejected", "baseline")
 ROUND_STATES = ("training", "judging", "done", "failed")
 
 FIRST = f"""
@@ -279,6 +282,22 @@ def migrations() -> Migrations:
     @found(name="0006_pseudo_choice")
     def pseudo_choice(db: Database) -> None:
         _run(db, PSEUDO_CHOICE)
+
+    @found(name="0007_labels")
+    def labels(db: Database) -> None:
+        _run(db, LABELS)
+
+    @found(name="0008_claims")
+    def claims(db: Database) -> None:
+        _run(db, CLAIMS)
+
+    @found(name="0009_models")
+    def models(db: Database) -> None:
+        _run(db, MODELS)
+
+    @found(name="0010_predictions")
+    def predictions(db: Database) -> None:
+        _run(db, PREDICTIONS)
 
     return found
 

@@ -7,13 +7,20 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from alcore.disk import full_words
+from daemon.effort import Effort, fit
 from daemon.errors import NoRoomError
 from daemon.store.annotation import Annotation
+from daemon.store.claim_listing import QueueState, queue_state
+from daemon.store.claims import Claims
 from daemon.store.connection import DATABASE, open_writer, out_of_room, transaction
 from daemon.store.encoders import Encoders
 from daemon.store.jobs import Jobs
 from daemon.store.labels import Labels
 from daemon.store.learning import Learning
+from daemon.store.ledger import entries, timed
+from daemon.store.models import Models
+from daemon.store.predictions import Predictions
+from daemon.store.repeats import Repeats
 from daemon.store.schema import migrations
 from daemon.store.selection import Selection
 from daemon.store.sources import Sources
@@ -40,13 +47,25 @@ class Store:
         self.encoders = Encoders(self._db)
         self.selection = Selection(self._db)
         self.annotation = Annotation(self._db)
+        self.claims = Claims(self._db)
+        self.repeats = Repeats(self._db)
         self.labels = Labels(self._db)
         self.learning = Learning(self._db)
+        self.models = Models(self._db)
+        self.predictions = Predictions(self._db)
         self.state = State(self._db)
 
     def transaction(self) -> AbstractContextManager[None]:
         """Several changes as one."""
         return transaction(self._db)
+
+    def effort(self, configured: Effort) -> Effort:
+        """Expected minutes of a patch: what the ledger says, or config.toml while it knows too little."""
+        return fit(timed(entries(self._db.conn)), configured)
+
+    def queue_state(self) -> QueueState:
+        """What the queue has for people now."""
+        return queue_state(self._db.conn)
 
     def checkpoint(self) -> None:
         """Fold the write-ahead log back into the database file."""
