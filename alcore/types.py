@@ -117,7 +117,10 @@ class VolumeInfo:
 
 @dataclass(frozen=True)
 class Scores:
-    """Instance scores at one IoU threshold, as in Zhao et al. 2025, Sec. 3 (F1, accuracy, precision) plus recall, PQ and Dice."""
+    """Instance scores at one IoU threshold, as in Zhao et al. 2025, Sec. 3 (F1, accuracy, precision) plus recall, PQ and Dice.
+
+    ap75: average precision at IoU 0.75, which without an order of the objects by confidence is the accuracy there.
+    """
 
     f1: float
     accuracy: float
@@ -125,6 +128,7 @@ class Scores:
     recall: float
     panoptic: float
     dice: float
+    ap75: float
     n_true: int
     n_predicted: int
     n_matched: int

@@ -11,12 +11,16 @@ import numpy.typing as npt
 from alcore.arrays.instancing import relabel_sequential
 from alcore.types import Scores
 
+STRICT = 0.75
+"""IoU above which a match also counts for `Scores.ap75`."""
+
 
 @dataclass(frozen=True)
 class Counts:
     """What one patch adds to the scores. Add the counts of several patches, then take `scores`: sums, not means.
 
-    sum_iou is over matched pairs; the voxel counts are of foreground (any instance).
+    sum_iou is over matched pairs, n_strict is how many of them have an IoU above `STRICT`; the voxel counts are of
+    foreground (any instance).
     """
 
     n_true: int = 0
@@ -26,6 +30,7 @@ class Counts:
     true_voxels: int = 0
     predicted_voxels: int = 0
     common_voxels: int = 0
+    n_strict: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -36,6 +41,7 @@ class Counts:
             self.true_voxels + other.true_voxels,
             self.predicted_voxels + other.predicted_voxels,
             self.common_voxels + other.common_voxels,
+            self.n_strict + other.n_strict,
         )
 
     def scores(self) -> Scores:
@@ -55,6 +61,7 @@ class Counts:
             recall=ratio(tp, tp + fn),
             panoptic=ratio(self.sum_iou, tp + fp / 2 + fn / 2),
             dice=ratio(2 * self.common_voxels, self.true_voxels + self.predicted_voxels),
+            ap75=ratio(self.n_strict, self.n_true + self.n_predicted - self.n_strict),
             n_true=self.n_true,
             n_predicted=self.n_predicted,
             n_matched=tp,
@@ -70,7 +77,13 @@ def count(
     """Match instances (Z, Y, X), 0 = background, one to one where IoU > `iou` (strictly, in 0..1).
 
     From 0.5 upwards at most one partner exists (Kirillov et al. 2019); below, the assignment with the most matches is
-    taken and, among those, the one with the largest sum of IoU. Voxels where `ignore` is True count for neither side.
+    taken and, among those, the one with the largest sum of IoU.
+
+    ignore: True where nobody looked. These voxels are taken out of both maps before matching. An object that then finds
+    no partner is not counted, neither as missed nor as invented, if it is mostly outside what was looked at: if more
+    than half of its voxels in the slices that were looked at are ignored. (Kirillov et al. 2019, Sec. 4.1, but by slice:
+    an object that goes on above and below a slice that was looked at is as whole in it as one at the end of a patch.)
+
     Raises ValueError for shapes that differ, dtypes that are not integer, negative ids or a threshold outside [0, 1).
     """
     if predicted.shape != truth.shape:
@@ -78,27 +91,47 @@ def count(
     if not 0 <= iou < 1:
         raise ValueError(f"IoU threshold must be in [0, 1), got {iou}")
     p, t = relabel_sequential(predicted).ravel(), relabel_sequential(truth).ravel()
+    p_outside, t_outside = (np.zeros(int(m.max(initial=0)) + 1, bool) for m in (p, t))
     if ignore is not None:
-        keep = ~ignore.ravel().astype(bool)
-        p, t = relabel_sequential(p[keep]), relabel_sequential(t[keep])
-    p_sizes, t_sizes = np.bincount(p, minlength=1), np.bincount(t, minlength=1)
+        if ignore.shape != truth.shape:
+            raise ValueError(f"ignore {ignore.shape} and truth {truth.shape} differ in shape")
+        p_outside, t_outside = (_mostly_ignored(m.reshape(truth.shape), ignore) for m in (p, t))
+        seen = ~ignore.ravel()
+        p, t = p[seen], t[seen]
+    p_sizes, t_sizes = (np.bincount(m, minlength=len(o)) for m, o in ((p, p_outside), (t, t_outside)))
     both = (p > 0) & (t > 0)
     keys, common = np.unique(t[both].astype(np.int64) * p_sizes.size + p[both], return_counts=True)
     true_id, predicted_id = np.divmod(keys, p_sizes.size)
     ious = common / (t_sizes[true_id] + p_sizes[predicted_id] - common)
-    above = ious > iou
-    matched = ious[above]
+    pairs = np.flatnonzero(ious > iou)
     if iou < 0.5:
-        matched = matched[_best_assignment(true_id[above], predicted_id[above], matched)]
+        pairs = pairs[_best_assignment(true_id[pairs], predicted_id[pairs], ious[pairs])]
     return Counts(
-        n_true=t_sizes.size - 1,
-        n_predicted=p_sizes.size - 1,
-        n_matched=len(matched),
-        sum_iou=float(matched.sum()),
+        n_true=_n_counted(t_sizes, t_outside, true_id[pairs]),
+        n_predicted=_n_counted(p_sizes, p_outside, predicted_id[pairs]),
+        n_matched=len(pairs),
+        sum_iou=float(ious[pairs].sum()),
         true_voxels=int(t_sizes[1:].sum()),
         predicted_voxels=int(p_sizes[1:].sum()),
         common_voxels=int(common.sum()),
+        n_strict=int((ious[pairs] > STRICT).sum()),
     )
+
+
+def _mostly_ignored(ids: npt.NDArray[np.uint32], ignore: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """For ids 0..n of a map (Z, Y, X): are more than half of its voxels, in slices that are not ignored as a whole, ignored?"""
+    n = int(ids.max(initial=0)) + 1
+    slices = ~ignore.all(axis=(1, 2))
+    all_, ignored = ids[slices], ids[slices][ignore[slices]]
+    mostly: npt.NDArray[np.bool_] = 2 * np.bincount(ignored, minlength=n) > np.bincount(all_.ravel(), minlength=n)
+    return mostly
+
+
+def _n_counted(sizes: npt.NDArray[np.int64], outside: npt.NDArray[np.bool_], matched: npt.NDArray[np.int64]) -> int:
+    """Objects that have voxels left and are matched or not mostly outside. sizes, outside: by id, 0 = background."""
+    counted = (sizes > 0) & ~outside
+    counted[matched] = True
+    return int(counted[1:].sum())
 
 
 def score(

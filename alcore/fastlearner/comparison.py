@@ -46,17 +46,23 @@ def draws(
 
 
 def overlaps(
-    pairs: Sequence[tuple[Model, Model]], filtered_image: Array, truth: npt.NDArray[np.generic]
+    pairs: Sequence[tuple[Model, Model]],
+    filtered_image: Array,
+    truth: npt.NDArray[np.generic],
+    seen: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.int64]:
     """Voxel counts (pairs, 2, 3) of every model on one gate label: predicted, true, and both.
 
     filtered_image (F, Z, Y, X), truth (Z, Y, X) instances: on the working grid. True is all of an object, borders included.
+    seen: the voxels (Z, Y, X) that count, None = all.
     """
-    foreground = truth != 0
+    if seen is None:
+        seen = np.ones(truth.shape, bool)
+    foreground = (truth != 0) & seen
     counts = np.zeros((len(pairs), 2, 3), np.int64)
     for number, pair in enumerate(pairs):
         for arm, model in enumerate(pair):
-            predicted = model.segment(filtered_image) != 0
+            predicted = (model.segment(filtered_image) != 0) & seen
             counts[number, arm] = predicted.sum(), foreground.sum(), (predicted & foreground).sum()
     return counts
 

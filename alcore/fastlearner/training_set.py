@@ -80,16 +80,27 @@ def inside_objects(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
     return inside
 
 
-def sample(filtered_image: Array, labels: npt.NDArray[np.generic], n_voxels: int, rng: np.random.Generator) -> Labelled:
+def sample(
+    filtered_image: Array,
+    labels: npt.NDArray[np.generic],
+    n_voxels: int,
+    rng: np.random.Generator,
+    seen: npt.NDArray[np.bool_] | None = None,
+) -> Labelled:
     """Reduce a patch, features (F, Z, Y, X) and instances (Z, Y, X) on the working grid, to about `n_voxels` voxels.
+
+    seen: the voxels (Z, Y, X) that may be taken, None = all; outside, the labels mean nothing.
 
     Half of them are inside objects where there are so many: objects are rare, and a uniform sample would hardly show
     them. The weights undo that: they add up to the number of voxels of each class. Raises ValueError when shapes differ.
     """
     if filtered_image.shape[1:] != labels.shape:
         raise ValueError(f"features of shape {filtered_image.shape[1:]} and labels of {labels.shape} do not match")
+    if seen is None:
+        seen = np.ones(labels.shape, bool)
+    labels = np.where(seen, labels, 0)
     inside = inside_objects(labels).ravel()
-    positive, negative = np.flatnonzero(inside), np.flatnonzero(~inside)
+    positive, negative = np.flatnonzero(inside), np.flatnonzero(~inside & seen.ravel())
     n_positive = min(len(positive), max(n_voxels // 2, n_voxels - len(negative)))
     n_negative = min(len(negative), n_voxels - n_positive)
     chosen = np.concatenate(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from alcore.types import VoxelSize
 
+Mask = npt.NDArray[np.bool_]
 Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.integer[Any]]]
 
 
@@ -21,12 +22,14 @@ class Case:
 
     key: identity of the content (artifact keys and box); equal keys must mean equal voxels.
     voxel_um: (z, y, x), None where unknown. load: image (C, Z, Y, X) float32, normalised with the
-    statistics of its whole volume, and instances (Z, Y, X), 0 = background, any integer dtype.
+    statistics of its whole volume, and instances (Z, Y, X), 0 = background, any integer dtype. seen: the voxels
+    (Z, Y, X) that somebody looked at, None = all; the others are ignored in training, and hold no instance.
     """
 
     key: str
     voxel_um: VoxelSize | None
     load: Callable[[], Arrays]
+    seen: Callable[[], Mask] | None = None
 
     @property
     def id(self) -> str:

@@ -12,12 +12,15 @@ import numpy.typing as npt
 
 from alcore.arrays import normalise
 from alcore.errors import PermanentError
-from alcore.nnunet.case import Arrays, Case, voxel_size
+from alcore.nnunet.case import Arrays, Case, Mask, voxel_size
 from alcore.stage import Input
 from alcore.types import Box, IntensityStats, VolumeInfo, VoxelSize
 from alcore.volumes import open_volume
 from alcore.volumes.labels import read_labels
 from alcore.volumes.store import open_labels
+
+SEEN = "seen.tif"
+"""In a label artifact of which only a part was looked at: (Z, Y, X), 0 where nobody did."""
 
 
 def volume_info(volume: Path) -> VolumeInfo:
@@ -63,21 +66,57 @@ def label_image(label: Path) -> tuple[npt.NDArray[np.generic], tuple[IntensitySt
 
 
 def label_mask(label: Path, name: str = "label.tif") -> npt.NDArray[np.uint32]:
-    """Instances (Z, Y, X) in a label artifact: the expert's ("label.tif") or the pseudo-label's ("pseudo.tif")."""
+    """Instances (Z, Y, X) in a label artifact: the expert's ("label.tif") or the pseudo-label's ("pseudo.tif").
+
+    Where nobody looked (see `label_seen`) they mean nothing.
+    """
     mask, _ = read_labels(label / name)
     return mask.astype(np.uint32)
 
 
+def label_seen(label: Path) -> Mask | None:
+    """Which voxels (Z, Y, X) of a label artifact the expert looked at; None = all of them."""
+    if not (label / SEEN).is_file():
+        return None
+    mask, _ = read_labels(label / SEEN)
+    return mask != 0
+
+
+def label_ignored(label: Path) -> Mask | None:
+    """Which voxels (Z, Y, X) of a label artifact say nothing; None = none of them."""
+    seen = label_seen(label)
+    return None if seen is None else ~seen
+
+
 def label_cases(labels: Sequence[Input]) -> list[Case]:
-    """One case per label artifact."""
+    """One case per label artifact. Objects are cut off where nobody looked.
+
+    Raises PermanentError, when the case is loaded, for a label whose seen.tif has another shape than it.
+    """
 
     def case(item: Input) -> Case:
         about = json.loads((item.path / "label.json").read_text())
 
+        def seen() -> Mask:
+            mask = label_seen(item.path)
+            assert mask is not None
+            return mask
+
+        sparse = (item.path / SEEN).is_file()
+
         def load() -> Arrays:
             image, stats, _ = label_image(item.path)
-            return normalise.fixed(image, stats), label_mask(item.path)
+            instances = label_mask(item.path)
+            if sparse:
+                looked_at = seen()
+                if looked_at.shape != instances.shape:
+                    raise PermanentError(
+                        f"{item.path / SEEN}: shape {looked_at.shape}, but the label has {instances.shape}; "
+                        "accept the label again"
+                    )
+                instances[~looked_at] = 0
+            return normalise.fixed(image, stats), instances
 
-        return Case(item.key, voxel_size(about["voxel_um"]), load)
+        return Case(item.key, voxel_size(about["voxel_um"]), load, seen if sparse else None)
 
     return [case(item) for item in labels]

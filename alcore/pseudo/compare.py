@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from alcore.arrays.matching import Counts, count
 from alcore.errors import PermanentError
-from alcore.nnunet.sources import label_image, label_mask
+from alcore.nnunet.sources import label_ignored, label_image, label_mask
 from alcore.pseudo import backend
 from alcore.stage import Context
 from alcore.types import Box, Scores, VolumeInfo, VoxelSize
@@ -85,7 +85,7 @@ def compare(
             except PermanentError as e:
                 error = str(e)
                 break
-            counts += count(found, truth)
+            counts += count(found, truth, ignore=label_ignored(path))
             if k == shown:
                 drawn.append(found)
         done = None if error else counts.scores()

@@ -59,8 +59,8 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         kept = []
         for number, i in enumerate(arms[name]):
             tick(share + 0.1 * number / len(arms[name]), f"reading label {number + 1} of {len(arms[name])} ({name})")
-            image, truth = _seen(labels[i])
-            kept.append(sample(image, truth, PER_LABEL, np.random.default_rng([seed, number])))
+            image, truth, seen = _loaded(labels[i])
+            kept.append(sample(image, truth, PER_LABEL, np.random.default_rng([seed, number]), seen))
         return kept
 
     selected, control = arm("selected", 0.0), arm("control", 0.1)
@@ -76,14 +76,17 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     overlaps = []
     for number, i in enumerate(arms["gate"]):
         tick(0.5 + 0.5 * number / n_gate, f"scoring gate label {number + 1} of {n_gate}")
-        image, truth = _seen(labels[i])
-        overlaps.append(comparison.overlaps(pairs, image, truth))
+        image, truth, seen = _loaded(labels[i])
+        overlaps.append(comparison.overlaps(pairs, image, truth, seen))
     found = comparison.compare(overlaps, seed)
     return {**result, **found.to_json(), "words": _words(found, n, n_gate)}
 
 
-def _seen(label: Input) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.generic]]:
-    """Features (F, Z, Y, X) and true instances (Z, Y, X) of a label artifact on the working grid of the fast learner.
+def _loaded(
+    label: Input,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.generic], npt.NDArray[np.bool_] | None]:
+    """Of a label artifact, on the working grid of the fast learner: features (F, Z, Y, X), true instances (Z, Y, X), and
+    the voxels (Z, Y, X) that the expert looked at (None: all).
 
     Raises PermanentError, naming the folder, when image and label do not fit together.
     """
@@ -98,7 +101,9 @@ def _seen(label: Input) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.generic
             f"{label.path}: the label has shape {truth.shape}, its image {image.shape[1:]}; accept the label again"
         )
     factor = working_factor(voxel_um, (image.shape[2], image.shape[3]))
-    return filtered(normalise.fixed(image, stats), voxel_um, factor), coarse_labels(truth, factor)
+    seen = sources.label_seen(label.path)
+    features = filtered(normalise.fixed(image, stats), voxel_um, factor)
+    return features, coarse_labels(truth, factor), None if seen is None else coarse_labels(seen, factor).astype(bool)
 
 
 def _indices(params: Params, name: str, n_labels: int) -> list[int]:
@@ -143,4 +148,4 @@ def _words(found: Any, n: int, n_gate: int) -> str:
     return f"No difference between selection and chance can be shown: {figures}."
 
 
-STAGE = Stage("control", 1, run, long=True)
+STAGE = Stage("control", 2, run, long=True)

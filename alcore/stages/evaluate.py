@@ -15,7 +15,8 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
 
     Inputs: model (0 or 1; none scores each label artifact's pseudo.tif, and leaves out labels without), label[] (the gate).
     params: iou (0.5), min_voxels (null: the model's own), tile_step (0.5). per_label has the counts behind the scores, and
-    the volume of each label, for the court (`alcore.arrays.court`). Raises PermanentError when there is nothing to score.
+    the volume of each label, for the court (`alcore.arrays.court`). What the expert did not look at counts for neither side
+    (see `matching.count`). Raises PermanentError when there is nothing to score.
     """
     from dataclasses import asdict
 
@@ -38,7 +39,12 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
             raise Preempted("evaluation stopped; run it again")
         ctx.progress(n / len(labels), f"scoring patch {n + 1} of {len(labels)}")
         since = time.monotonic()
-        count = matching.count(segment(item.path), sources.label_mask(item.path), float(params.get("iou", 0.5)))
+        count = matching.count(
+            segment(item.path),
+            sources.label_mask(item.path),
+            float(params.get("iou", 0.5)),
+            sources.label_ignored(item.path),
+        )
         counts.append(count)
         seconds = round(time.monotonic() - since, 3)
         per_label.append(
@@ -84,4 +90,4 @@ def _segmenter(inputs: Inputs, params: Params, ctx: Context) -> Any:
     return predicted
 
 
-STAGE = Stage("evaluate", 2, run, long=True)
+STAGE = Stage("evaluate", 3, run, long=True)

@@ -7,6 +7,8 @@ from dataclasses import asdict
 
 import click
 
+from daemon.cli.model_moves import promote_command, rollback_command
+from daemon.cli.model_show import SCORES, figure, show_command
 from daemon.cli.session import Session, config_option, json_option
 from daemon.cli.weights import fetch_command, weights_command
 
@@ -16,7 +18,7 @@ from daemon.cli.weights import fetch_command, weights_command
 @config_option
 @click.pass_context
 def models_group(ctx: click.Context, as_json: bool) -> None:
-    """Every trained model, newest first: from what, its scores on the held-out labels, and the verdict.
+    """Every trained model, newest first: from what, its scores on the held-out labels (in brackets the 90 % interval), the verdict.
 
     Weights of models made elsewhere, which pseudo-label: `weights` lists them, `fetch` downloads them.
 
@@ -30,6 +32,9 @@ def models_group(ctx: click.Context, as_json: bool) -> None:
         _list(ctx.ensure_object(Session), as_json)
 
 
+models_group.add_command(show_command)
+models_group.add_command(promote_command)
+models_group.add_command(rollback_command)
 models_group.add_command(fetch_command)
 models_group.add_command(weights_command)
 
@@ -57,11 +62,20 @@ def _list(session: Session, as_json: bool) -> None:
             m.kind,
             m.parent or "",
             str(m.n_labels),
-            *([f"{m.scores[name]:.3f}" for name in ("f1", "dice", "panoptic")] if m.scores else ["", "", ""]),
+            *(figure(m.scores, name) for name in SCORES),
             clock(m.created_at, now),
             m.verdict,
         ]
         for m in found
     ]
-    headings = ["version", "state", "kind", "parent", ">labels", ">F1", ">Dice", ">PQ", "made", "verdict"]
+    headings = [
+        "version",
+        "state",
+        "kind",
+        "parent",
+        ">labels",
+        *(f">{word}" for word in SCORES.values()),
+        "made",
+        "verdict",
+    ]
     table(headings, rows, flexible=("verdict",))

@@ -74,4 +74,7 @@ def _counts(per_label: str) -> dict[str, dict[str, float]]:
 def _pooled(counts: Mapping[str, Mapping[str, Any]], labels: list[str]) -> dict[str, float]:
     from alcore.arrays.matching import Counts, pool
 
-    return pool(Counts(**counts[label]) for label in labels).to_json()
+    scores = pool(Counts(**counts[label]) for label in labels).to_json()
+    if any("n_strict" not in counts[label] for label in labels):  # counted before there was this score
+        del scores["ap75"]
+    return scores

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alcore.fastlearner.comparison import compare, draws
+from alcore.fastlearner.comparison import compare, draws, overlaps
+from alcore.fastlearner.learner import Model
 
 
 def _counts(dice: np.ndarray, size: int = 1000) -> np.ndarray:
@@ -64,3 +65,13 @@ def test_draws_are_of_one_size_within_each_arm() -> None:
     assert {int(i) for _, b in drawn for i in b} == set(range(5))
     again = list(draws(9, 5, 5, 50, 0))
     assert all((a == c).all() and (b == d).all() for (a, b), (c, d) in zip(drawn, again, strict=True))
+
+
+def test_overlaps_are_counted_where_the_expert_looked() -> None:
+    image = np.zeros((1, 2, 4, 4), np.float32)
+    everything = Model(None, 1.0, 0.5, 0)
+    truth = np.ones((2, 4, 4), np.uint8)
+    seen = np.zeros(truth.shape, bool)
+    seen[0, :2] = True
+    assert overlaps([(everything, everything)], image, truth, seen).tolist() == [[[8, 8, 8], [8, 8, 8]]]
+    assert overlaps([(everything, everything)], image, truth).tolist() == [[[32, 32, 32], [32, 32, 32]]]

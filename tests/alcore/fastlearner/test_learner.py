@@ -184,3 +184,15 @@ def test_sizes_that_are_no_multiple_and_values_that_are_not_finite() -> None:
     labels = coarse_labels(np.arange(3 * 33 * 35).reshape(3, 33, 35), 4)
     assert seen.shape[1:] == labels.shape == (3, 9, 9)
     assert np.isfinite(seen).all()
+
+
+def test_what_the_expert_did_not_look_at_teaches_nothing(tissue: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    image, truth = tissue[0]
+    seen = np.zeros(truth.shape, bool)
+    seen[:5] = True
+    painted = np.where(seen, truth, truth.max() + 1)  # one object over everything that was not looked at
+    a = sample(image, painted, 10**7, np.random.default_rng(0), seen)
+    assert a.weight.sum() == pytest.approx(seen.sum()) and len(a.inside) == seen.sum()
+    b = sample(image[:, :5], truth[:5], 10**7, np.random.default_rng(0))
+    assert sorted(a.sizes) == sorted(b.sizes)
+    assert a.inside.sum() == b.inside.sum()

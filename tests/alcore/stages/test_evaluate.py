@@ -12,7 +12,8 @@ from alcore.arrays import matching
 from alcore.errors import PermanentError
 from alcore.stage import Input
 from alcore.volumes.labels import read_labels
-from tests.alcore.stages.training_bench import Bench
+from alcore.volumes.writers import write_labels_tiff
+from tests.alcore.stages.training_bench import VOXEL_UM, Bench
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +50,18 @@ def test_a_label_without_pseudo_label_is_not_scored_as_empty(bench: Bench, tmp_p
 def test_nothing_to_score_is_refused(bench: Bench) -> None:
     with pytest.raises(PermanentError, match="held-out"):
         bench.run("evaluate", {"label": []}, {})
+
+
+def test_what_the_expert_did_not_look_at_counts_for_neither_side(bench: Bench, tmp_path: Path) -> None:
+    sparse = Input(tmp_path / "sparse", "label-sparse")
+    sparse.path.mkdir()
+    for name in ("image.tif", "label.tif", "pseudo.tif", "label.json"):
+        (sparse.path / name).write_bytes((bench.labels[1].path / name).read_bytes())
+    seen = np.zeros((8, 64, 32), np.uint8)
+    seen[3:5] = 1
+    write_labels_tiff(sparse.path / "seen.tif", seen, seen.shape, "uint8", VOXEL_UM)
+    pseudo, truth = (read_labels(sparse.path / name)[0] for name in ("pseudo.tif", "label.tif"))
+    result = bench.run("evaluate", {"label": [sparse]}, {})[0].result
+    expected = matching.score(pseudo[3:5].astype(np.uint32), truth[3:5].astype(np.uint32))
+    assert result["scores"] == expected.to_json()
+    assert expected.dice != matching.score(pseudo.astype(np.uint32), truth.astype(np.uint32)).dice
