@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from daemon.config_annotation import Annotation
 from daemon.config_file import DEFAULT_WORKSPACE, read_toml
 from daemon.config_selection import Encoder, Section, Selection, is_path
+from daemon.config_training import Training
 from daemon.errors import ConfigError
 
 ACQUISITIONS = (
@@ -103,34 +105,13 @@ class Pseudo(Section):
         return options
 
 
-class Schedule(Section):
-    """Length of one training. 0 means: chosen for the plan."""
-
-    epochs: int = Field(default=0, ge=0)
-    iterations: int = Field(default=0, ge=0)
-    lr: float = Field(default=0.0, ge=0)
-
-
-class Training(Section):
-    """Pre-training on pseudo-labels, fine-tuning on expert labels, and the gate."""
-
-    plan: Literal["auto", "tiny", "default"] = "auto"
-    pretrain: bool = True
-    pretrain_min_patches: int = Field(default=4, ge=1)
-    pretrain_max_patches: int = Field(default=64, ge=1)
-    pretrain_schedule: Schedule = Schedule()
-    every: int = Field(default=4, ge=1)
-    finetune_schedule: Schedule = Schedule()
-    mix_share: float = Field(default=0.2, ge=0, lt=1)
-    gate_share: float = Field(default=0.25, gt=0, lt=1)
-    gate_min_patches: int = Field(default=3, ge=1)
-    gate_max_patches: int = Field(default=40, ge=1)
-
-
 class Prediction(Section):
     """Segmentation of every volume with the promoted model."""
 
     min_object_voxels: int = Field(default=0, ge=0)
+    policy: Literal["always", "new", "manual"] = "always"
+    zarr_above_gb: float = Field(default=4.0, ge=0)
+    uncertainty: bool = False
 
 
 class Inbox(Section):
@@ -166,6 +147,7 @@ class Settings(Section):
     selection: Selection = Selection()
     training: Training = Training()
     prediction: Prediction = Prediction()
+    annotation: Annotation = Annotation()
     inbox: Inbox = Inbox()
     run: Run = Run()
     _file: Path | None = PrivateAttr(default=None)

@@ -8,7 +8,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daemon.config import Encoder, Schedule, Settings
+from daemon.config import Encoder, Settings
+from daemon.config_training import Schedule
 
 PRIORITY: Mapping[str, int] = {
     # what an annotator waits for
@@ -24,15 +25,17 @@ PRIORITY: Mapping[str, int] = {
     "mae": 65,
     "backlog": 60,
     "novelty": 55,
+    "agreement": 52,
     # results
     "evaluate": 50,
     "predict": 40,
+    "repredict": 38,
     # training
     "finetune": 35,
     "pretrain": 30,
     "control": 20,
 }
-"""descriptor and mae are the two kinds of encoders."""
+"""descriptor and mae are the two kinds of encoders; repredict is of volumes that another model has segmented."""
 
 ENCODER_DEFAULTS: Mapping[str, Mapping[str, float | str]] = {
     "cpu": {

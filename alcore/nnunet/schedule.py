@@ -17,7 +17,8 @@ class Schedule:
     zero as (1 - t) ** 0.9. batch: None keeps the plan's. optimizer: "sgd" (nnU-Net's, slow and sure), "adamw" (learns in
     a few hundred steps), or "auto": adamw for the tiny plan, sgd for the others.
     foreground_share: probability that a crop is centred on an object. validation_iterations per epoch only feed the
-    progress report. checkpoint_s: least time between two checkpoints.
+    progress report. patience: epochs without a better score of the held-out labels, where there are any, before the end;
+    None = a quarter of all, at least 5. checkpoint_s: least time between two checkpoints.
     """
 
     epochs: int = 10
@@ -28,6 +29,7 @@ class Schedule:
     optimizer: str = "auto"
     foreground_share: float = 0.5
     validation_iterations: int = 2
+    patience: int | None = None
     checkpoint_s: float = 60.0
 
     def __post_init__(self) -> None:
@@ -43,6 +45,8 @@ class Schedule:
             raise PermanentError(f"schedule.optimizer must be 'auto', 'adamw' or 'sgd', got {self.optimizer!r}")
         if self.batch is not None and self.batch < 1:
             raise PermanentError(f"schedule.batch must be at least 1, got {self.batch!r}")
+        if self.patience is not None and self.patience < 1:
+            raise PermanentError(f"schedule.patience must be at least 1, got {self.patience!r}")
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Schedule:
@@ -56,6 +60,11 @@ class Schedule:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
         return asdict(self)
+
+    @property
+    def patience_epochs(self) -> int:
+        """Epochs without a better score before the end."""
+        return max(5, self.epochs // 4) if self.patience is None else self.patience
 
     def resolved(self, plan: str) -> Schedule:
         """The same schedule with the optimizer that suits the plan in place of "auto"."""

@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import copy
+import gc
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from alcore.nnunet import model
+from alcore.nnunet import model, room
 from alcore.nnunet.binning import MAX_CASES_LOOKED_AT
 from alcore.nnunet.case import Case
 from alcore.nnunet.environment import nnunet_process
 from alcore.nnunet.plan import PlanRequest
+from alcore.nnunet.remedies import DivergedError, Remedies, out_of_memory
 from alcore.nnunet.schedule import Schedule
 from alcore.stage import Context
+
+if TYPE_CHECKING:
+    from alcore.nnunet.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """What training crops are drawn from: cases, and for a `share` of them rehearsal cases (pseudo-labelled)."""
+    """What training crops are drawn from: cases, and for a `share` of them rehearsal cases (pseudo-labelled).
+
+    held_out: cases that no crop is drawn from; they say when to stop.
+    """
 
     cases: Sequence[Case]
     rehearsal: Sequence[Case] = ()
     share: float = 0.0
+    held_out: Sequence[Case] = ()
 
     @property
     def all(self) -> list[Case]:
         """Every case once."""
-        return [*self.cases, *self.rehearsal]
+        return [*self.cases, *self.rehearsal, *self.held_out]
 
     def drawn_ids(self) -> list[str]:
         """Case ids for uniform drawing: repeated so often that the share comes out, to whole repetitions."""
@@ -76,17 +85,17 @@ def train(
     """Train on the cases and write a model directory into `out`; returns loss, Dice, epochs and seconds.
 
     start: a model directory whose complete weights (segmentation heads too) training begins from; None = from scratch.
-    Resumes from `ctx.scratch` after a stop or a kill. Two runs with one seed on a CPU give the same weights.
-    Raises Preempted when asked to stop, after saving.
+    Resumes from `ctx.scratch` after a stop or a kill. Two runs with one seed on a CPU give the same weights, however often
+    they were interrupted. Out of memory, it goes on with a smaller batch; when the loss is no number any more, from the last
+    checkpoint with half the learning rate; both are said in the result's notes. Raises Preempted when asked to stop, after
+    saving, DiskFullError before it begins without room, PermanentError when no remedy is left.
     """
     began = time.monotonic()
     schedule = schedule.resolved(designed.plan)
-    log = ctx.scratch / model.LOG
     with nnunet_process(ctx.scratch, ctx.device, ctx.threads):
         import torch
 
         from alcore.nnunet import preprocessing, seeding
-        from alcore.nnunet.trainer import Trainer
 
         folder, new = preprocessing.prepare(
             mixture.all,
@@ -96,38 +105,107 @@ def train(
         )
         prepared_s = time.monotonic() - began
         with seeding.seeded(seed):
-            plans = copy.deepcopy(dict(designed.plans)) | {"continue_training": False}
-            if schedule.batch is not None:
-                plans["configurations"][designed.configuration]["batch_size"] = schedule.batch
-            trainer = Trainer(plans, designed.configuration, "all", dict(designed.dataset), torch.device(ctx.device))
-            trainer.configure(folder, mixture.drawn_ids(), schedule, ctx, log, (PREPARED, 1.0))
-            if start is not None:
-                trainer.network.load_state_dict(model.load_weights(start))
-            done = trainer.resume()
-            rows = log.read_text().splitlines(keepends=True) if log.exists() else []
-            log.write_text("".join(rows[:done]))
-            seeding.reseed(seed + done)  # a resumed run must not draw the crops of its beginning again
-            trainer.run_training()
+            trainer = _through(designed, mixture, schedule, seed, start, folder, ctx)
         loss, dice, ema = (
             float(trainer.logger.get_value(k, step=-1)) for k in ("train_losses", "mean_fg_dice", "ema_fg_dice")
         )
+        notes = [*trainer.remedies.notes]
+        best = trainer.best
+        if best is not None and trainer.over:
+            n = len(mixture.held_out)
+            notes.append(
+                f"stopped after epoch {trainer.current_epoch} of {schedule.epochs}: {n} held-out labels say that it was best "
+                f"after epoch {best['epoch']}"
+            )
         result = {
             "n_cases": len(mixture.all),
+            "n_held_out": len(mixture.held_out),
             "n_preprocessed": len(new),
-            "epochs": schedule.epochs,
+            "epochs": trainer.current_epoch,
+            "best_epoch": best["epoch"] if best is not None else None,
             "loss": round(loss, 5),
-            "dice": round(dice, 5),
+            "dice": round(best["dice"] if best is not None else dice, 5),
             "ema_dice": round(ema, 5),
+            "batch": trainer.batch_size,
+            "notes": notes,
             "prepare_s": round(prepared_s, 2),
             "train_s": round(time.monotonic() - began - prepared_s, 2),
         }
         weights = trainer.network.state_dict()
         about = {**about, "schedule": schedule.to_json(), "seed": seed}
-        model.save(out, designed, weights, log, {**about, "min_voxels": smallest_object_voxels(mixture.cases)})
+        about |= {"min_voxels": smallest_object_voxels([*mixture.cases, *mixture.held_out])}
+        model.save(out, designed, weights, ctx.scratch / model.LOG, about)
         del trainer
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     return {**result, "plan": designed.summary()}
+
+
+def _through(
+    designed: model.Design,
+    mixture: Mixture,
+    schedule: Schedule,
+    seed: int,
+    start: Path | None,
+    folder: Path,
+    ctx: Context,
+) -> Trainer:
+    """A trainer that has reached the end, with as many remedies as it takes."""
+    import torch
+
+    from alcore.nnunet.trainer import Trainer
+
+    remedies = Remedies.load(ctx.scratch)
+    log = ctx.scratch / model.LOG
+    while True:
+        plans = copy.deepcopy(dict(designed.plans)) | {"continue_training": False}
+        plan = plans["configurations"][designed.configuration]
+        plan["batch_size"] = remedies.batch or schedule.batch or plan["batch_size"]
+        if ctx.device == "cuda":
+            remedies = _fitted(remedies, int(plan["batch_size"]), designed)
+            plan["batch_size"] = remedies.batch or plan["batch_size"]
+        trainer = Trainer(plans, designed.configuration, "all", dict(designed.dataset), torch.device(ctx.device))
+        try:
+            trainer.configure(folder, mixture.drawn_ids(), schedule, seed, remedies, ctx, log, (PREPARED, 1.0))
+            if mixture.held_out:
+                trainer.hold_out(folder, [case.id for case in mixture.held_out])
+            trainer.check_disk()
+            if start is not None:
+                trainer.network.load_state_dict(model.load_weights(start))
+            done = trainer.resume()
+            rows = log.read_text().splitlines(keepends=True) if log.exists() else []
+            log.write_text("".join(rows[:done]))
+            trainer.run_training()
+            return trainer
+        except DivergedError as e:
+            remedies = remedies.gentler(e)
+        except (RuntimeError, MemoryError) as e:
+            if not out_of_memory(e):
+                raise
+            remedies = remedies.smaller(int(plan["batch_size"]), str(e).splitlines()[0])
+        # outside of the handlers, which hold on to what the failed step had in memory
+        remedies.save(ctx.scratch)
+        ctx.progress(PREPARED, remedies.notes[-1])
+        del trainer
+        gc.collect()
+        if ctx.device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _fitted(remedies: Remedies, batch: int, designed: model.Design) -> Remedies:
+    """With a batch for which the GPU has room now. Raises TransientError where it has none for a single crop."""
+    import torch
+
+    from alcore.nnunet.planning import PLANNERS
+
+    _, memory_gb = PLANNERS[designed.plan]
+    planned = memory_gb * 2**30 * batch / designed.plans["configurations"][designed.configuration]["batch_size"]
+    free, _ = torch.cuda.mem_get_info()
+    fits = room.batch_for_gpu(batch, planned, free)
+    if fits >= batch:
+        return remedies
+    note = f"batch of {fits}: the GPU has {free / 2**30:.1f} GiB free, {batch} crops take {planned / 2**30:.1f} GiB"
+    return replace(remedies, batch=fits, notes=(*remedies.notes, note))
 
 
 def smallest_object_voxels(cases: Sequence[Case]) -> int:
