@@ -10,6 +10,8 @@ import uuid
 from pathlib import Path
 
 from alcore.artifact import MANIFEST, fsync_dir, write_atomic
+from daemon.label_names import suffix_of
+from daemon.publishing import Publisher
 from daemon.stems import MOST_BYTES, file_stem
 from daemon.store.rows import path_of
 from daemon.store.sources import display_name
@@ -25,15 +27,12 @@ class Files:
     def __init__(self, store: Store, workspace: Workspace) -> None:
         self._store = store
         self._workspace = workspace
+        self._publisher = Publisher(store, workspace)
 
     def sweep(self) -> None:
         """Remove what a daemon that was killed had begun to write. Call before anything else is written."""
-        for folder in (
-            self._workspace.queue,
-            self._workspace.labels,
-            self._workspace.predictions,
-            self._workspace.rejected,
-        ):
+        self._publisher.sweep()
+        for folder in (self._workspace.queue, self._workspace.labels, self._workspace.rejected):
             for path in folder.glob(".*.tmp"):
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
@@ -42,7 +41,7 @@ class Files:
 
     def reconcile(self) -> int:
         """Do whatever is left to do; returns how many things were done."""
-        return self._publish_packages() + self._withdraw_packages() + self._publish_predictions() + self._file_labels()
+        return self._publish_packages() + self._withdraw_packages() + self._publisher.step() + self._file_labels()
 
     def _publish_packages(self) -> int:
         done = 0
@@ -79,15 +78,6 @@ class Files:
             self._store.annotation.set_published(suggestion.id, False)
         return len(gone)
 
-    def _publish_predictions(self) -> int:
-        waiting = self._store.learning.predictions_to_publish()
-        for row in waiting:
-            source = self._workspace.artifacts.path(row["artifact"]) / "instances.tif"
-            target = self._workspace.predictions / f"{self._store.volumes.export_name(row['volume_id'])}.tif"
-            copy_durably(source, target)
-            self._store.learning.prediction_published(row["volume_id"], row["model"])
-        return len(waiting)
-
     def _file_labels(self) -> int:
         """Move label files to where their state wants them: received, then labels/ or rejected/."""
         labels = self._store.labels
@@ -103,11 +93,16 @@ class Files:
                 fsync_dir(ours.parent)
             elif received.state == "accepted":
                 key = labels.artifact_of(received.id)
-                if self._workspace.artifacts.has(key):  # a person may have deleted it
+                if key is None:  # it was withdrawn
+                    (self._workspace.labels / f"{received.suggestion.id}.tif").unlink(missing_ok=True)
+                elif self._workspace.artifacts.has(key.partition("/")[0]):  # a person may have deleted it
                     self.publish_label(received.suggestion.id, key)
             elif received.state == "rejected" and ours.exists():
                 set_aside(
-                    ours, f"{received.suggestion.id}-{received.id:05d}.tif", received.reason, self._workspace.rejected
+                    ours,
+                    f"{received.suggestion.id}-{received.id:05d}{suffix_of(path_of(received.inbox_path).name)}",
+                    received.reason,
+                    self._workspace.rejected,
                 )
             labels.set_filed(received.id, True)
             done += 1

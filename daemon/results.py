@@ -104,6 +104,9 @@ class Results(SelectionResults):
 
     def _label_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         (received,) = self.store.labels.received("id = ?", [int(job.subject.split(":")[1])])
+        if received.suggestion.repeat_of is not None:
+            self._repeat_labelled(received, job.key, result, now)
+            return
         patch = received.suggestion.patch
         try:
             assigned = assign_role(

@@ -97,13 +97,18 @@ class LearningRecipes(Recipes):
 
     def predict_spec(self, model: ModelRow) -> str:
         """Name of segmenting with one model."""
-        return self.spec("predict", model.artifact, self.predict_params())
+        return self.spec("predict", model.artifact, self.predict_params(), self.output_params())
 
     def predict_params(self) -> dict[str, Any]:
         """How predictions become instances, as config.toml says."""
         return {"min_voxels": self.settings.prediction.min_object_voxels or None}
 
-    def predict(self, volume: VolumeRow, model: ModelRow) -> Wanted:
+    def output_params(self) -> dict[str, Any]:
+        """How segmentations are written, as config.toml says."""
+        prediction = self.settings.prediction
+        return {"zarr_above_gb": prediction.zarr_above_gb, "uncertainty": prediction.uncertainty}
+
+    def predict(self, volume: VolumeRow, model: ModelRow, priority: int = PRIORITY["predict"]) -> Wanted:
         """The promoted model ought to have segmented every volume."""
         return Wanted(
             stage="predict",
@@ -113,8 +118,8 @@ class LearningRecipes(Recipes):
                 "volume": [self.artifact(volume.artifact)],
                 "source": [self.source(volume)],
             },
-            params={"read": dict(volume.read), "version": model.version} | self.predict_params(),
-            priority=PRIORITY["predict"],
+            params={"read": dict(volume.read), "version": model.version} | self.predict_params() | self.output_params(),
+            priority=priority,
             spec=self.predict_spec(model),
             volume_id=volume.id,
         )

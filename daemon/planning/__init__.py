@@ -9,7 +9,9 @@ from daemon.config import Settings
 from daemon.planner import Planner
 from daemon.planning.learning import LearningPlans
 from daemon.planning.pool import PoolPlans
+from daemon.planning.predictions import PredictionPlans
 from daemon.planning.pseudo import PseudoPlans
+from daemon.planning.repeats import RepeatPlans
 from daemon.planning.selection import SelectionPlans
 from daemon.planning.training import TrainingPlans
 from daemon.store.rows import Wanted
@@ -23,7 +25,9 @@ class Planning:
         self.planner = planner
         self.pool = PoolPlans(store, planner, settings, PseudoPlans(store, settings))
         self.selection = SelectionPlans(store, planner, settings)
+        self.repeats = RepeatPlans(store, planner, settings)
         self.training = TrainingPlans(store, planner, settings)
+        self.predictions = PredictionPlans(store, planner, settings)
         self.learning = LearningPlans(store, planner, settings, self.training)
 
     def wanted(self, now: float) -> Iterator[Wanted]:
@@ -33,11 +37,13 @@ class Planning:
         yield from self.pool.embeddings(now)
         yield from self.pool.novelty()
         yield from self.selection.suggestions(now)
+        self.repeats.ask_again(now)
         yield from self.selection.packages()
         yield from self.selection.labels()
+        yield from self.repeats.agreements()
         yield from self.training.pretraining()
         yield from self.learning.round(now)
-        yield from self.learning.predictions()
+        yield from self.predictions.wanted(now)
         yield from self.learning.control()
 
     def key(self, wanted: Wanted) -> str:

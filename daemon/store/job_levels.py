@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-PASSING = "(state = 'cancelled' AND error_kind IN ('source_changed', 'source_missing', 'part_of_set'))"
-"""SQL: cancelled for a reason that lies in the source, and may pass."""
+PASSING = "(state = 'cancelled' AND error_kind IN ('source_changed', 'source_missing', 'part_of_set', 'withdrawn'))"
+"""SQL: cancelled for a reason that lies in the source, or in the model that was promoted, and may pass."""
 
 
 class JobLevels:

@@ -133,7 +133,7 @@ class Pool:
             asked = annotation.suggestion(suggestion)
             assert asked is not None
             inbox = bytes(self.workspace.inbox / f"{suggestion}.tif")
-            made = labels.receive(asked, inbox, suggestion, False, "ana", self.now)
+            made = labels.receive(asked, inbox, suggestion, {"user": "ana"}, self.now)
             (received,) = labels.received("id = ?", [made])
             role = "gate" if number % 4 == 3 else "train"
             labels.accept(received, self.artifact(f"label-{suggestion}"), role, 17, [], self.now)
@@ -167,8 +167,8 @@ class Pool:
         assert model is not None
         for volume in self.volumes():
             job = self.done(self.planning.planner.predict(volume, model), {"n_objects": 5})
-            self.store.learning.add_prediction(volume.id, model.version, job.key, 5, self.now)
-            self.store.learning.prediction_published(volume.id, model.version)
+            self.store.predictions.add(volume.id, model.version, job.key, 5, self.now)
+            self.store.predictions.shown(volume.id, model.version)
 
     def at_rest(self, n: int, n_labels: int = 40) -> Pool:
         """`n` volumes with everything done that can be done without an expert, who has labelled `n_labels` patches."""

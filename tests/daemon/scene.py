@@ -123,7 +123,7 @@ class Scene:
         annotation, labels = self.store.annotation, self.store.labels
         asked = annotation.suggestion(suggestion)
         assert asked is not None
-        number = labels.receive(asked, f"/in/{suggestion}.tif".encode(), suggestion, False, "ana", self.now - 60)
+        number = labels.receive(asked, f"/in/{suggestion}.tif".encode(), suggestion, {"user": "ana"}, self.now - 60)
         (received,) = labels.received("id = ?", [number])
         if reason:
             labels.reject(received, reason, self.now - 20)
@@ -192,8 +192,8 @@ class Scene:
             self.answer(suggestion, "gate" if i == 3 else "train")
         self.round(1, 0.45, True)
         self.round(2, 0.612, True)
-        self.store.learning.add_prediction(self.volumes[0], "M_f-002", "finetune-2", 9, self.now)
-        self.store.learning.prediction_published(self.volumes[0], "M_f-002")
+        self.store.predictions.add(self.volumes[0], "M_f-002", "finetune-2", 9, self.now)
+        self.store.predictions.shown(self.volumes[0], "M_f-002")
         self.control()
         job = self.claimed("finetune", "round:3")
         self.store.jobs.heartbeat(job.id, job.fence, 0.42, "epoch 13/30, loss 0.412, about 2 min left", self.now)

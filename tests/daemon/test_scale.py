@@ -203,8 +203,8 @@ def test_few_predictions_lie_ready_however_many_volumes_wait_and_all_are_made_in
             for job in ready[:50]:
                 pool.finish(job.id, {"n_objects": 1})
                 assert job.volume_id is not None
-                pool.store.learning.add_prediction(job.volume_id, MODEL, pool.artifact(job.key), 1, pool.now)
-                pool.store.learning.prediction_published(job.volume_id, MODEL)
+                pool.store.predictions.add(job.volume_id, MODEL, pool.artifact(job.key), 1, pool.now)
+                pool.store.predictions.shown(job.volume_id, MODEL)
                 made += 1
         assert made == 2 * AHEAD
 
