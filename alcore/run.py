@@ -24,6 +24,7 @@ STAGES = (
     "suggestions",
     "package",
     "label",
+    "agreement",
     "pretrain",
     "finetune",
     "evaluate",

@@ -9,8 +9,10 @@ from typing import Any
 from daemon.config import Settings
 from daemon.policy import MOST_USUAL, design, encoder_kind, novelty_alarm
 from daemon.selftest import self_test_words
-from daemon.store.rows import Flaw, JobRow, Novelty, Picked
+from daemon.store.rows import Flaw, JobRow, Novelty, Picked, ReceivedRow
 from daemon.store.store import Store
+from daemon.touched import touched
+from daemon.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,50 @@ class SelectionResults:
         flaws = [
             Flaw(volumes.of(q["embedding"]), int(q["row"]), str(q["reason"]), float(q["score"])) for q in result["qc"]
         ]
-        made = self.store.annotation.suggest(picks, now)
+        waiting = job.params.get("waiting") or {}
+        level = str(job.params.get("level", ""))
+        if waiting:
+            picks = picks[: self._taken_back(result, volumes, now)]
+            for key, rows in waiting.items():
+                self.store.selection.considered(volumes.of(key), [int(row) for row in rows], level)
+        made = self.store.annotation.suggest(picks, now, level)
         new = self.store.selection.hold_back(flaws, now)
         self.store.jobs.forget(job.id)
         if made:
             self.store.state.event("queue", f"{len(made)} patches queued for the expert: {made[0]} to {made[-1]}", now)
-        elif result.get("notes"):
+        elif result.get("notes") and not waiting:
             self.store.state.event("queue", f"no patch to suggest: {'; '.join(result['notes'])}", now)
         if new:
             text = f"{new} patches held back because they look broken: `alscope queue --qc`"
             self.store.state.event("qc", text, now)
+
+    def _taken_back(self, result: Mapping[str, Any], volumes: _Volumes, now: float) -> int:
+        """Take suggestions that are clearly not among the best any more out of the queue, unless somebody has begun with one.
+        Returns how many."""
+        workspace, gone = Workspace(self.settings.workspace), []
+        for found in result.get("taken_back", ()):
+            volume_id, row = volumes.of(str(found["embedding"])), int(found["row"])
+            suggestion_id = self.store.annotation.open_id(volume_id, row)
+            if suggestion_id is not None and not touched(workspace, suggestion_id):
+                self.store.annotation.take_back(suggestion_id, str(found["reason"]), now)
+                gone.append(suggestion_id)
+        if gone:
+            text = f"the pool has changed: {', '.join(gone)} taken out of the queue, nobody had begun; others teach more now"
+            self.store.state.event("queue", text, now)
+        return len(gone)
+
+    def _repeat_labelled(self, received: ReceivedRow, artifact: str, result: Mapping[str, Any], now: float) -> None:
+        """A second person labelled a patch: kept, compared, and never trained on."""
+        warnings = [str(w) for w in result.get("warnings", [])]
+        self.store.repeats.accept(received, artifact, int(result["n_objects"]), warnings, now)
+        text = f"label of {received.suggestion.id} accepted: {result['n_objects']} objects, compared with another person's"
+        self.store.state.event("label", text, now)
+
+    def _agreement_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
+        first, second = job.inputs["first"][0].key, job.inputs["second"][0].key
+        self.store.repeats.compared(first, second, result, now)
+        f1, dice = result["scores"]["f1"], result["scores"]["dice"]
+        self.store.state.event("label", f"two people agree on one patch with F1 {f1:.3f}, Dice {dice:.3f}", now)
 
     def _novelty_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         encoder_id, volumes = int(job.subject.split(":")[1]), _Volumes(self.store)

@@ -72,6 +72,7 @@ DOING = {
     "suggestions": "choosing patches from {}",
     "package": "preparing {} for the expert",
     "label": "checking the label of {}",
+    "agreement": "comparing the labels of two people, {}",
     "pretrain": "pre-training on {}",
     "finetune": "fine-tuning, {}",
     "evaluate": "judging {}",

@@ -2,5 +2,17 @@
 
 from alcore.selection.batch import STRATEGIES, Selection, choose
 from alcore.selection.port import TRAITS, Choice, Flaw, Pool, Request
+from alcore.selection.reconsider import Reconsidered, reconsider
 
-__all__ = ["STRATEGIES", "TRAITS", "Choice", "Flaw", "Pool", "Request", "Selection", "choose"]
+__all__ = [
+    "STRATEGIES",
+    "TRAITS",
+    "Choice",
+    "Flaw",
+    "Pool",
+    "Reconsidered",
+    "Request",
+    "Selection",
+    "choose",
+    "reconsider",
+]

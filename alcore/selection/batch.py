@@ -17,6 +17,7 @@ from alcore.selection.guided import guided
 from alcore.selection.herding import herding
 from alcore.selection.port import Choice, Flaw, Mask, Pool, Positions, Request, Strategy
 from alcore.selection.spread import Room, most_per_volume, overlapping_any
+from alcore.selection.steering import alike, dulled, like_avoided
 from alcore.selection.typiclust import typiclust
 from alcore.selection.uncertainty import uncertainty
 from alcore.selection.uniform import uniform
@@ -58,7 +59,13 @@ def choose(pool: Pool, request: Request, strategy: str) -> Selection:
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy {strategy!r} does not exist; known: {', '.join(STRATEGIES)}")
-    for name, positions in {"covered": request.covered, "labelled": request.labelled}.items():
+    given = {
+        "covered": request.covered,
+        "labelled": request.labelled,
+        "avoid": request.avoid,
+        "nothing": request.nothing,
+    }
+    for name, positions in given.items():
         if len(positions) and not (positions.min() >= 0 and positions.max() < len(pool)):
             raise ValueError(f"{name} positions must be in 0..{len(pool) - 1}")
     covered = np.unique(request.covered).astype(np.int64)
@@ -79,6 +86,12 @@ def choose(pool: Pool, request: Request, strategy: str) -> Selection:
         duplicate = looked_at[near_covered(pool, looked_at, covered)]
         duplicates = len(duplicate)
         qc = quality.flaws(pool, looked_at, covered, looked)
+        if len(request.avoid) or len(request.nothing):
+            near = alike(pool, looked)
+            known = {flaw.position for flaw in qc}
+            avoided = like_avoided(pool, looked_at, request.avoid, request.labelled, near)
+            qc = [*qc, *(flaw for flaw in avoided if flaw.position not in known)]
+            pool = dulled(pool, request.nothing, near)
         eligible[:] = False
         eligible[looked_at] = True
         eligible[duplicate] = False

@@ -41,7 +41,8 @@ class Pool:
     embeddings: (N, D) float32 unit rows. volume: (N,) int, equal for patches of one volume. start, shape: (N, 3) int,
     the boxes (z, y, x) in voxels. traits: (N,) float32 by name, NaN = unknown; names of `TRAITS` that are not given are
     unknown everywhere. flat: (N,) bool, patches whose content has no direction (constant or not finite). frontier: the core-set
-    with these positions covered and so many picks ahead, where the process keeps one from job to job.
+    with these positions covered and so many picks ahead, where the process keeps one from job to job. worth: (N,) float32 in 0..1,
+    by which what is expected in each patch counts (see `alcore.selection.steering.dulled`); 1 everywhere for None.
     Raises ValueError naming the array whose length is another.
     """
 
@@ -52,6 +53,7 @@ class Pool:
     traits: Mapping[str, Float32] = field(default_factory=dict)
     flat: Mask | None = None
     frontier: Callable[[Sequence[PoolPosition], int], Frontier] | None = None
+    worth: Float32 | None = None
 
     def __post_init__(self) -> None:
         n = len(self.embeddings)
@@ -96,6 +98,8 @@ class Request:
     control_share: share of the suggestions that is drawn at random. volume_share: most that one volume may have of the
     answer. minutes_base, minutes_per_object: what a person needs for a patch. n_gated: labels behind the model whose
     predictions the traits come from, 0 when there is no gated model. seed: the same request gives the same answer.
+    avoid: those of the covered that a person skipped as an artefact or out of focus. nothing: those skipped because there is
+    nothing in them to label.
     """
 
     n: int
@@ -109,6 +113,8 @@ class Request:
     minutes_base: float = 1.0
     minutes_per_object: float = 0.0
     n_gated: int = 0
+    avoid: Positions = field(default_factory=lambda: np.empty(0, np.int64))
+    nothing: Positions = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 @dataclass(frozen=True)

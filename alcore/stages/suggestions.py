@@ -25,14 +25,17 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     Inputs: embedding, volume (aligned: the boxes), traits and prediction (of some). params: strategy, n, covered {embedding
     key: [rows]} (ever suggested: never again), labelled {embedding key: [rows]} (accepted), traits_of and prediction_of
     {embedding key: number of the input}, initial (random seeds of the core-set), seed, control_share, n_before (suggestions
-    ever made), volume_share, minutes {"base", "per_object"}, n_gated (labels behind the model of the predictions).
+    ever made), volume_share, minutes {"base", "per_object"}, n_gated (labels behind the model of the predictions), avoid and
+    nothing {embedding key: [rows]} (skipped as broken, as holding nothing), waiting {embedding key: [rows]} (of the covered:
+    suggestions to be compared with what would be chosen now; then n does not count).
 
     Returns pool, indexed, eligible (counts), suggestions in rank order [{embedding, row, rank, arm, distance (cosine, to the
     nearest covered or earlier pick), reason, nearest, neighbours (at most 3 nearest labelled), why}], qc [{embedding, row,
-    reason, score}], duplicates, notes. Fewer than n come back when the pool runs out; `notes` says so. Raises PermanentError
+    reason, score}], duplicates, notes, taken_back [{embedding, row, reason}] (of those that wait; the suggestions are what takes
+    their place). Fewer than n come back when the pool runs out; `notes` says so. Raises PermanentError
     for embeddings that are damaged or of different encoders, rows that do not exist, and params that mean nothing.
     """
-    from alcore.selection import choose
+    from alcore.selection import choose, reconsider
     from alcore.selection.assemble import Memory, assemble
 
     if not inputs["embedding"]:
@@ -48,15 +51,21 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     )
     ctx.progress(0.5, f"{assembled.indexed} embeddings indexed")
     request = _request(params, assembled)
+    waiting = assembled.positions(params.get("waiting", {}), "waiting")
+    taken_back = []
     try:
-        selection = choose(assembled.pool, request, str(params["strategy"]))
+        if len(waiting):
+            found = reconsider(assembled.pool, request, waiting, str(params["strategy"]))
+            selection, choices = found.selection, found.instead
+            taken_back = [{**_place(assembled, position), "reason": why} for position, why in found.taken_back]
+        else:
+            selection = choose(assembled.pool, request, str(params["strategy"]))
+            choices = selection.choices
     except ValueError as e:
         raise PermanentError(f"suggestions: {e}") from e
-    ctx.progress(1.0, f"{len(selection.choices)} patches chosen")
-    suggestions = [
-        _suggestion(rank, choice, assembled, request) for rank, choice in enumerate(selection.choices, start=1)
-    ]
-    return _write(out, _told(assembled, selection, suggestions))
+    ctx.progress(1.0, f"{len(choices)} patches chosen")
+    suggestions = [_suggestion(rank, choice, assembled, request) for rank, choice in enumerate(choices, start=1)]
+    return _write(out, _told(assembled, selection, suggestions) | {"taken_back": taken_back})
 
 
 def _request(params: Params, assembled: Assembled) -> Request:
@@ -82,6 +91,8 @@ def _request(params: Params, assembled: Assembled) -> Request:
         initial=int(params.get("initial", 3)),
         n_before=int(params.get("n_before", 0)),
         n_gated=int(params.get("n_gated", 0)),
+        avoid=assembled.positions(params.get("avoid", {}), "avoid"),
+        nothing=assembled.positions(params.get("nothing", {}), "nothing"),
         **figures,
     )
 
@@ -130,6 +141,7 @@ def _told(
             "qc": [],
             "duplicates": 0,
             "notes": ["no volume is embedded yet"],
+            "taken_back": [],
         }
     return {
         "pool": len(assembled.pool),
@@ -150,4 +162,4 @@ def _write(out: Path, result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-STAGE = Stage(name="suggestions", version=2, run=run)
+STAGE = Stage(name="suggestions", version=3, run=run)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from daemon.planner.learning import PSEUDO_LABELS, LearningRecipes
 from daemon.planner.pool import PoolRecipes
+from daemon.planner.repeats import RepeatRecipes
 from daemon.planner.selection import SelectionRecipes
 
 __all__ = ["PSEUDO_LABELS", "Planner"]
 
 
-class Planner(PoolRecipes, SelectionRecipes, LearningRecipes):
+class Planner(PoolRecipes, SelectionRecipes, RepeatRecipes, LearningRecipes):
     """Every method answers one question about what to do next."""

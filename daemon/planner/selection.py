@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from alcore.stage import Input
+from daemon.effort import Effort
 from daemon.planner.base import Recipes
-from daemon.policy import PRIORITY
+from daemon.policy import PRIORITY, digest
 from daemon.store.rows import Neighbour, PoolVolume, ReceivedRow, SuggestionRow, VolumeRow, Wanted
 from daemon.store.selection import PoolSize, by_key
+
+
+LEVEL_GROWTH = 1.5
+"""Waiting suggestions are looked at again when the pool has grown by this factor."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What people taught the choice besides labels. effort: minutes that a patch takes them. avoid, nothing: rows by volume id of
+    patches skipped as broken, as holding nothing. waiting: of suggestions to be compared with the pool. level: its name."""
+
+    effort: Effort
+    avoid: Mapping[int, Sequence[int]]
+    nothing: Mapping[int, Sequence[int]]
+    level: str
+    waiting: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
 
 class SelectionRecipes(Recipes):
@@ -24,8 +43,10 @@ class SelectionRecipes(Recipes):
         n_before: int,
         n_gated: int,
         spec: str,
+        said: Said,
     ) -> Wanted:
-        """The queue ought to be full: `n` more patches of the pool.
+        """The queue ought to be full: `n` more patches of the pool. Or, where `said.waiting` names suggestions that nobody has
+        begun: they ought to be compared with what would be chosen now.
 
         covered, labelled: rows by volume id. n_before: suggestions ever made. n_gated: labels behind the promoted model.
         """
@@ -51,6 +72,11 @@ class SelectionRecipes(Recipes):
                 "prediction_of": {v.embedding: i for i, v in enumerate(predicted)},
                 "n_before": n_before,
                 "n_gated": n_gated,
+                "minutes": {"base": said.effort.base, "per_object": said.effort.per_object},
+                "avoid": by_key(said.avoid, keys),
+                "nothing": by_key(said.nothing, keys),
+                "waiting": by_key(said.waiting, keys),
+                "level": said.level,
             },
             priority=PRIORITY["suggestions"],
             spec=spec,
@@ -72,6 +98,12 @@ class SelectionRecipes(Recipes):
         pool = [size.volumes, size.patches, size.covered, size.ids]
         return self.spec("suggestions", embedding, pool, n, self._strategy())
 
+    def level(self, embedding: str, predict: str, n_embedded: int, n_avoid: int) -> str:
+        """Name of what suggestions are compared with: the encoder, the promoted model (its spec of predictions), the size of the
+        pool in steps of `LEVEL_GROWTH`, and how many patches were skipped as broken."""
+        step = math.floor(math.log(n_embedded, LEVEL_GROWTH)) if n_embedded > 0 else -1
+        return digest(embedding, predict, step, n_avoid, self._strategy())
+
     def package(
         self, suggestion: SuggestionRow, volume: VolumeRow, pseudo: str | None, neighbours: Sequence[Neighbour]
     ) -> Wanted:
@@ -90,6 +122,7 @@ class SelectionRecipes(Recipes):
             params={
                 "read": dict(volume.read),
                 "box": suggestion.patch.box.to_json(),
+                "margin": list(self.settings.annotation.margin_px),
                 "suggestion": {
                     "id": suggestion.id,
                     "rank": suggestion.rank,
@@ -129,6 +162,8 @@ class SelectionRecipes(Recipes):
                 "suggestion": received.suggestion.id,
                 "box": received.suggestion.patch.box.to_json(),
                 "confirm_empty": received.confirm_empty,
+                "seen": received.note.get("seen"),
+                "not_looked_at": self.settings.annotation.not_looked_at,
                 "received": received.id,
             },
             priority=PRIORITY["label"],

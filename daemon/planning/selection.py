@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from daemon.config import Settings
+from daemon.effort import Effort
 from daemon.planner import Planner
+from daemon.planner.selection import Said
 from daemon.policy import suggestions_to_ask
 from daemon.store.rows import EncoderRow, Wanted
 from daemon.store.selection import Levels
@@ -15,6 +17,11 @@ from daemon.store.store import Store
 PATIENCE_S = 120.0
 """So long after a volume was embedded it waits for its traits before it is chosen from without them: pseudo-labels of a very
 large volume take their time, and people want to begin."""
+
+AVOIDED = ("artefact", "out of focus")
+"""Patches like one that was skipped for these reasons are held back."""
+EMPTY = "nothing here"
+"""Patches like one that was skipped for this reason count as holding less."""
 
 
 @dataclass(frozen=True)
@@ -26,28 +33,58 @@ class SelectionPlans:
     settings: Settings
 
     def suggestions(self, now: float) -> Iterator[Wanted]:
-        """More patches once half of the queue has been answered, and what came in was checked: labels that count are known."""
+        """More patches once half of the queue has been answered, and what came in was checked: labels that count are known.
+        Otherwise those that wait are looked at again, once for every level of the pool."""
         current = self.store.encoders.in_use().get("current")
         if current is None or self.store.jobs.active("suggestions") or self.store.annotation.n_under_check():
             return
         waiting, depth = self.store.annotation.n_waiting_for_expert(), self.settings.selection.queue_depth
-        if not suggestions_to_ask(waiting, depth, depth):
+        levels = self._levels(current, now)
+        if suggestions_to_ask(waiting, depth, depth):
+            size = self.store.selection.size(levels)
+            ask = suggestions_to_ask(waiting, depth, size.patches - size.covered)
+            spec = self.planner.suggestions_spec(levels.embedding, size, ask)
+            if ask > 0 and not self.store.jobs.known("suggestions", spec):
+                yield self._wanted(levels, ask, spec, {})
+                return
+        yield from self._compared(levels)
+
+    def _compared(self, levels: Levels) -> Iterator[Wanted]:
+        """The waiting suggestions that were not compared with the pool as it is, once nothing is being embedded."""
+        level = self._level(levels)
+        waiting = self.store.selection.waiting(level)
+        if not waiting or self.store.jobs.active_with_spec("embedding", levels.embedding):
             return
-        levels, selection = self._levels(current, now), self.store.selection
-        size = selection.size(levels)
-        ask = suggestions_to_ask(waiting, depth, size.patches - size.covered)
-        spec = self.planner.suggestions_spec(levels.embedding, size, ask)
-        if ask <= 0 or self.store.jobs.known("suggestions", spec):
-            return
-        promoted = self.store.learning.promoted()
-        yield self.planner.suggestions(
+        n = sum(len(rows) for rows in waiting.values())
+        spec = self.planner.spec("suggestions", "waiting", level, sorted((v, *rows) for v, rows in waiting.items()))
+        if not self.store.jobs.known("suggestions", spec):
+            yield self._wanted(levels, n, spec, waiting)
+
+    def _wanted(self, levels: Levels, n: int, spec: str, waiting: Mapping[int, Sequence[int]]) -> Wanted:
+        selection, promoted = self.store.selection, self.store.learning.promoted()
+        configured = Effort(self.settings.selection.minutes_base, self.settings.selection.minutes_per_object)
+        said = Said(
+            effort=self.store.effort(configured),
+            avoid=selection.skipped(*AVOIDED),
+            nothing=selection.skipped(EMPTY),
+            level=self._level(levels),
+            waiting=waiting,
+        )
+        return self.planner.suggestions(
             selection.pool(levels),
             selection.covered(),
             selection.labelled(),
-            ask,
+            n,
             selection.n_made(),
             promoted.n_labels if promoted else 0,
             spec,
+            said,
+        )
+
+    def _level(self, levels: Levels) -> str:
+        n_embedded = self.store.jobs.n_done("embedding", levels.embedding)
+        return self.planner.level(
+            levels.embedding, levels.predict, n_embedded, self.store.selection.n_skipped(*AVOIDED)
         )
 
     def _levels(self, current: EncoderRow, now: float) -> Levels:

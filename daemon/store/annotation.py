@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from daemon.machine import SUGGESTION_TRANSITIONS, check_transition
 from daemon.store.connection import transaction
 from daemon.store.rows import Neighbour, Picked, SuggestionRow
+from daemon.store.schema_claims import TAKEN_BACK
 from daemon.store.volumes import full_name, patch_row
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
 _SUGGESTION = """
-SELECT s.id AS sid, s.rank, s.distance, s.reason, s.state, s.package, s.arm, s.why, p.*
+SELECT s.id AS sid, s.rank, s.distance, s.reason, s.state, s.package, s.arm, s.why, s.repeat_of, p.*
 FROM suggestion s JOIN patch p ON p.id = s.patch_id
 """
 
@@ -31,6 +32,7 @@ def _suggestion(r: Mapping[str, Any]) -> SuggestionRow:
         package=r["package"],
         arm=r["arm"],
         why=json.loads(r["why"]),
+        repeat_of=r["repeat_of"],
     )
 
 
@@ -43,44 +45,69 @@ class Annotation:
     # suggestions
 
     def n_waiting_for_expert(self) -> int:
-        """Suggestions that somebody can still answer."""
-        sql = "SELECT COUNT(*) AS n FROM suggestion WHERE state IN ('open', 'claimed', 'rejected')"
+        """Suggestions that somebody can still answer; blind repeats apart, which not everybody can."""
+        sql = (
+            "SELECT COUNT(*) AS n FROM suggestion WHERE state IN ('open', 'claimed', 'rejected') AND repeat_of IS NULL"
+        )
         return int(next(self._db.query(sql))["n"])
 
     def n_under_check(self) -> int:
         """Suggestions whose label has come in and is being checked."""
         return int(next(self._db.query("SELECT COUNT(*) AS n FROM suggestion WHERE state = 'submitted'"))["n"])
 
-    def suggest(self, picks: Sequence[Picked], now: float) -> list[str]:
-        """Queue patches in order. Patches that were suggested before are left out; one that was held back is so no more."""
+    def suggest(self, picks: Sequence[Picked], now: float, level: str = "") -> list[str]:
+        """Queue patches in order. Patches that were suggested before are left out, unless they were taken back; one that was
+        held back is so no more. level: name of the pool that they were chosen from."""
         made = []
         with transaction(self._db):
             rank = int(next(self._db.query("SELECT COALESCE(MAX(rank), 0) AS n FROM suggestion"))["n"])
             for pick in picks:
                 patch = self._patch_id(pick.volume_id, pick.row)
-                if patch is None or any(self._db.query("SELECT 1 FROM suggestion WHERE patch_id = ?", [patch])):
+                known = "SELECT id, skip_kind FROM suggestion WHERE patch_id = ? AND repeat_of IS NULL"
+                before = next(self._db.query(known, [patch]), None)
+                if patch is None or (before is not None and before["skip_kind"] != TAKEN_BACK):
                     continue
                 rank += 1
-                made.append(f"s{rank:05d}")
-                near = [(self._patch_id(volume, row), distance) for volume, row, distance in pick.neighbours]
-                self._db.table("suggestion").insert(
-                    {
-                        "id": made[-1],
-                        "patch_id": patch,
-                        "rank": rank,
-                        "distance": pick.distance,
-                        "reason": pick.reason,
-                        "state": "open",
-                        "arm": pick.arm,
-                        "why": json.dumps(dict(pick.why)),
-                        "nearest": None if pick.nearest is None else self._patch_id(*pick.nearest),
-                        "neighbours": json.dumps([{"patch": n, "distance": d} for n, d in near if n is not None]),
-                        "created_at": now,
-                        "changed_at": now,
-                    }
-                )
+                row = self._row(pick, patch) | {"rank": rank, "level": level, "created_at": now}
+                if before is None:
+                    made.append(f"s{rank:05d}")
+                    more = {"id": made[-1], "state": "open", "changed_at": now}
+                    self._db.table("suggestion").insert(row | more)
+                else:
+                    made.append(str(before["id"]))
+                    self.move(made[-1], "open", "", now)
+                    self._db.table("suggestion").update(made[-1], row)
+                    # its folder says why it was chosen: made anew, unless the former one has not been taken away yet
+                    sql = "UPDATE suggestion SET package = NULL WHERE id = ? AND published = 0"
+                    self._db.execute(sql, [made[-1]])
                 self._db.execute("UPDATE qc SET state = 'suggested' WHERE patch_id = ?", [patch])
         return made
+
+    def _row(self, pick: Picked, patch: int) -> dict[str, Any]:
+        """The columns of a suggestion that say why."""
+        near = [(self._patch_id(volume, row), distance) for volume, row, distance in pick.neighbours]
+        return {
+            "patch_id": patch,
+            "distance": pick.distance,
+            "reason": pick.reason,
+            "arm": pick.arm,
+            "why": json.dumps(dict(pick.why)),
+            "nearest": None if pick.nearest is None else self._patch_id(*pick.nearest),
+            "neighbours": json.dumps([{"patch": n, "distance": d} for n, d in near if n is not None]),
+        }
+
+    def open_id(self, volume_id: int, row: int) -> str | None:
+        """The open suggestion of a patch, which nobody has taken; None when there is none."""
+        sql = (
+            "SELECT s.id FROM suggestion s JOIN patch p ON p.id = s.patch_id"
+            " WHERE p.volume_id = ? AND p.row = ? AND s.state = 'open' AND s.repeat_of IS NULL"
+        )
+        return next((str(r["id"]) for r in self._db.query(sql, [volume_id, row])), None)
+
+    def take_back(self, suggestion_id: str, why: str, now: float) -> None:
+        """Take an open suggestion out of the queue; it may be made again. Raises IllegalTransitionError for a claimed one."""
+        with transaction(self._db):
+            self.move(suggestion_id, "skipped", f"taken back: {why}", now, skip_kind=TAKEN_BACK)
 
     def _patch_id(self, volume_id: int, row: int) -> int | None:
         sql = "SELECT id FROM patch WHERE volume_id = ? AND row = ?"
@@ -91,6 +118,7 @@ class Annotation:
         sql = (
             "SELECT t.id AS sid, t.package, v.name, v.part, p.*, n.value ->> 'distance' AS distance"
             " FROM suggestion s, json_each(s.neighbours) n JOIN suggestion t ON t.patch_id = n.value ->> 'patch'"
+            " AND t.repeat_of IS NULL"
             " JOIN patch p ON p.id = t.patch_id JOIN volume v ON v.id = p.volume_id WHERE s.id = ? ORDER BY n.key"
         )
         return [

@@ -62,7 +62,7 @@ def suggestion(db: sqlite3.Connection, suggestion_id: str) -> SuggestionView | N
     """One suggestion in any state, or None."""
     r = db.execute(
         f"SELECT s.*, {_PLACE}, t.id AS near FROM suggestion s JOIN patch p ON p.id = s.patch_id"
-        " JOIN volume v ON v.id = p.volume_id LEFT JOIN suggestion t ON t.patch_id = s.nearest WHERE s.id = ?",
+        " JOIN volume v ON v.id = p.volume_id LEFT JOIN suggestion t ON t.patch_id = s.nearest AND t.repeat_of IS NULL WHERE s.id = ?",
         [suggestion_id],
     ).fetchone()
     if r is None:
@@ -88,7 +88,7 @@ def suggestion(db: sqlite3.Connection, suggestion_id: str) -> SuggestionView | N
 def _neighbours(db: sqlite3.Connection, suggestion_id: str) -> tuple[NeighbourView, ...]:
     rows = db.execute(
         f"SELECT t.id, {_PLACE}, n.value ->> 'distance' AS distance FROM suggestion s, json_each(s.neighbours) n"
-        " JOIN suggestion t ON t.patch_id = n.value ->> 'patch' JOIN patch p ON p.id = t.patch_id"
+        " JOIN suggestion t ON t.patch_id = n.value ->> 'patch' AND t.repeat_of IS NULL JOIN patch p ON p.id = t.patch_id"
         " JOIN volume v ON v.id = p.volume_id WHERE s.id = ? AND t.package IS NOT NULL ORDER BY n.key",
         [suggestion_id],
     )

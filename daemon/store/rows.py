@@ -138,7 +138,7 @@ class PatchRow:
 
 @dataclass(frozen=True)
 class SuggestionRow:
-    """A suggestion with the box it asks about."""
+    """A suggestion with the box it asks about. repeat_of: the suggestion whose patch it asks about a second time, blindly."""
 
     id: str
     patch: PatchRow
@@ -149,6 +149,7 @@ class SuggestionRow:
     package: str | None
     arm: str = "selected"
     why: Mapping[str, float] = field(default_factory=dict)
+    repeat_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,7 @@ class ReceivedRow:
     filed: bool
     state: str
     reason: str
+    note: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ CREATE TABLE repeat_label (
 ) STRICT;
 CREATE INDEX repeat_label_suggestion ON repeat_label(suggestion_id, received_id);
 CREATE TABLE agreement (
-  first TEXT NOT NULL REFERENCES artifact(key), second TEXT NOT NULL REFERENCES artifact(key), counts TEXT NOT NULL
+  first TEXT NOT NULL, second TEXT NOT NULL REFERENCES artifact(key), counts TEXT NOT NULL
   CHECK (json_valid(counts) AND json_type(counts) = 'object'), f1 REAL NOT NULL CHECK (f1 BETWEEN 0 AND 1),
   dice REAL NOT NULL CHECK (dice BETWEEN 0 AND 1), at REAL NOT NULL, PRIMARY KEY (first, second)
 ) STRICT;

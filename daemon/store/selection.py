@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.store.connection import transaction
 from daemon.store.rows import Flaw, Novelty, PoolVolume
+from daemon.store.schema_claims import SKIP_REASONS, TAKEN_BACK
 from daemon.store.volumes import SOURCES, artifact_of
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ _SETTLED = (
     "EXISTS (SELECT 1 FROM job t WHERE t.stage = 'traits' AND t.spec IN (:traits, :bare) AND t.volume_id = v.id"
     " AND t.state IN ('done', 'failed', 'cancelled'))"
 )
+_STANDS = f"skip_kind <> {TAKEN_BACK!r}"
+"""Of suggestions: not taken back by the daemon."""
 _COVERED = "v.id IN (SELECT (SELECT p.volume_id FROM patch p WHERE p.id = s.patch_id) FROM suggestion s)"
 """From the suggestions to their patches, never through all patches, which SQLite prefers without statistics."""
 _POOL = (
@@ -64,6 +67,7 @@ class Selection:
         covered = (
             "SELECT COUNT(*) AS n FROM suggestion s CROSS JOIN patch p ON p.id = s.patch_id CROSS JOIN job e"
             " ON e.stage = 'embedding' AND e.spec = :embedding AND e.volume_id = p.volume_id AND e.state = 'done'"
+            f" WHERE s.{_STANDS} AND s.repeat_of IS NULL"
         )
         found = next(self._db.query(sql, _named(levels)))
         n_covered = int(next(self._db.query(covered, {"embedding": levels.embedding}))["n"])
@@ -90,8 +94,36 @@ class Selection:
         return {r["volume_id"]: r["key"] for r in self._db.query(sql, [stage, spec])}
 
     def covered(self) -> dict[int, list[int]]:
-        """Patches that were ever suggested (labelled, queued or skipped): volume id -> patch rows."""
-        return self._rows("SELECT patch_id FROM suggestion")
+        """Patches that were suggested (labelled, queued or skipped; not taken back): volume id -> patch rows."""
+        return self._rows(f"SELECT patch_id FROM suggestion WHERE {_STANDS}")
+
+    def skipped(self, *kinds: str) -> dict[int, list[int]]:
+        """Patches that people skipped for one of these kinds of reasons: volume id -> patch rows."""
+        said = ", ".join(repr(kind) for kind in kinds if kind in SKIP_REASONS)
+        return self._rows(f"SELECT patch_id FROM suggestion WHERE repeat_of IS NULL AND skip_kind IN ({said})")
+
+    def n_skipped(self, *kinds: str) -> int:
+        """How many they are."""
+        return sum(len(rows) for rows in self.skipped(*kinds).values())
+
+    def waiting(self, level: str) -> dict[int, list[int]]:
+        """Patches that the strategy suggested, nobody has taken, and that were not compared with the pool at this level:
+        volume id -> patch rows. What chance or a person chose stays as it is."""
+        sql = (
+            "SELECT p.volume_id, p.row FROM suggestion s JOIN patch p ON p.id = s.patch_id WHERE s.state = 'open'"
+            " AND s.arm = 'selected' AND s.repeat_of IS NULL AND s.level <> ? ORDER BY p.volume_id, p.row"
+        )
+        return _grouped(self._db.query(sql, [level]))
+
+    def considered(self, volume_id: int, rows: Sequence[int], level: str) -> None:
+        """The suggestions of these patches were compared with the pool at this level."""
+        sql = (
+            "UPDATE suggestion SET level = ? WHERE repeat_of IS NULL"
+            " AND patch_id = (SELECT id FROM patch WHERE volume_id = ? AND row = ?)"
+        )
+        with transaction(self._db):
+            for row in rows:
+                self._db.execute(sql, [level, volume_id, row])
 
     def labelled(self) -> dict[int, list[int]]:
         """Patches with an accepted label: volume id -> patch rows."""
@@ -99,14 +131,12 @@ class Selection:
 
     def _rows(self, patches: str) -> dict[int, list[int]]:
         sql = f"SELECT p.volume_id, p.row FROM patch p WHERE p.id IN ({patches}) ORDER BY p.volume_id, p.row"
-        found: dict[int, list[int]] = {}
-        for r in self._db.query(sql):
-            found.setdefault(r["volume_id"], []).append(r["row"])
-        return found
+        return _grouped(self._db.query(sql))
 
     def n_made(self) -> int:
-        """Suggestions that strategy or chance ever made."""
-        return int(next(self._db.query("SELECT COUNT(*) AS n FROM suggestion WHERE arm <> 'asked'"))["n"])
+        """Suggestions that strategy or chance ever made and that were not taken back."""
+        sql = f"SELECT COUNT(*) AS n FROM suggestion WHERE arm <> 'asked' AND repeat_of IS NULL AND {_STANDS}"
+        return int(next(self._db.query(sql))["n"])
 
     # the QC queue
 
@@ -119,7 +149,7 @@ class Selection:
                 sql = (
                     "INSERT INTO qc (patch_id, reason, score, state, found_at)"
                     " SELECT p.id, ?, ?, 'held', ? FROM patch p WHERE p.volume_id = ? AND p.row = ?"
-                    " AND NOT EXISTS (SELECT 1 FROM suggestion s WHERE s.patch_id = p.id)"
+                    f" AND NOT EXISTS (SELECT 1 FROM suggestion s WHERE s.patch_id = p.id AND s.{_STANDS})"
                     " ON CONFLICT (patch_id) DO UPDATE SET reason = excluded.reason, score = excluded.score"
                     " WHERE state = 'held' RETURNING patch_id"
                 )
@@ -188,7 +218,7 @@ class Selection:
         """(artifact, role, arm) of every current label, oldest first."""
         sql = (
             "SELECT l.artifact, l.role, s.arm FROM label l JOIN suggestion s ON s.patch_id = l.patch_id"
-            " WHERE l.superseded_by IS NULL ORDER BY l.id"
+            " WHERE l.superseded_by IS NULL AND s.repeat_of IS NULL ORDER BY l.id"
         )
         return [(r["artifact"], r["role"], r["arm"]) for r in self._db.query(sql)]
 
@@ -198,6 +228,14 @@ class Selection:
         row = {name: result.get(name) for name in names} | {"round": round_, "at": now}
         with transaction(self._db):
             self._db.table("control").insert(row, replace=True)
+
+
+def _grouped(found: Iterable[Mapping[str, Any]]) -> dict[int, list[int]]:
+    """Rows with volume_id and row as {volume id: rows}."""
+    out: dict[int, list[int]] = {}
+    for r in found:
+        out.setdefault(r["volume_id"], []).append(r["row"])
+    return out
 
 
 def _named(levels: Levels) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pytest
 
 from daemon.cli.main import main
 from daemon.commands import drop_label_note, label_note, obey
+from daemon.config import load
 from daemon.files import Files
 from tests.daemon.scene import Scene
 
@@ -60,6 +61,7 @@ class Attendant(threading.Thread):
         engine: Any = SimpleNamespace(
             store=scene.store,
             workspace=scene.workspace,
+            settings=load(scene.config),
             executor=SimpleNamespace(kill=self.killed.append),
             planning=SimpleNamespace(learning=SimpleNamespace(open_round=lambda now: NO_LABEL)),
         )
@@ -77,7 +79,7 @@ class Attendant(threading.Thread):
         content = path.read_bytes()
         author = str(self.notes[-1].get("user", ""))
         number = labels.receive(
-            suggestion, os.fsencode(path), hashlib.sha256(content).hexdigest(), False, author, time.time()
+            suggestion, os.fsencode(path), hashlib.sha256(content).hexdigest(), {"user": author}, time.time()
         )
         files.reconcile()
         (received,) = labels.received("id = ?", [number])
