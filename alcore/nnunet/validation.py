@@ -45,10 +45,11 @@ class Validation:
         """(Z, Y, X) of data (C, Z, Y, X), tile beside tile; what is smaller than a tile is padded with zeros."""
         planes = len(self._patch) == 2
         patch = (1, *self._patch) if planes else self._patch
-        shape = data.shape[1:]
-        padded = np.pad(data, [(0, 0), *((0, max(0, p - n)) for p, n in zip(patch, shape, strict=True))])
+        shape: tuple[int, ...] = data.shape[1:]
+        missing = [max(0, p - n) for p, n in zip(patch, shape, strict=True)]
+        padded = np.pad(data, [(0, 0), *((0, m) for m in missing)])
         out = np.zeros(padded.shape[1:], bool)
-        for start in product(*(_starts(n, p) for n, p in zip(out.shape, patch, strict=True))):
+        for start in product(*map(_starts, out.shape, patch)):
             box = tuple(slice(a, a + p) for a, p in zip(start, patch, strict=True))
             tile = torch.from_numpy(np.ascontiguousarray(padded[(slice(None), *box)]))[None].to(device)
             with torch.no_grad(), torch.autocast(device.type, enabled=device.type == "cuda"):
@@ -56,7 +57,7 @@ class Validation:
             finest = answer[0] if isinstance(answer, list | tuple) else answer
             mask = (finest[0].argmax(0) > 0).cpu().numpy()
             out[box] = mask[None] if planes else mask
-        return out[tuple(slice(0, n) for n in shape)]
+        return out[: shape[0], : shape[1], : shape[2]]
 
 
 def _starts(n: int, patch: int) -> list[int]:

@@ -12,20 +12,26 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     """Write a model directory trained on pseudo-labelled patches.
 
     Inputs volume, source and pseudo are aligned. params: read (aligned), patches [{"volume", "start", "shape"}], plan
-    ("tiny", "default", "resenc_m", "resenc_l", or {"name", "binning", "memory_gb"}), schedule, seed. Resumes from
-    `ctx.scratch`. Raises PermanentError when no pseudo-label holds an object, Preempted after saving.
+    ("tiny", "default", "resenc_m", "resenc_l", or {"name", "binning", "memory_gb"}), schedule, seed, min_confidence (patches
+    that are less sure are left out; 0 = none). The result's "data" is the kind of data that the plan, frozen here, takes.
+    Resumes from `ctx.scratch`. Raises PermanentError when no pseudo-label holds an object or is sure enough, Preempted after
+    saving.
     """
-    from alcore.nnunet import sources, training
+    from alcore.nnunet import confidence, sources, training
     from alcore.nnunet.plan import PlanRequest
     from alcore.nnunet.schedule import Schedule
 
-    cases = sources.pseudo_cases(
-        inputs["volume"], inputs["source"], inputs["pseudo"], params["read"], params["patches"]
-    )
+    pseudo = inputs["pseudo"]
+    patches, n_unsure = confidence.sure_enough(pseudo, params["patches"], float(params.get("min_confidence", 0.0)))
+    cases = sources.pseudo_cases(inputs["volume"], inputs["source"], pseudo, params["read"], patches)
     schedule, request = Schedule.from_json(params["schedule"]), PlanRequest.from_json(params["plan"])
     designed = training.design(request, cases, ctx)
+    about = {"kind": "pretrained"}
     mixture = training.Mixture(cases)
-    return training.train(designed, mixture, schedule, int(params["seed"]), None, out, ctx, {"kind": "pretrained"})
+    result = training.train(designed, mixture, schedule, int(params["seed"]), None, out, ctx, about)
+    if n_unsure:
+        result["notes"].append(f"{n_unsure} pseudo-labelled patches were left out: not sure enough")
+    return {**result, "n_unsure": n_unsure, "data": designed.made_for.kind.to_json()}
 
 
-STAGE = Stage("pretrain", 1, run, long=True, isolated=True, preemptible=True)
+STAGE = Stage("pretrain", 2, run, long=True, isolated=True, preemptible=True)

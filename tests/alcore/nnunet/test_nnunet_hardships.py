@@ -179,7 +179,7 @@ def test_few_labels_all_train(n: int, share: float, held: int) -> None:
     train, out = holdout.split(labels, share)
     assert len(out) == held
     assert sorted(c.id for c in [*train, *out]) == sorted(c.id for c in labels)
-    more_train, more_out = holdout.split([*labels, case(100)], share)
+    _, more_out = holdout.split([*labels, case(100)], share)
     assert not held or len({c.id for c in out} & {c.id for c in more_out}) >= held - 1
 
 

@@ -22,6 +22,43 @@ def test_from_scratch_with_a_plan_made_from_the_labels(bench: Bench) -> None:
     assert len(json.loads((made.path / "dataset_fingerprint.json").read_text())["spacings"]) == 3
 
 
+def test_some_labels_say_when_to_stop_once_there_are_enough(bench: Bench) -> None:
+    params = {"schedule": QUICK, "seed": 2, "plan": "tiny"}
+    manifest, _ = bench.run("finetune", {"label": bench.labels}, {**params, "validation_share": 0.5})
+    assert manifest.result["n_held_out"] == 0
+    assert "3 labels are too few" in manifest.result["stop"]
+    more = [*bench.labels, bench.label(7, Box((0, 0, 16), (8, 64, 32)))]
+    manifest, _ = bench.run("finetune", {"label": more}, {**params, "validation_share": 0.5})
+    assert manifest.result["n_held_out"] == 2
+    assert manifest.result["best_epoch"] in (1, 2)
+    assert "stop" not in manifest.result
+
+
+def test_labels_that_the_plan_does_not_take_are_left_out_and_told(bench: Bench) -> None:
+    params = {"schedule": QUICK, "seed": 3, "plan": "tiny"}
+    _, model = bench.pretrain(bench.pseudo)
+    thick = bench.label(8, Box((0, 0, 8), (8, 64, 32)))
+    about = json.loads((thick.path / "label.json").read_text())
+    (thick.path / "label.json").write_text(json.dumps(about | {"voxel_um": [0.4, 0.01, 0.01]}))
+    manifest, _ = bench.run("finetune", {"model": [model], "label": [*bench.labels[:2], thick]}, params)
+    assert (manifest.result["n_cases"], manifest.result["n_other"]) == (2, 1)
+    assert "1 labels of other data" in manifest.result["notes"][0]
+    with pytest.raises(PermanentError, match=r"0.04 x 0.01 x 0.01 um.*0.4 x 0.01 x 0.01 um: .*--replan"):
+        bench.run("finetune", {"model": [model], "label": [thick]}, params)
+
+
+def test_a_plan_that_was_tampered_with_is_refused(bench: Bench) -> None:
+    _, model = bench.pretrain(bench.pseudo)
+    copy = bench.folder("tampered")
+    for path in model.path.iterdir():
+        (copy.path / path.name).write_bytes(path.read_bytes())
+    plans = json.loads((copy.path / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["batch_size"] = 64
+    (copy.path / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(PermanentError, match=r"plans.json: is not the plan"):
+        bench.run("finetune", {"model": [copy], "label": bench.labels}, {"schedule": QUICK, "seed": 4, "plan": "tiny"})
+
+
 @pytest.mark.parametrize(("wrong", "word"), [({"mix_share": 1.0}, "mix_share"), ({"schedule": {"x": 1}}, "schedule.x")])
 def test_wrong_params_are_named(bench: Bench, wrong: dict[str, object], word: str) -> None:
     inputs = {"label": bench.labels[:1], "volume": [bench.volume], "source": [bench.source], "pseudo": [bench.pseudo]}

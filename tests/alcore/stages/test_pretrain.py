@@ -24,6 +24,7 @@ def test_the_whole_chain(bench: Bench) -> None:
     assert set(manifest.files) == expected
     assert manifest.result["n_cases"] == 2
     assert manifest.result["plan"]["name"] == "tiny"
+    assert manifest.result["data"] == {"channels": 1, "voxel_um": [0.04, 0.01, 0.01]}
 
     params = {"schedule": {**QUICK, "epochs": 6, "iterations": 8}, "seed": 1, "plan": "tiny", "mix_share": 0.25}
     inputs = {"model": [pretrained], "label": bench.labels[:2]}
@@ -31,6 +32,7 @@ def test_the_whole_chain(bench: Bench) -> None:
     patches = [{"volume": 0, "start": [0, 0, 0], "shape": [8, 64, 48]}]
     manifest, tuned = bench.run("finetune", inputs, {**params, "patches": patches, "read": [READ]})
     assert manifest.result["n_cases"] == 3
+    assert manifest.result["plan"]["digest"] == json.loads((pretrained.path / "model.json").read_text())["digest"]
     assert manifest.result["n_preprocessed"] == 2  # the rehearsed patch was preprocessed for the pre-training
     about = json.loads((tuned.path / "model.json").read_text())
     assert (about["kind"], about["n_labels"]) == ("finetuned", 2)

@@ -31,6 +31,7 @@ class Bench:
     """One acquisition with its volume, pseudo-label and label artifacts, written by hand."""
 
     root: Path
+    n_runs: int = 0
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng(0)
@@ -70,8 +71,9 @@ class Bench:
         return item
 
     def run(self, stage: str, inputs: dict[str, list[Input]], params: dict[str, Any]) -> tuple[Manifest, Input]:
-        ctx = QuietContext(self.root / f"scratch-{stage}", self.root / "cache")
-        ctx.scratch.mkdir(exist_ok=True)
+        self.n_runs += 1  # each job has a scratch of its own, as with the daemon
+        ctx = QuietContext(self.root / f"scratch-{self.n_runs}", self.root / "cache")
+        ctx.scratch.mkdir()
         manifest = execute(stage, inputs, params, self.store, ctx)
         return manifest, Input(self.store.path(manifest.key), manifest.key)
 
