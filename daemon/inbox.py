@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from daemon import commands
 from daemon.config import Settings
 from daemon.files import set_aside
+from daemon.label_names import KNOWN, ending_of, stem_of, suffix_of
 from daemon.results import printable
+from daemon.store.rows import SuggestionRow
 from daemon.store.store import Store
 from daemon.workspace import Workspace
 
-LABEL_SUFFIXES = (".tif", ".tiff")
+WAITS = ("open", "claimed")
+"""States of suggestions whose folder is still being made: their label waits for it."""
 
 
 @dataclass(frozen=True)
@@ -27,31 +31,33 @@ class Inbox:
 
     def arrived(self, path: Path, now: float) -> None:
         """A file in the inbox is whole: take it if it answers a suggestion, set it aside with the reason if not."""
-        suggestion_id = path.name.removesuffix(".tiff").removesuffix(".tif")
-        suggestion = self.store.annotation.suggestion(suggestion_id)
-        reason = ""
-        if path.suffix.lower() not in LABEL_SUFFIXES:
-            reason = f"{printable(path.name)}: labels are TIFF files named <suggestion>.tif; export it as TIFF"
-        elif suggestion is None:
-            reason = (
-                f"{printable(path.name)}: there is no suggestion {printable(suggestion_id)!r}; "
-                "`alscope queue` lists the names to use"
-            )
-        elif path.stat().st_size > self.settings.inbox.max_gb * 1e9:
-            reason = f"{printable(path.name)}: larger than inbox.max_gb = {self.settings.inbox.max_gb:g}; not a label?"
-        elif suggestion.package is None or suggestion.state == "submitted":
-            return  # its turn comes: the ingest reports the file again
+        suggestion = self.store.annotation.suggestion(stem_of(path.name))
+        reason = self._refused(path, suggestion)
         if reason:
             set_aside(path, path.name, reason, self.workspace.rejected)
             self.store.state.event("label", f"rejected: {reason}", now)
             return
         assert suggestion is not None
-        note = commands.label_note(self.workspace, suggestion_id)
-        digest = _sha256(path)
-        self.store.labels.receive(
-            suggestion, os.fsencode(path), digest, bool(note.get("empty")), str(note.get("user", "")), now
-        )
-        commands.drop_label_note(self.workspace, suggestion_id)
+        if suggestion.state == "submitted" or (suggestion.package is None and suggestion.state in WAITS):
+            return  # its turn comes: the ingest reports the file again
+        note = commands.label_note(self.workspace, suggestion.id)
+        self.store.labels.receive(suggestion, os.fsencode(path), _sha256(path), note, now)
+        commands.drop_label_note(self.workspace, suggestion.id)
+
+    def _refused(self, path: Path, suggestion: SuggestionRow | None) -> str:
+        """Why a file cannot be a label; "" when it may be one."""
+        name = printable(path.name)
+        ending = ending_of(path.name)
+        if not ending:
+            return f"{name}: a label is a {KNOWN} named <suggestion>.<ending>; export it as one of these"
+        if suggestion is None or suffix_of(path.name) != ending:
+            near = re.match(r"s\d{5,}", path.name)
+            meant = near[0] if near and self.store.annotation.suggestion(near[0]) is not None else ""
+            hint = f"is it {meant}{ending}?" if meant else "`alscope queue` lists the names to use"
+            return f"{name}: there is no suggestion {printable(path.name[: -len(ending)])!r}; {hint}"
+        if path.stat().st_size > self.settings.inbox.max_gb * 1e9:
+            return f"{name}: larger than inbox.max_gb = {self.settings.inbox.max_gb:g}; not a label?"
+        return ""
 
 
 def _sha256(path: Path) -> str:

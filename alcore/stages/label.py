@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import math
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,69 +19,129 @@ if TYPE_CHECKING:
 
 MAX_ID = 2**31
 """Ids from here on do not survive the tools that use signed 32-bit integers."""
-SPECK_VOXELS = 8
 LEAST_LIMIT_BYTES = 1 << 30
 """A label of the wrong shape up to this size is told so; a larger one is refused for its size."""
 
 
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
-    """Write image.tif, label.tif (uint32, ids 1..n), pseudo.tif (if the package has one) and label.json.
+    """Write the files of `alcore.volumes.label_case.write_case`, all of exactly the patch, and return its result.
 
-    params: suggestion (id), box, confirm_empty. Raises BadLabelError with a reason for people, SourceChangedError when
+    Inputs file, volume, package (of stage package, or an earlier label of this patch). params: suggestion (id), box,
+    confirm_empty, seen (see `alcore.arrays.seen.said`), not_looked_at (the reserved value, 0 = none). A label may have the
+    shape of the package's image: the margin is cut off. Raises BadLabelError with a reason for people, SourceChangedError when
     the received file changed, SourceMissingError when it is gone.
     """
     import numpy as np
 
-    from alcore.arrays.instancing import relabel_sequential
-    from alcore.volumes.writers import write_labels_tiff
+    from alcore.arrays.seen import reserved, said
+    from alcore.volumes.label_case import Case, write_case
 
     (received,) = inputs["file"]
-    package = one(inputs, "package")
+    name, empty = received.path.name, bool(params["confirm_empty"])
     info = VolumeInfo.from_json(json.loads((one(inputs, "volume") / "info.json").read_text()))
     box = Box.from_json(params["box"])
-    mask = _whole_numbers(received.path, _received(received, box, ctx), box, bool(params["confirm_empty"]))
-    labels = relabel_sequential(mask)
-    ctx.progress(0.4, "checked")
+    package = _Package(one(inputs, "package"), box)
+    mask = _whole_numbers(name, package.cropped(name, _received(received, package.shape, ctx)))
+    try:
+        parts = [said(params.get("seen"), box.shape), reserved(mask, int(params.get("not_looked_at", 0)), empty)]
+    except ValueError as e:
+        raise BadLabelError(f"{name}: {e}") from e
+    remarks = []
+    if parts[1] is not None:
+        mask = np.where(parts[1], mask, 0)
+        remarks.append(f"{1 - parts[1].mean():.0%} of it has the value {params['not_looked_at']}, not looked at")
+    seen = (
+        np.logical_and.reduce([part for part in parts if part is not None])
+        if any(p is not None for p in parts)
+        else None
+    )
+    if seen is not None and not seen.any():
+        raise BadLabelError(f"{name}: nothing of it was looked at")
+    if int(mask.max()) >= MAX_ID:
+        raise BadLabelError(f"{name}: ids from 0 to {int(mask.max())}; they must be 0 (background) to {MAX_ID - 1}")
+    if not (mask if seen is None else mask[seen]).any() and not empty:
+        raise BadLabelError(
+            f"{name}: empty; if there is really nothing to label in this patch, confirm that it is empty"
+        )
+    ctx.progress(0.4, "read")
+    return write_case(
+        out, Case(str(params["suggestion"]), box, info, package.image(), mask, package.pseudo(), seen), remarks
+    )
 
-    warnings = _oddities(labels, np.setdiff1d(mask, [0]))
-    pseudo_path = package / "pseudo_label.tif"
-    if pseudo_path.is_file():
-        warnings += _unchanged(labels, pseudo_path)
-        shutil.copyfile(pseudo_path, out / "pseudo.tif")
-    shutil.copyfile(package / "image.tif", out / "image.tif")
-    about = {"suggestion": str(params["suggestion"]), "volume_sha256": info.sha256, "origin": "human"}
-    write_labels_tiff(out / "label.tif", labels, box.shape, "uint32", info.voxel_um, about)
-    result = {
-        "n_objects": int(labels.max()),
-        "foreground_fraction": float((labels > 0).mean()),
-        "warnings": warnings,
-    }
-    page = {
-        "suggestion": params["suggestion"],
-        "box": box.to_json(),
-        "volume_sha256": info.sha256,
-        "voxel_um": info.voxel_um,
-        "stats": info.to_json()["stats"],
-        **result,
-    }
-    (out / "label.json").write_text(json.dumps(page, indent=1))
-    return result
+
+class _Package:
+    """What the annotator was given: by stage package, with a margin around the patch, or an earlier label of the same patch."""
+
+    def __init__(self, folder: Path, box: Box) -> None:
+        page = folder / "suggestion.json"
+        margin = json.loads(page.read_text()).get("margin") if page.is_file() else None
+        before, after = (margin["before"], margin["after"]) if margin else ((0, 0, 0), (0, 0, 0))
+        z, y, x = (int(n) for n in before)
+        self._folder = folder
+        self._inside = Box((z, y, x), box.shape)
+        self.shape: tuple[int, ...] = tuple(
+            int(b) + n + int(a) for b, n, a in zip(before, box.shape, after, strict=True)
+        )
+
+    def cropped(self, name: str, mask: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """A mask of the shape of the image, or of the patch, as that of the patch. Raises BadLabelError for another shape."""
+        if mask.shape == self._inside.shape:
+            return mask
+        if mask.shape == self.shape:
+            return mask[self._inside.slices]
+        also = "" if self.shape == self._inside.shape else f" (with its margin, as in image.tif, {self.shape})"
+        raise BadLabelError(
+            f"{name}: shape (Z, Y, X) = {mask.shape}, but the patch is {self._inside.shape}{also}; "
+            + (
+                _order_hint(mask.shape, (self.shape, self._inside.shape))
+                or "save the label with the size of image.tif, "
+            )
+            + "neither cropped nor rescaled"
+        )
+
+    def image(self) -> npt.NDArray[np.generic]:
+        """(C, Z, Y, X) of the patch."""
+        from alcore.volumes import open_volume
+
+        with open_volume(self._folder / "image.tif") as reader:
+            return reader.read(self._inside)
+
+    def pseudo(self) -> npt.NDArray[np.integer] | None:
+        """(Z, Y, X) ids of the patch, or None."""
+        import numpy as np
+
+        from alcore.volumes.labels import read_labels
+
+        for name in ("pseudo_label.tif", "pseudo.tif"):
+            if (self._folder / name).is_file():
+                return read_labels(self._folder / name)[0][self._inside.slices].astype(np.uint32)
+        return None
 
 
-def _received(received: Input, box: Box, ctx: Context) -> npt.NDArray[np.generic]:
+def _order_hint(shape: tuple[int, ...], wanted: tuple[tuple[int, ...], ...]) -> str:
+    """What to say when a shape is right but for the order of its axes; "" when it is not."""
+    for goal in wanted:
+        for order in permutations(range(3)):
+            if tuple(shape[axis] for axis in order) == goal:
+                stored = "".join("ZYX"[order.index(axis)] for axis in range(3))
+                return f"its axes seem to be stored as {stored}: save them in the order Z, Y, X, "
+    return ""
+
+
+def _received(received: Input, shape: tuple[int, ...], ctx: Context) -> npt.NDArray[np.generic]:
     """The mask in the received file, read from a copy of our own so that nobody changes it meanwhile."""
     from alcore.volumes.labels import read_labels
 
-    limit = max(LEAST_LIMIT_BYTES, 4 * 8 * box.voxels)
+    limit = max(LEAST_LIMIT_BYTES, 4 * 8 * math.prod(shape))
     ctx.scratch.mkdir(parents=True, exist_ok=True)
-    copy = ctx.scratch / "received.tif"
+    copy = ctx.scratch / "received.tif"  # whatever it is: formats are recognised by content
     digest = hashlib.sha256()
     try:
         if not received.path.is_file():
             raise SourceMissingError(f"{received.path}: the received label is not there any more")
         if received.path.stat().st_size > limit:
             raise BadLabelError(
-                f"{received.path.name}: larger than {limit / 2**30:.0f} GB, which is no label of {box.shape}"
+                f"{received.path.name}: larger than {limit / 2**30:.0f} GB, which is no label of {shape}"
             )
         with open(received.path, "rb") as source, open(copy, "wb") as target:
             while block := source.read(1 << 20):
@@ -96,77 +157,20 @@ def _received(received: Input, box: Box, ctx: Context) -> npt.NDArray[np.generic
         copy.unlink(missing_ok=True)
 
 
-def _whole_numbers(path: Path, mask: npt.NDArray[np.generic], box: Box, confirm_empty: bool) -> npt.NDArray[np.generic]:
-    """The mask in the shape of the box with integer ids, or BadLabelError saying what is wrong."""
+def _whole_numbers(name: str, mask: npt.NDArray[np.generic]) -> npt.NDArray[np.integer]:
+    """The mask with integer ids, none below 0, or BadLabelError saying what is wrong."""
     import numpy as np
 
-    name = path.name
-    if mask.shape != box.shape:
-        raise BadLabelError(
-            f"{name}: shape (Z, Y, X) = {mask.shape}, but the patch is {box.shape}; "
-            "save the label with the size of image.tif, neither cropped nor rescaled"
-        )
     if mask.dtype.kind == "f":
         if not np.isfinite(mask).all() or (mask != np.rint(mask)).any():
             raise BadLabelError(f"{name}: holds fractions or NaN; a label has whole numbers, one per object")
-        if mask.min() < 0 or mask.max() >= MAX_ID:
+        if mask.min() < 0 or mask.max() >= 2 * MAX_ID:
             raise BadLabelError(f"{name}: ids from {mask.min():g} to {mask.max():g}; they must be 0 to {MAX_ID - 1}")
-        mask = mask.astype(np.int64)
+        return mask.astype(np.int64)
     lowest, highest = int(mask.min()), int(mask.max())
-    if lowest < 0 or highest >= MAX_ID:
+    if lowest < 0 or highest >= 2 * MAX_ID:
         raise BadLabelError(f"{name}: ids from {lowest} to {highest}; they must be 0 (background) to {MAX_ID - 1}")
-    if highest == 0 and not confirm_empty:
-        raise BadLabelError(
-            f"{name}: empty; if there is really nothing to label in this patch, confirm that it is empty"
-        )
-    return mask
+    return mask.astype(np.int64)
 
 
-def _oddities(labels: npt.NDArray[np.uint32], names: npt.NDArray[np.generic]) -> list[str]:
-    """What is allowed but looks like a slip. names: the ids 1..n as the annotator wrote them."""
-    import numpy as np
-    from skimage.measure import label as pieces_of
-
-    warnings = []
-    pieces = pieces_of(labels, connectivity=3)
-    first = np.unique(pieces, return_index=True)[1]
-    pieces_per_id = np.bincount(labels.ravel()[first], minlength=len(names) + 1)[1:]
-    torn = names[pieces_per_id > 1]
-    if torn.size:
-        warnings.append(f"in several pieces: {torn.size} of {len(names)} objects (ids {_some(torn)})")
-    sizes = np.bincount(labels.ravel(), minlength=len(names) + 1)
-    specks = names[sizes[1:] < SPECK_VOXELS]
-    if specks.size:
-        warnings.append(
-            f"fewer than {SPECK_VOXELS} voxels: {specks.size} of {len(names)} objects (ids {_some(specks)})"
-        )
-    if sizes[0] == 0:
-        warnings.append("no voxel is background: is the background saved as an object?")
-    return warnings
-
-
-def _unchanged(labels: npt.NDArray[np.uint32], pseudo_path: Path) -> list[str]:
-    """Say how many objects are voxel for voxel those of the pseudo-label."""
-    import numpy as np
-
-    from alcore.volumes.labels import read_labels
-
-    pseudo, _ = read_labels(pseudo_path)
-    width = np.uint64(int(pseudo.max()) + 1)
-    pairs, shared = np.unique(labels.astype(np.uint64) * width + pseudo.astype(np.uint64), return_counts=True)
-    ours, theirs = (pairs // width).astype(np.intp), (pairs % width).astype(np.intp)
-    same = (ours > 0) & (theirs > 0)
-    same &= shared == np.bincount(labels.ravel())[ours]
-    same &= shared == np.bincount(pseudo.ravel().astype(np.intp))[theirs]
-    n, total = int(same.sum()), int(labels.max())
-    if n and n == total:
-        return [f"all {n} objects are identical to the pseudo-label: was it saved unchanged?"]
-    return [f"{n} of {total} objects are identical to the pseudo-label"] if n else []
-
-
-def _some(ids: npt.NDArray[np.generic]) -> str:
-    """The first few ids, for a message."""
-    return ", ".join(str(i) for i in ids[:5]) + (", ..." if ids.size > 5 else "")
-
-
-STAGE = Stage("label", 1, run, hostile=True)
+STAGE = Stage("label", 2, run, hostile=True)

@@ -1,4 +1,4 @@
-"""Stage package: the folder an annotator opens: image, pseudo-label, preview and why this patch was chosen."""
+"""Stage package: the folder an annotator opens: image with some context, pseudo-label, preview and why this patch was chosen."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     """Write image.tif (C, Z, Y, X native dtype), pseudo_label.tif (ids 1..n; only with input pseudo), preview.png, nearest_1.png
     and so on, and suggestion.json for one box.
 
+    Both images reach `margin` voxels (z, y, x; params, default none) beyond the box where the volume does; suggestion.json
+    says how far ("margin": {"before", "after"}). The pseudo-label is 0 there: only the box is asked about.
+
     Inputs volume, source, pseudo (none or one), neighbour (packages of labelled patches that look alike: their previews).
     params: read, box, suggestion {"id", "rank", "distance", "reason", "volume_name", "arm", "why": numbers by name},
     neighbours [{"suggestion", "volume_name", "box", "distance"}] aligned with the input. Raises PermanentError when they are
@@ -24,6 +27,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
 
     import numpy as np
 
+    from alcore.arrays.context import grown
     from alcore.arrays.instancing import relabel_sequential
     from alcore.volumes import open_volume
     from alcore.volumes.picture import write_preview
@@ -32,8 +36,10 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
 
     info = VolumeInfo.from_json(json.loads((one(inputs, "volume") / "info.json").read_text()))
     box, suggestion = Box.from_json(params["box"]), dict(params["suggestion"])
+    margin_z, margin_y, margin_x = (int(n) for n in params.get("margin", (0, 0, 0)))
+    whole, inside = grown(box, (margin_z, margin_y, margin_x), info.zyx)
     with open_volume(one(inputs, "source"), params["read"]) as reader:
-        image = reader.read(box)
+        image = reader.read(whole)
     about = {
         "suggestion": str(suggestion["id"]),
         "volume_sha256": info.sha256,
@@ -42,17 +48,18 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     write_image_tiff(out / "image.tif", image, info.voxel_um, about)
     ctx.progress(0.5, "image written")
 
-    middle, outlines, n_objects = box.shape[0] // 2, None, None
+    middle, outlines, n_objects = inside.start[0] + box.shape[0] // 2, None, None
     if inputs.get("pseudo"):
         stored = open_labels(one(inputs, "pseudo") / "instances.zarr")
-        pseudo = relabel_sequential(np.asarray(stored[box.slices]))
+        pseudo = np.zeros(whole.shape, np.uint32)
+        pseudo[inside.slices] = relabel_sequential(np.asarray(stored[box.slices]))
         n_objects = int(pseudo.max())
         dtype = "uint16" if n_objects < 1 << 16 else "uint32"
         write_labels_tiff(
-            out / "pseudo_label.tif", pseudo, box.shape, dtype, info.voxel_um, {**about, "origin": "pseudo"}
+            out / "pseudo_label.tif", pseudo, whole.shape, dtype, info.voxel_um, {**about, "origin": "pseudo"}
         )
         outlines = pseudo[middle]
-    write_preview(out / "preview.png", image[0, middle], outlines)
+    write_preview(out / "preview.png", image[0, middle], outlines, inside.slices[1:])
     packages, neighbours = inputs.get("neighbour", []), [dict(n) for n in params.get("neighbours", [])]
     if len(packages) != len(neighbours):
         raise PermanentError(
@@ -65,6 +72,11 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         **suggestion,
         "neighbours": neighbours,
         "box": box.to_json(),
+        "margin": {
+            "before": list(inside.start),
+            "after": [n - b for n, b in zip(whole.shape, inside.stop, strict=True)],
+        },
+        "image_shape": list(whole.shape),
         "volume_sha256": info.sha256,
         "voxel_um": info.voxel_um,
         "n_pseudo_objects": n_objects,
@@ -73,4 +85,4 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     return {"n_pseudo_objects": n_objects}
 
 
-STAGE = Stage("package", 2, run)
+STAGE = Stage("package", 3, run)

@@ -1,4 +1,4 @@
-"""Instance masks from TIFFs that people saved with any tool, and the metadata that our own writer put there."""
+"""Instance masks that people saved with any tool (TIFF, NRRD, NIfTI), and the metadata that our own writer put there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from alcore.errors import UnreadableVolumeError
+from alcore.volumes.faults import readable
 from alcore.volumes.formats import format_of
+from alcore.volumes.nifti_labels import is_nifti, read_nifti
+from alcore.volumes.nrrd_labels import SIGNATURE, read_nrrd
 from alcore.volumes.tiff_check import label_problem
 from alcore.volumes.tiff_planes import TiffPlanes
 from alcore.volumes.tiff_set import document_of, ome_xml_of, open_planes
@@ -22,13 +25,20 @@ LIMIT_BYTES = 4 << 30
 
 
 def read_labels(path: Path, limit_bytes: int = LIMIT_BYTES) -> tuple[npt.NDArray[np.generic], tuple[str, ...]]:
-    """The mask (Z, Y, X) of a label TIFF in its own integer or float dtype, and notes on how it was understood.
+    """The mask (Z, Y, X) of a label file in its own integer or float dtype, and notes on how it was understood.
 
-    Tools name the slice dimension differently, so one dimension besides Y and X is taken as Z whatever it is called.
+    A file is recognised by its content. Tools name the slice dimension differently, so one dimension besides Y and X is taken
+    as Z whatever it is called. Voxels come in the order in which they are stored, whatever a file says of its orientation.
     Raises UnreadableVolumeError for an incomplete or absurd file, colour, 1-bit masks and more dimensions.
     """
+    with readable(path), open(path, "rb") as file:
+        head = file.read(len(SIGNATURE))
+    if head == SIGNATURE:
+        return read_nrrd(path, limit_bytes), ()
+    if is_nifti(path):
+        return read_nifti(path, limit_bytes), ()
     if format_of(path).name != "TIFF":
-        raise UnreadableVolumeError(f"{path}: a label is a TIFF; export it as one")
+        raise UnreadableVolumeError(f"{path}: a label is a TIFF, NRRD or NIfTI; export it as one of them")
     if problem := label_problem(path, limit_bytes):
         raise UnreadableVolumeError(f"{path}: {problem}")
     planes = open_planes(path)

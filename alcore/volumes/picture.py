@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 Grey = npt.NDArray[np.uint8]
 OUTLINE = (255, 214, 0)
+FRAME = (0, 190, 255)
 
 
 def stretched(plane: npt.NDArray[np.generic]) -> Grey:
@@ -31,11 +32,16 @@ def write_thumbnail(path: Path, plane: npt.NDArray[np.generic], longest_px: int 
 
 
 def write_preview(
-    path: Path, plane: npt.NDArray[np.generic], instances: npt.NDArray[np.generic] | None, longest_px: int = 512
+    path: Path,
+    plane: npt.NDArray[np.generic],
+    instances: npt.NDArray[np.generic] | None,
+    frame: tuple[slice, slice] | None = None,
+    longest_px: int = 512,
 ) -> None:
     """PNG of one slice (Y, X) with instances (Y, X) outlined, enlarged by a whole number to at least `longest_px`.
 
-    Outlines are drawn after enlarging, inside their instance, so they hide little and neighbours stay apart.
+    Outlines are drawn after enlarging, inside their instance, so they hide little and neighbours stay apart. frame: rows and
+    columns of the patch where the slice shows more than that; a line is drawn around it, on the voxels outside.
     """
     from PIL import Image
     from skimage.segmentation import find_boundaries
@@ -46,4 +52,9 @@ def write_preview(
     if instances is not None:
         large = np.repeat(np.repeat(instances, factor, axis=0), factor, axis=1)
         picture[find_boundaries(large, mode="inner", connectivity=2)] = OUTLINE
+    if frame is not None:
+        inside = np.zeros(plane.shape, bool)
+        inside[frame] = True
+        large = np.repeat(np.repeat(inside, factor, axis=0), factor, axis=1)
+        picture[find_boundaries(large, mode="outer", connectivity=2) & ~large] = FRAME
     Image.fromarray(picture).save(path)

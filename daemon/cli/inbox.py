@@ -6,35 +6,38 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from daemon.cli.session import Session
 from daemon.commands import drop_label_note, leave_label_note
 from daemon.errors import UsageError, WorkspaceError
+from daemon.label_names import KNOWN, SUFFIXES, ending_of
 
-SUFFIXES = (".tif", ".tiff")
 
+def put(session: Session, file: Path, suggestion_id: str, note: Mapping[str, Any]) -> str:
+    """Copy a label into the inbox, with what is said about it (see `commands.leave_label_note`); returns its sha256.
 
-def put(session: Session, file: Path, suggestion_id: str, empty: bool, user: str) -> str:
-    """Copy a label into the inbox; returns its sha256. Raises UsageError or WorkspaceError.
-
-    A label of the same suggestion that still waits there is never overwritten: somebody drew it.
+    A label of the same suggestion that still waits there is never overwritten: somebody drew it. Raises UsageError or
+    WorkspaceError.
     """
     if not file.is_file():
         raise UsageError(f"{file}: no such file")
-    if file.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{file}: labels are TIFF files (.tif); export it as TIFF")
+    suffix = ending_of(file.name)
+    if not suffix:
+        raise UsageError(f"{file}: a label is a {KNOWN}; export it as one of these")
     workspace = session.workspace
-    target = workspace.inbox / f"{suggestion_id}.tif"
+    target = workspace.inbox / f"{suggestion_id}{suffix}"
     tmp = workspace.inbox / f".{suggestion_id}.{uuid.uuid4().hex[:8]}.tmp"
     if not workspace.inbox.is_dir():
         raise WorkspaceError(f"{workspace.inbox}: there is no inbox; start the daemon once with `alscope run`")
-    if target.exists():
-        raise _waits_already(target)
+    if waiting := _waiting(workspace.inbox, suggestion_id):
+        raise _waits_already(waiting)
     try:
         digest = _copy(file, tmp)
-        if empty or user:
-            leave_label_note(workspace, suggestion_id, empty, user)
+        if any(note.values()):
+            leave_label_note(workspace, suggestion_id, note)
         try:
             os.link(tmp, target)  # unlike a rename, this never replaces what is there
         except FileExistsError:
@@ -45,6 +48,11 @@ def put(session: Session, file: Path, suggestion_id: str, empty: bool, user: str
     finally:
         tmp.unlink(missing_ok=True)
     return digest
+
+
+def _waiting(inbox: Path, suggestion_id: str) -> Path | None:
+    """A label of a suggestion that lies in the inbox, in any format."""
+    return next((p for s in SUFFIXES if (p := inbox / f"{suggestion_id}{s}").exists()), None)
 
 
 def _waits_already(target: Path) -> WorkspaceError:
@@ -70,7 +78,7 @@ def verdict(session: Session, suggestion_id: str, before: int, digest: str) -> t
     from daemon.wording import count
 
     workspace = session.workspace
-    waits = (workspace.inbox / f"{suggestion_id}.tif").exists()
+    waits = _waiting(workspace.inbox, suggestion_id) is not None
     with reading(workspace.root) as db:
         row = db.execute(
             "SELECT r.state, r.reason, l.n_objects, l.role, l.warnings FROM received r"
@@ -91,6 +99,6 @@ def verdict(session: Session, suggestion_id: str, before: int, digest: str) -> t
 
 def _set_aside(rejected: Path, suggestion_id: str) -> tuple[str, str]:
     """The daemon put the file away without receiving it as a label; it left the reason beside it."""
-    notes = sorted(rejected.glob(f"{suggestion_id}*.tif.txt"), key=lambda path: path.stat().st_mtime)
+    notes = sorted(rejected.glob(f"{suggestion_id}[.-]*.txt"), key=lambda path: path.stat().st_mtime)
     reason = notes[-1].read_text(errors="replace").strip() if notes else "the file was taken out of the inbox"
     return "rejected", f"rejected: {reason}"

@@ -64,7 +64,7 @@ def add_command(
     suggestion = find(session, suggestion_id)
     with reading(session.workspace.root) as db:
         before = newest_received(db)
-    digest = inbox.put(session, file, suggestion.id, empty, user)
+    digest = inbox.put(session, file, suggestion.id, {"empty": empty, "user": user})
     if read_holder(session.workspace.lock_file) is None:
         state, words = "kept", "the daemon is not running: kept in the inbox; it is checked when the daemon starts"
     elif not wait:

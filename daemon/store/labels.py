@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alcore.types import Box
+from daemon.errors import UsageError
+from daemon.label_names import suffix_of
 from daemon.store.annotation import Annotation
 from daemon.store.connection import insert, transaction
 from daemon.store.rows import LabelRow, ReceivedRow, SuggestionRow
@@ -32,18 +35,21 @@ class Labels:
         self._annotation = Annotation(db)
 
     def receive(
-        self, suggestion: SuggestionRow, inbox_path: bytes, sha256: str, confirm_empty: bool, author: str, now: float
+        self, suggestion: SuggestionRow, inbox_path: bytes, sha256: str, note: Mapping[str, Any], now: float
     ) -> int:
-        """A label file lies whole in the inbox: it becomes ours, and its suggestion is submitted."""
+        """A label file lies whole in the inbox: it becomes ours, and its suggestion is submitted. note: what was said with it
+        (see `daemon.commands.leave_label_note`)."""
         with transaction(self._db):
             number = int(next(self._db.query("SELECT COALESCE(MAX(id), 0) + 1 AS n FROM received"))["n"])
+            author = str(note.get("user", "")) or self._holder(suggestion.id)
             row = {
                 "id": number,
                 "suggestion_id": suggestion.id,
-                "file": f"labels/received/{suggestion.id}-{number:05d}.tif",
+                "file": f"labels/received/{suggestion.id}-{number:05d}{suffix_of(os.fsdecode(os.path.basename(inbox_path)))}",
                 "sha256": sha256,
-                "confirm_empty": int(confirm_empty),
+                "confirm_empty": int(bool(note.get("empty"))),
                 "author": author,
+                "note": json.dumps(dict(note)),
                 "inbox_path": inbox_path,
                 "state": "checking",
                 "received_at": now,
@@ -51,7 +57,7 @@ class Labels:
             self._db.table("received").insert(row)
             if suggestion.state == "skipped":
                 self._annotation.move(suggestion.id, "open", "a label came after all", now)
-            self._annotation.move(suggestion.id, "submitted", "", now)
+            self._annotation.move(suggestion.id, "submitted", "", now, by=author)
         return number
 
     def received(self, where: str, arguments: Sequence[Any] = ()) -> list[ReceivedRow]:
@@ -73,6 +79,7 @@ class Labels:
                     filed=bool(r["filed"]),
                     state=r["state"],
                     reason=r["reason"],
+                    note=json.loads(r["note"]),
                 )
             )
         return out
@@ -83,15 +90,23 @@ class Labels:
             self._db.execute("UPDATE received SET filed = ? WHERE id = ?", [int(filed), received_id])
 
     def accept(
-        self, received: ReceivedRow, artifact: str, role: str, n_objects: int, warnings: Sequence[str], now: float
+        self,
+        received: ReceivedRow,
+        artifact: str,
+        role: str,
+        n_objects: int,
+        warnings: Sequence[str],
+        now: float,
+        seen: float = 1.0,
     ) -> int:
-        """The label passed its checks; an earlier label of the same patch is superseded, not overwritten."""
+        """The label passed its checks; an earlier label of the same patch is superseded, not overwritten.
+
+        A patch keeps the role that it had, even when all its labels were withdrawn: models may have learned from them.
+        """
         patch_id = received.suggestion.patch.id
         with transaction(self._db):
-            old = next(
-                self._db.query("SELECT id, role FROM label WHERE patch_id = ? AND superseded_by IS NULL", [patch_id]),
-                None,
-            )
+            old = self._current(patch_id)
+            had = next(self._db.query("SELECT role FROM label WHERE patch_id = ? LIMIT 1", [patch_id]), None)
             if old is not None:
                 # the partial unique index wants the old one out of the way before its successor has an id
                 self._db.execute("UPDATE label SET superseded_by = id WHERE id = ?", [old["id"]])
@@ -103,7 +118,8 @@ class Labels:
                     "artifact": artifact,
                     "received_id": received.id,
                     "origin": "human",
-                    "role": old["role"] if old is not None else role,
+                    "role": had["role"] if had is not None else role,
+                    "seen": seen,
                     "n_objects": n_objects,
                     "author": received.author,
                     "warnings": json.dumps(list(warnings)),
@@ -116,10 +132,59 @@ class Labels:
             self._annotation.move(received.suggestion.id, "accepted", "; ".join(warnings), now)
         return label_id
 
-    def artifact_of(self, received_id: int) -> str:
-        """Key of the artifact that an accepted label file became."""
-        row = next(self._db.query("SELECT artifact FROM label WHERE received_id = ?", [received_id]))
-        return str(row["artifact"])
+    def _holder(self, suggestion_id: str) -> str:
+        """Who has a suggestion now, and so drew a label that does not say by whom; "" when nobody has."""
+        sql = "SELECT user FROM claim WHERE suggestion_id = ? AND ended IS NULL"
+        return next((str(r["user"]) for r in self._db.query(sql, [suggestion_id])), "")
+
+    def _current(self, patch_id: int) -> dict[str, Any] | None:
+        """The label of a patch that counts."""
+        sql = "SELECT * FROM label WHERE patch_id = ? AND superseded_by IS NULL"
+        return next(self._db.query(sql, [patch_id]), None)
+
+    def withdraw(self, suggestion: SuggestionRow, now: float) -> tuple[int, list[int]]:
+        """Undo the newest label of a suggestion: the one before it counts again, if any; else the suggestion is open again.
+
+        Returns how many labels it has left, and the rounds that used the one withdrawn: they keep it. Raises UsageError.
+        """
+        if suggestion.repeat_of is not None:
+            raise UsageError(f"{suggestion.id} was labelled to compare two people; save another label for it: the newest counts")
+        if suggestion.state == "submitted":
+            raise UsageError(f"a label of {suggestion.id} is being checked; wait for its verdict")
+        with transaction(self._db):
+            newest = self._current(suggestion.patch.id)
+            if newest is None:
+                raise UsageError(f"{suggestion.id} has no label that could be undone; `alscope label list` shows all")
+            former = list(
+                self._db.query(
+                    "SELECT id FROM label WHERE superseded_by = ? AND id <> ? AND withdrawn_at IS NULL",
+                    [newest["id"], newest["id"]],
+                )
+            )
+            # the partial unique index wants the one out of the way before the other counts again
+            counts = former[0]["id"] if former else newest["id"]
+            self._db.execute(
+                "UPDATE label SET superseded_by = ?, withdrawn_at = ? WHERE id = ?", [counts, now, newest["id"]]
+            )
+            if former:
+                self._db.execute("UPDATE label SET superseded_by = NULL WHERE id = ?", [counts])
+            elif suggestion.state == "accepted":
+                self._annotation.move(suggestion.id, "open", "its label was withdrawn", now)
+            self._db.execute("UPDATE received SET filed = 0 WHERE id = ?", [newest["received_id"]])
+            left = "SELECT COUNT(*) AS n FROM label WHERE patch_id = ? AND withdrawn_at IS NULL"
+            used = self._db.query("SELECT round FROM round_label WHERE label_id = ? ORDER BY round", [newest["id"]])
+            rounds = [int(r["round"]) for r in used]
+            return int(next(self._db.query(left, [suggestion.patch.id]))["n"]), rounds
+
+    def artifact_of(self, received_id: int) -> str | None:
+        """Key of the artifact with the label that counts for the patch of a label file; None when there is none any more."""
+        sql = (
+            "SELECT l.artifact FROM received r JOIN suggestion s ON s.id = r.suggestion_id AND s.repeat_of IS NULL"
+            " JOIN label l ON l.patch_id = s.patch_id AND l.superseded_by IS NULL WHERE r.id = :id UNION ALL"
+            " SELECT t.artifact FROM repeat_label t WHERE t.received_id = (SELECT MAX(m.received_id) FROM received r"
+            " JOIN repeat_label m ON m.suggestion_id = r.suggestion_id WHERE r.id = :id)"
+        )
+        return next((str(r["artifact"]) for r in self._db.query(sql, {"id": received_id})), None)
 
     def reject(self, received: ReceivedRow, reason: str, now: float) -> None:
         """The label failed its checks; the file is kept, with the reason."""

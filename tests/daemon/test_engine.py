@@ -166,7 +166,12 @@ def test_a_rejected_label_is_kept_with_its_reason_and_can_be_mended(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("s99999.tif", "there is no suggestion 's99999'"), ("holiday.jpg", "labels are TIFF files")]
+    ("name", "says"),
+    [
+        ("s99999.tif", "there is no suggestion 's99999'"),
+        ("holiday.jpg", "a label is a TIFF"),
+        ("s00001-labels.tif", "is no suggestion 's00001-labels'"),
+    ],
 )
 def test_a_stranger_in_the_inbox_is_set_aside_with_the_reason(stage, name, says):
     path = stage.inbox / name

@@ -30,6 +30,7 @@ def package(
     pseudo: np.ndarray[Any, Any] | None,
     neighbours: list[Input] | None = None,
     named: list[dict[str, Any]] | None = None,
+    margin: tuple[int, int, int] = (0, 0, 0),
 ) -> tuple[Path, dict[str, Any]]:
     """Run stages volume and package on an image (C, Z, Y, X); the package's folder and result."""
     store, ctx = ArtifactStore(tmp_path / "artifacts"), QuietContext(tmp_path / "scratch", tmp_path / "cache")
@@ -45,6 +46,7 @@ def package(
         inputs["pseudo"] = [Input(tmp_path / "pseudo", "pseudo-1")]
     inputs["neighbour"] = neighbours or []
     params = {"read": read, "box": BOX.to_json(), "suggestion": SUGGESTION, "neighbours": named or []}
+    params["margin"] = list(margin)
     made = execute("package", inputs, params, store, ctx)
     return store.path(made.key), made.result
 
@@ -135,3 +137,39 @@ def test_more_objects_than_16_bits(tmp_path: Path) -> None:
     labels, _ = read_labels(store.path(made.key) / "pseudo_label.tif")
     assert labels.dtype == np.uint32
     np.testing.assert_array_equal(labels, pseudo)
+
+
+@pytest.mark.parametrize(
+    ("margin", "before", "after"),
+    [((0, 16, 16), (0, 10, 16), (0, 16, 16)), ((3, 5, 200), (2, 5, 20), (2, 5, 30)), ((0, 0, 0), (0, 0, 0), (0, 0, 0))],
+)
+def test_context_around_the_patch_is_shown_and_cut_at_the_edges_of_the_volume(
+    tmp_path: Path, margin: tuple[int, int, int], before: tuple[int, int, int], after: tuple[int, int, int]
+) -> None:
+    image = np.random.default_rng(0).integers(0, 200, (2, 9, 70, 110)).astype(np.uint8)
+    pseudo = np.ones((9, 70, 110), np.uint32) * 8
+    folder, result = package(tmp_path, image, pseudo, margin=margin)
+    assert result["n_pseudo_objects"] == 1
+    first = [a - b for a, b in zip(BOX.start, before, strict=True)]
+    last = [a + b for a, b in zip(BOX.stop, after, strict=True)]
+    around = (slice(None), *(slice(a, b) for a, b in zip(first, last, strict=True)))
+    found = tifffile.imread(folder / "image.tif")
+    np.testing.assert_array_equal(found.swapaxes(0, 1), image[around])
+    page = json.loads((folder / "suggestion.json").read_text())
+    assert page["margin"] == {"before": list(before), "after": list(after)}
+    assert page["image_shape"] == list(image[around].shape[1:])
+    assert Box.from_json(page["box"]) == BOX
+    labels, _ = read_labels(folder / "pseudo_label.tif")
+    expected = np.zeros((9, 70, 110), np.uint32)
+    expected[BOX.slices] = 1
+    np.testing.assert_array_equal(labels, expected[around[1:]])
+    with Image.open(folder / "preview.png") as picture:
+        pixels = np.asarray(picture)
+    factor = pixels.shape[1] // image[around].shape[-1]
+    framed = (pixels == (0, 190, 255)).all(axis=2)
+    assert framed.any() == (margin != (0, 0, 0))
+    rows, columns = (
+        slice(before[1] * factor, -after[1] * factor or None),
+        slice(before[2] * factor, -after[2] * factor or None),
+    )
+    assert not framed[rows, columns].any(), "the frame hides nothing of the patch"

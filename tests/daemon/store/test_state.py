@@ -16,7 +16,7 @@ from tests.daemon.sightings import arriving, settled
 def accept(store, suggestion_id, role="train", now=5.0):
     """Let a label for a suggestion be received and accepted; returns the label's id."""
     suggestion = store.annotation.suggestion(suggestion_id)
-    number = store.labels.receive(suggestion, b"/ws/inbox/x.tif", "sha", False, "anna", now)
+    number = store.labels.receive(suggestion, b"/ws/inbox/x.tif", "sha", {"user": "anna"}, now)
     (received,) = store.labels.received("id = ?", [number])
     store.learning.add_artifact(f"label-{number}", "label", 1, 0.1, now)
     return store.labels.accept(received, f"label-{number}", role, 3, [], now)
@@ -85,7 +85,7 @@ def test_a_later_label_supersedes_and_keeps_its_role(store, add_volume):
 
 def test_a_rejected_label_can_be_mended(store, add_volume):
     store.annotation.suggest([Picked(add_volume(), 0, 0.5, "far")], 1.0)
-    number = store.labels.receive(store.annotation.suggestion("s00001"), b"/x", "sha", False, "", 2.0)
+    number = store.labels.receive(store.annotation.suggestion("s00001"), b"/x", "sha", {}, 2.0)
     (received,) = store.labels.received("id = ?", [number])
     store.labels.reject(received, "wrong shape", 3.0)
     assert store.annotation.n_waiting_for_expert() == 1
@@ -96,9 +96,9 @@ def test_a_rejected_label_can_be_mended(store, add_volume):
 def test_a_suggestion_under_check_takes_no_second_label(store, add_volume):
     store.annotation.suggest([Picked(add_volume(), 0, 0.5, "far")], 1.0)
     suggestion = store.annotation.suggestion("s00001")
-    store.labels.receive(suggestion, b"/x", "sha", False, "", 2.0)
+    store.labels.receive(suggestion, b"/x", "sha", {}, 2.0)
     with pytest.raises(IllegalTransitionError):
-        store.labels.receive(store.annotation.suggestion("s00001"), b"/x", "sha", False, "", 2.0)
+        store.labels.receive(store.annotation.suggestion("s00001"), b"/x", "sha", {}, 2.0)
     assert len(store.labels.received("1 = 1")) == 1
 
 
