@@ -104,6 +104,16 @@ def bin_instances(instances: Instances, factors: Factors) -> npt.NDArray[np.uint
     return ids
 
 
+def bin_seen(seen: npt.NDArray[np.bool_], factors: Factors) -> npt.NDArray[np.bool_]:
+    """Which binned voxels (Z, Y, X) were looked at, of a mask (Z, Y, X): those of which every voxel was."""
+    if factors == (1, 1, 1):
+        return seen
+    whole = _whole_bins(seen, factors)
+    a, b, d = factors
+    z, y, x = (n // f for n, f in zip(whole.shape, factors, strict=True))
+    return np.asarray(whole.reshape(z, a, y, b, x, d).all(axis=(1, 3, 5)))
+
+
 def separated_foreground(instances: Instances) -> npt.NDArray[np.uint8]:
     """Semantic target (Z, Y, X) uint8 of instances: foreground 1, with a background gap where two instances touch.
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alcore.artifact import canonical_json
 from alcore.errors import PermanentError
+from alcore.kinds import Kind, MadeFor
 from alcore.nnunet.binning import Factors
 from alcore.nnunet.case import voxel_size
+from alcore.nnunet.targets import Border, classes_of
 from alcore.types import VoxelSize
 
-LARGEST_RATIO = 1.6
-"""A network copes with objects this much larger or smaller than those it learned from; augmentation covers 0.7 to 1.4."""
+LEAST_CORE = 4
+"""A core of less than this part (one fourth) of the smallest objects is a speck within a border."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Design:
 
     plan: the name it was asked for by. configuration: nnU-Net's ("3d_fullres" or "2d"). binning: acquisition voxels
     per network voxel (z, y, x). voxel_um: of the acquisitions it was designed for, None where unknown. min_voxels:
-    smaller components are no objects.
+    smaller components are no objects. border: of objects that are told apart by core and border, None = by components.
     """
 
     plan: str
@@ -36,6 +39,28 @@ class Design:
     fingerprint: Mapping[str, Any]
     voxel_um: VoxelSize | None
     min_voxels: int = 0
+    border: Border | None = None
+
+    @property
+    def instances(self) -> str:
+        """How objects are told apart: one of `targets.INSTANCES`."""
+        return "components" if self.border is None else "border-core"
+
+    @property
+    def n_classes(self) -> int:
+        """Outputs of the network, background included."""
+        return len(classes_of(self.dataset))
+
+    @property
+    def least_core(self) -> int:
+        """Cores of fewer voxels are no objects of their own."""
+        return self.min_voxels // LEAST_CORE
+
+    @property
+    def grid_spacing(self) -> VoxelSize:
+        """Spacing (z, y, x) of the network grid, in um where the voxel size is known."""
+        z, y, x = (float(s) for s in self.fingerprint["spacings"][0])
+        return (z, y, x)
 
     @property
     def n_channels(self) -> int:
@@ -53,28 +78,41 @@ class Design:
         What remains (less than a factor of `LARGEST_RATIO`) is left to the network, in training and prediction alike.
         Raises PermanentError where more remains along an axis.
         """
-        if voxel_um is None or self.voxel_um is None:
-            return self.binning
-        wanted = [m * f / v for m, f, v in zip(self.voxel_um, self.binning, voxel_um, strict=True)]
-        fy, fx = (max(1, 2 ** round(math.log2(w))) for w in wanted[1:])
-        if any(not 1 / LARGEST_RATIO <= w / f <= LARGEST_RATIO for w, f in zip(wanted, (1, fy, fx), strict=True)):
+        factors = self.made_for.binning_of(voxel_um)
+        if factors is None:
             raise PermanentError(
                 f"voxel size (z, y, x) {voxel_um} um is too far from {self.voxel_um} um, which the model was made for: "
                 "set the right voxel size, or train a model on such volumes"
             )
-        return (1, fy, fx)
+        return factors
+
+    @property
+    def made_for(self) -> MadeFor:
+        """The data that it takes."""
+        return MadeFor(Kind(self.n_channels, self.voxel_um), self.binning)
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything that shapes network, input and output: models of one plan have the same."""
+        plan = self.plans["configurations"][self.configuration]
+        parts = [self.configuration, plan, list(self.binning), self.voxel_um, self.dataset["channel_names"]]
+        if self.border is not None:
+            parts.append(self.border.to_json())
+        return hashlib.sha256(canonical_json([*parts, classes_of(self.dataset)]).encode()).hexdigest()[:16]
 
     def summary(self) -> dict[str, Any]:
         """A few figures for people and manifests."""
         plan = self.plans["configurations"][self.configuration]
         return {
             "name": self.plan,
+            "digest": self.digest,
             "configuration": self.configuration,
             "binning": list(self.binning),
             "patch_px": list(self.patch_px),
             "spacing": [round(float(s), 6) for s in plan["spacing"]],
             "features": list(plan["architecture"]["arch_kwargs"]["features_per_stage"]),
             "batch": plan["batch_size"],
+            "instances": self.instances,
         }
 
 
@@ -90,19 +128,23 @@ def save(folder: Path, design: Design, weights: Mapping[str, Any], log: Path, ex
         ("plans.json", design.plans),
         ("dataset.json", design.dataset),
         ("dataset_fingerprint.json", design.fingerprint),
-        ("model.json", {**extra, **design.summary(), "plan": design.plan, "voxel_um": design.voxel_um}),
+        ("model.json", {**extra, **design.summary(), "plan": design.plan, **_target(design)}),
     ):
         (folder / name).write_text(json.dumps(value, indent=1))
     torch.save({"network_weights": {k: v.detach().cpu() for k, v in weights.items()}}, folder / WEIGHTS)
     shutil.copyfile(log, folder / LOG)
 
 
+def _target(design: Design) -> dict[str, Any]:
+    return {"voxel_um": design.voxel_um, "border": None if design.border is None else design.border.to_json()}
+
+
 def load_design(folder: Path) -> Design:
-    """The design of a model directory. Raises PermanentError when a file is missing or damaged."""
+    """The design of a model directory. Raises PermanentError when a file is missing or damaged, or the frozen plan changed."""
     try:
         about = json.loads((folder / "model.json").read_text())
         z, y, x = about["binning"]
-        return Design(
+        design = Design(
             plan=about["plan"],
             configuration=about["configuration"],
             binning=(int(z), int(y), int(x)),
@@ -110,10 +152,16 @@ def load_design(folder: Path) -> Design:
             dataset=json.loads((folder / "dataset.json").read_text()),
             voxel_um=voxel_size(about["voxel_um"]),
             min_voxels=int(about["min_voxels"]),
+            border=Border.from_json(about.get("border")),
             fingerprint=json.loads((folder / "dataset_fingerprint.json").read_text()),
         )
     except (OSError, ValueError, KeyError) as e:
         raise PermanentError(f"{folder}: not a readable model directory ({e!r}); train the model again") from e
+    if about.get("digest", design.digest) != design.digest:
+        raise PermanentError(
+            f"{folder / 'plans.json'}: is not the plan {about['digest']} that this model was trained with; bring back its files"
+        )
+    return design
 
 
 def load_weights(folder: Path) -> dict[str, Any]:

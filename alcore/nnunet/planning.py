@@ -19,6 +19,7 @@ from alcore.errors import PermanentError
 from alcore.nnunet.binning import MAX_CASES_LOOKED_AT, Factors, bin_image, bin_instances, choose, object_thickness_px
 from alcore.nnunet.case import Case
 from alcore.nnunet.plan import PlanRequest
+from alcore.nnunet.targets import Border, label_names
 from alcore.types import VoxelSize
 
 DATASET = "Dataset001_alscope"
@@ -55,11 +56,11 @@ PLANNERS: Mapping[str, tuple[type[ExperimentPlanner], float]] = {
 """By plan name (see `plan.PLAN_NAMES`): the planner and the memory it aims at, in GB."""
 
 
-def dataset_json(n_channels: int, n_cases: int) -> dict[str, Any]:
+def dataset_json(n_channels: int, n_cases: int, border: Border | None = None) -> dict[str, Any]:
     """The dataset.json of our cases. Images arrive normalised with the fixed statistics of their volume ("nonorm")."""
     return {
         "channel_names": {str(c): "nonorm" for c in range(n_channels)},
-        "labels": {"background": 0, "object": 1},
+        "labels": label_names(border),
         "numTraining": n_cases,
         "file_ending": ".tif",
         "overwrite_image_reader_writer": "Tiff3DIO",

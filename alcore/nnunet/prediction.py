@@ -19,10 +19,10 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from alcore.arrays import normalise
 from alcore.errors import PermanentError
 from alcore.nnunet import binning, model, precision
+from alcore.nnunet.tile_sums import Logits, TileSums, foreground_logits
 from alcore.types import Box, IntensityStats, VoxelSize
 
 Mask = npt.NDArray[np.bool_]
-Logits = npt.NDArray[np.float32]
 
 LARGEST_BLOCK_PX = 2048
 """Edge of a block where memory is no matter."""
@@ -87,7 +87,9 @@ class Predictor:
         patch = self.design.patch_px
         self._tile = (1, *patch) if self._2d else patch
         setup = manager.get_configuration(self.design.configuration)
-        network = nnUNetTrainer.build_network_architecture(manager, setup, self.design.n_channels, 2, False)
+        network = nnUNetTrainer.build_network_architecture(
+            manager, setup, self.design.n_channels, self.design.n_classes, False
+        )
         network.load_state_dict(model.load_weights(folder))
         self._network = network.to(self.device).eval()
         precision.speed_up(self._network, self.device)
@@ -104,8 +106,8 @@ class Predictor:
         report: Callable[[float], None] = lambda share: None,
     ) -> Iterator[tuple[Box, Mask]]:
         """Yield (box, mask) pairs that cover the volume once: mask (Z, Y, X) bool of the voxels of `box`. See `logits`."""
-        for box, values in self.logits(voxels, stats, voxel_um, report):
-            yield box, values > 0
+        for box, values in self.class_logits(voxels, stats, voxel_um, report):
+            yield box, values.max(axis=0) > 0
 
     def logits(
         self,
@@ -116,7 +118,20 @@ class Predictor:
         begin: int = 0,
         finished: Callable[[int], None] = lambda steps: None,
     ) -> Iterator[tuple[Box, Logits]]:
-        """Yield (box, logits) pairs that cover the volume once: (Z, Y, X) float32, above zero where it is foreground.
+        """Yield (box, logits (Z, Y, X) of the foreground, all classes but background) pairs: see `class_logits`."""
+        for box, values in self.class_logits(voxels, stats, voxel_um, report, begin, finished):
+            yield box, foreground_logits(values)
+
+    def class_logits(
+        self,
+        voxels: Voxels,
+        stats: Sequence[IntensityStats],
+        voxel_um: VoxelSize | None,
+        report: Callable[[float], None] = lambda share: None,
+        begin: int = 0,
+        finished: Callable[[int], None] = lambda steps: None,
+    ) -> Iterator[tuple[Box, Logits]]:
+        """Yield (box, logits) pairs that cover the volume once: (K, Z, Y, X) float32 of classes 1..K minus background.
 
         Boxes are complete along y and x before z moves on within a block; blocks follow one another in raster order.
         stats: of the whole volume the voxels belong to. voxel_um: (z, y, x), None where unknown (taken to be the model's).
@@ -143,7 +158,8 @@ class Predictor:
             first = begin - n * rows
             if first >= rows:
                 continue
-            block = _Block(grid, (y, min(y + height, grid[1])), (x, min(x + width, grid[2])), self._tile[0])
+            y_range, x_range = (y, min(y + height, grid[1])), (x, min(x + width, grid[2]))
+            block = TileSums(grid, y_range, x_range, self._tile[0], self.design.n_classes - 1)
             for i, z in enumerate(zs):
                 stop = zs[i + 1] if i + 1 < rows else grid[0]
                 tiles = block.reached(ys, xs, self._tile)
@@ -166,7 +182,8 @@ class Predictor:
         fine = math.prod(factors)
         # the image below the tiles that reach into it; sums and weights; then interpolation to voxels, plane by plane
         image = 4 * self.design.n_channels * depth
-        inner = 8 * depth + 4 * planes + 17 * planes * fine
+        k = self.design.n_classes - 1
+        inner = 4 * (k + 1) * depth + k * planes * (4 + 17 * fine)
 
         def cost(block: list[int]) -> int:
             y, x = (min(b, n) for b, n in zip(block, grid[1:], strict=True))
@@ -210,19 +227,23 @@ class Predictor:
 
     @torch.inference_mode()
     def _logits(self, tile: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Foreground minus background logit (z, y, x) of one tile (C, z, y, x)."""
+        """Logits (K, z, y, x) of one tile (C, z, y, x), each class minus background."""
         batch = torch.from_numpy(np.ascontiguousarray(tile)).to(self.device)[None]
         with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
             out = self._network(batch[:, :, 0])[:, :, None] if self._2d else self._network(batch)
-        logits: npt.NDArray[np.float32] = (out[0, 1].float() - out[0, 0].float()).cpu().numpy()
+        logits: npt.NDArray[np.float32] = (out[0, 1:].float() - out[0, :1].float()).cpu().numpy()
         return logits
 
     def _finish(
-        self, logits: npt.NDArray[np.float32], block: _Block, first: int, factors: binning.Factors, shape: Sequence[int]
+        self,
+        logits: npt.NDArray[np.float32],
+        block: TileSums,
+        first: int,
+        factors: binning.Factors,
+        shape: Sequence[int],
     ) -> tuple[Box, Logits]:
-        """Finished planes of a block from network grid to voxels: interpolated, cut to the block and to the volume."""
-        fine = binning.upsample(logits, factors)
-        edges = [(first, first + len(logits)), block.y, block.x]
+        """Finished planes (K, z, y, x) of a block from network grid to voxels: interpolated, cut to block and volume."""
+        edges = [(first, first + logits.shape[1]), block.y, block.x]
         starts, sizes = [], []
         cut = []
         for (a, b), origin, f, n in zip(edges, (first, block.top, block.left), factors, shape, strict=True):
@@ -230,57 +251,5 @@ class Predictor:
             starts.append(a * f)
             sizes.append(min(b * f, n) - a * f)
         box = Box((starts[0], starts[1], starts[2]), (sizes[0], sizes[1], sizes[2]))
-        return box, fine[tuple(cut)]
-
-
-class _Block:
-    """Weighted sums of the tiles over one column of the network grid; planes leave it as soon as they are complete.
-
-    No more than `depth` planes, those of a tile, are incomplete at a time. It is one network pixel wider than y and x
-    say, because interpolation to voxels looks at the neighbours.
-    """
-
-    def __init__(self, grid: tuple[int, int, int], y: tuple[int, int], x: tuple[int, int], depth: int) -> None:
-        self.y, self.x = y, x
-        self.top, self._bottom = max(0, y[0] - 1), min(grid[1], y[1] + 1)
-        self.left, self._right = max(0, x[0] - 1), min(grid[2], x[1] + 1)
-        self._first = 0
-        self._sums = np.zeros((2, min(depth, grid[0]), self._bottom - self.top, self._right - self.left), np.float32)
-
-    def reached(self, ys: list[int], xs: list[int], tile: Sequence[int]) -> list[tuple[int, int]]:
-        """Starts (y, x) of the tiles that reach into the block, in raster order."""
-        rows = [y for y in ys if y < self._bottom and y + tile[1] > self.top]
-        columns = [x for x in xs if x < self._right and x + tile[2] > self.left]
-        return [(y, x) for y in rows for x in columns]
-
-    def add(
-        self, start: tuple[int, int, int], logits: npt.NDArray[np.float32], importance: npt.NDArray[np.float32]
-    ) -> None:
-        """Add one tile's logits, weighted, where it lies in the block."""
-        into: list[slice] = []
-        part: list[slice] = []
-        lows = (self._first, self.top, self.left)
-        for s, size, low, n in zip(start, logits.shape, lows, self._sums.shape[1:], strict=True):
-            a, b = max(s, low), min(s + size, low + n)
-            into.append(slice(a - low, b - low))
-            part.append(slice(a - s, b - s))
-        weight = importance[tuple(part)]
-        self._sums[0][tuple(into)] += logits[tuple(part)] * weight
-        self._sums[1][tuple(into)] += weight
-
-    def take(self, stop: int, by_plane: bool) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        """(first plane, mean logits) of the planes below `stop`, which no later tile reaches: all together, or each alone."""
-        n = stop - self._first
-        for k in range(0, n, 1 if by_plane else max(n, 1)):
-            part = slice(k, k + 1 if by_plane else n)
-            yield self._first + k, self._sums[0, part] / self._sums[1, part]
-        self.leave(stop)
-
-    def leave(self, stop: int) -> None:
-        """Go on to the planes from `stop` on."""
-        n = stop - self._first
-        left = self._sums.shape[1] - n
-        for plane in range(left):  # plane by plane: as a whole numpy would copy it first
-            self._sums[:, plane] = self._sums[:, plane + n]
-        self._sums[:, left:] = 0
-        self._first = stop
+        fine = [binning.upsample(values, factors)[tuple(cut)] for values in logits]
+        return box, fine[0][None] if len(fine) == 1 else np.stack(fine)

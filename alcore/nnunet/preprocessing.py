@@ -15,18 +15,22 @@ from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnU
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from alcore.artifact import canonical_json
-from alcore.nnunet.binning import bin_image, bin_instances, separated_foreground
+from alcore.nnunet.binning import bin_image
 from alcore.nnunet.case import Case
 from alcore.nnunet.model import Design
+from alcore.nnunet.targets import classes_of, target, with_ignore
 
-FORMAT = 1
+FORMAT = 2
 """Changes when the content of a preprocessed case changes; part of the cache's folder name."""
+PLACES = 1000
+"""Centres of crops that a case offers when they may lie anywhere."""
 
 
 def case_folder(cache: Path, design: Design) -> Path:
     """Where the cases of one plan lie: everything that shapes a preprocessed case is in the folder's name."""
     plan = design.plans["configurations"][design.configuration]
-    recipe = [FORMAT, design.configuration, plan, list(design.binning), design.voxel_um]
+    border = None if design.border is None else design.border.to_json()
+    recipe = [FORMAT, design.configuration, plan, list(design.binning), design.voxel_um, border]
     return cache / "nnunet" / f"cases-{hashlib.sha256(canonical_json(recipe).encode()).hexdigest()[:20]}"
 
 
@@ -54,18 +58,40 @@ def prepare(
             progress(done / len(missing), f"preprocessing patch {done + 1} of {len(missing)}")
             image, labels = case.load()
             factors = design.binning_of(case.voxel_um)
-            target = separated_foreground(bin_instances(labels, factors)).astype(np.int8)
+            seen = None if case.seen is None else case.seen()
+            wanted = target(labels, seen, factors, design.border, design.grid_spacing)
             # binning has brought the case to the network grid: told so, nnU-Net does not resample it
             grid = {"spacing": design.fingerprint["spacings"][0]}
             data, seg, properties = preprocessor.run_case_npy(
-                bin_image(image, factors), target[None], grid, manager, setup, dict(design.dataset)
+                bin_image(image, factors),
+                wanted[None],
+                grid,
+                manager,
+                setup,
+                with_ignore(design.dataset, seen is not None),
             )
+            if seen is None:
+                properties["class_locations"][annotated(design)] = _anywhere(seg.shape)
             _save(data.astype(np.float32, copy=False), seg.astype(np.int16), properties, staging / case.id, setup)
             for suffix in ("_seg.b2nd", ".pkl", ".b2nd"):
                 os.replace(staging / f"{case.id}{suffix}", folder / f"{case.id}{suffix}")
     finally:
         shutil.rmtree(staging)
     return folder, list(missing)
+
+
+def annotated(design: Design) -> tuple[int, ...]:
+    """The name under which nnU-Net looks up where there are labels at all, once the ignore label is declared."""
+    return (-1, *classes_of(design.dataset).values())
+
+
+def _anywhere(shape: tuple[int, ...]) -> np.ndarray:
+    """Places (n, 4) all over a case (1, Z, Y, X) in which everything was looked at, for crops that are not to show objects.
+
+    nnU-Net would keep a hundredth of all voxels, and read them again for every crop.
+    """
+    rng = np.random.default_rng(0)
+    return np.stack([rng.integers(0, n, PLACES) for n in shape], axis=1)
 
 
 def _save(data: np.ndarray, seg: np.ndarray, properties: dict[str, Any], trunk: Path, setup: Any) -> None:

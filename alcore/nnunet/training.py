@@ -20,6 +20,7 @@ from alcore.nnunet.environment import nnunet_process
 from alcore.nnunet.plan import PlanRequest
 from alcore.nnunet.remedies import DivergedError, Remedies, out_of_memory
 from alcore.nnunet.schedule import Schedule
+from alcore.nnunet.targets import border_for, with_ignore
 from alcore.stage import Context
 
 if TYPE_CHECKING:
@@ -65,11 +66,11 @@ def design(request: PlanRequest, cases: Sequence[Case], ctx: Context) -> model.D
         binning = planning.choose_binning(request, cases)
         found = planning.fingerprint(cases, binning)
         image, _ = cases[0].load()
-        dataset = planning.dataset_json(len(image), len(cases))
+        voxel_um = planning.reference_voxel(cases)
+        border = border_for(request.instances, request.border_um, voxel_um, binning)
+        dataset = planning.dataset_json(len(image), len(cases), border)
         plans, configuration = planning.make_plan(request, found, dataset)
-        return model.Design(
-            request.name, configuration, binning, plans, dataset, found, planning.reference_voxel(cases)
-        )
+        return model.Design(request.name, configuration, binning, plans, dataset, found, voxel_um, border=border)
 
 
 def train(
@@ -155,6 +156,7 @@ def _through(
 
     from alcore.nnunet.trainer import Trainer
 
+    dataset = with_ignore(designed.dataset, any(case.seen is not None for case in mixture.all))
     remedies = Remedies.load(ctx.scratch)
     log = ctx.scratch / model.LOG
     while True:
@@ -164,7 +166,7 @@ def _through(
         if ctx.device == "cuda":
             remedies = _fitted(remedies, int(plan["batch_size"]), designed)
             plan["batch_size"] = remedies.batch or plan["batch_size"]
-        trainer = Trainer(plans, designed.configuration, "all", dict(designed.dataset), torch.device(ctx.device))
+        trainer = Trainer(plans, designed.configuration, "all", dataset, torch.device(ctx.device))
         try:
             trainer.configure(folder, mixture.drawn_ids(), schedule, seed, remedies, ctx, log, (PREPARED, 1.0))
             if mixture.held_out:

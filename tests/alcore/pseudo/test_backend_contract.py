@@ -227,8 +227,8 @@ def test_a_model_of_our_own_goes_on_by_the_processor_when_the_gpu_is_full(
             super().__init__(model, "cpu", *more)
             self.full = device == "cuda"
 
-        def logits(self, *given: Any) -> Any:
-            for number, found in enumerate(super().logits(*given)):
+        def class_logits(self, *given: Any) -> Any:
+            for number, found in enumerate(super().class_logits(*given)):
                 if self.full and number == 3:
                     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
                 yield found
