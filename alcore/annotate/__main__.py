@@ -1,0 +1,49 @@
+"""`python -m alcore.annotate ORDER`: one window. With "-": load the libraries, then wait for the path of the order on stdin."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+BAD_ORDER = 3
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 0 when the window was closed in whatever way; 3 with one line on stderr when it could not be opened."""
+    import psutil
+
+    from alcore.annotate.order import read_order
+    from alcore.annotate.window import Window, load_libraries
+    from alcore.errors import AlcoreError
+
+    started = psutil.Process().create_time()
+    os.environ.setdefault("QT_API", "pyside6")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    began = time.time()
+    if arguments == ["-"]:
+        load_libraries(True)
+        line = sys.stdin.readline().strip()
+        if not line:
+            return 0  # it was not needed
+        arguments = [line]
+        started = time.time()
+    try:
+        order = read_order(Path(arguments[0]))
+        load_libraries(order.weights is not None)
+        loaded = time.time()
+        window = Window(order)
+    except AlcoreError as e:
+        print(f"alscope annotate: {e}", file=sys.stderr)  # noqa: T201
+        return BAD_ORDER
+    window.session.opened |= {
+        "python_s": round(max(0.0, began - started), 3),
+        "libraries_s": round(loaded - max(began, started), 3),
+    }
+    window.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

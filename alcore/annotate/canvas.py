@@ -1,0 +1,161 @@
+"""The viewer with its layers: microSAM's annotator where there are weights, else napari with a layer to draw into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from alcore.annotate.order import Order, Weights
+from alcore.annotate.patch import CHANNEL, Patch, limits, picture
+
+COMMITTED, CURRENT, AUTOMATIC = "committed_objects", "current_object", "auto_segmentation"
+"""Layers as micro_sam calls them; the first is the label."""
+DIM = ((0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.6))
+"""The margin under a dark veil."""
+OUTLINE = "#ffb000"
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The open viewer. flat: its arrays are (Y, X), for a patch of one slice. state: of micro_sam, None in plain napari."""
+
+    viewer: Any
+    flat: bool
+    state: Any
+
+    def layer(self, name: str) -> npt.NDArray[np.uint32] | None:
+        """A copy (Z, Y, X) of a label layer, or None where there is no such layer."""
+        if name not in self.viewer.layers:
+            return None
+        data = np.array(self.viewer.layers[name].data, np.uint32)
+        return data[None] if self.flat else data
+
+    def put(self, name: str, labels: npt.NDArray[np.uint32]) -> None:
+        """Fill a label layer with a copy of (Z, Y, X)."""
+        self.viewer.layers[name].data = np.array(labels[0] if self.flat else labels, np.uint32)
+
+    def commit(self, name: str) -> None:
+        """Move what a layer of micro_sam holds into the label, as its own button does."""
+        self.state.widgets["commit"](viewer=self.viewer, layer=name, preserve_mode="none")
+
+
+def open_canvas(
+    order: Order, patch: Patch, labels: npt.NDArray[np.uint32], say: Callable[[str], None]
+) -> tuple[Canvas, str]:
+    """(the viewer, what there is to say of Segment Anything). labels: (Z, Y, X), what the label begins with; never written to."""
+    flat = patch.shape[0] == 1
+    view = patch.image[CHANNEL][0] if flat else patch.image[CHANNEL]
+    start = np.array(labels[0] if flat else labels, np.uint32)
+    if order.weights is None:
+        canvas, words = Canvas(_plain(view, start), flat, None), f"without Segment Anything: {order.why_plain}"
+    else:
+        canvas, words = _annotator(order, order.weights, patch, view, start, say)
+    viewer = canvas.viewer
+    viewer.layers["image"].contrast_limits = _apart(limits(patch.image[CHANNEL]))
+    for number in range(1, len(patch.image)):
+        other = patch.image[number][0] if flat else patch.image[number]
+        viewer.add_image(other, name=f"channel {number}", visible=False, blending="additive")
+    _show_margin(viewer, patch)
+    viewer.dims.axis_labels = ("z", "y", "x")[-viewer.dims.ndim :]
+    if not flat:
+        viewer.dims.set_current_step(0, (patch.inside[0].start + patch.inside[0].stop) // 2)
+    viewer.layers.selection.active = viewer.layers[COMMITTED if canvas.state is None else "point_prompts"]
+    return canvas, words
+
+
+def _apart(found: tuple[float, float]) -> tuple[float, float]:
+    low, high = found
+    return (low, high) if high > low else (low, low + 1)
+
+
+def _plain(view: npt.NDArray[np.generic], start: npt.NDArray[np.uint32]) -> Any:
+    import napari
+
+    viewer = napari.Viewer()
+    viewer.add_image(view, name="image")
+    layer = viewer.add_labels(start, name=COMMITTED)
+    layer.preserve_labels = False
+    return viewer
+
+
+def _annotator(
+    order: Order,
+    weights: Weights,
+    patch: Patch,
+    view: npt.NDArray[np.generic],
+    start: npt.NDArray[np.uint32],
+    say: Callable[[str], None],
+) -> tuple[Canvas, str]:
+    from micro_sam.sam_annotator import annotator_2d, annotator_3d
+
+    from alcore.annotate.sam import Features, check_weights, embed_slice, stored_embeddings
+    from alcore.annotate.traps import close_traps, fresh_state
+    from alcore.annotate.weights import CPU_SLICE_S
+
+    architecture = check_weights(weights)
+    state = fresh_state()
+    planes = picture(patch.image)
+    n, height, width = planes.shape
+    stored = stored_embeddings(Path(order.embeddings), weights, n) if order.embeddings else None
+    cost = f"about {CPU_SLICE_S[architecture]} s on this processor" if order.device == "cpu" else "a moment"
+    features = Features(
+        n,
+        stored,
+        lambda z: embed_slice(state.predictor, planes[z]),
+        lambda z: say(f"Segment Anything looks at slice {z} for the first time: {cost}"),
+        lambda z: say(f"Segment Anything knows slice {z} now"),
+    )
+    scale = 1024 / max(height, width)
+    embeddings = {
+        "features": features,
+        "original_size": (height, width),
+        "input_size": (int(height * scale + 0.5), int(width * scale + 0.5)),
+    }
+    opened = annotator_2d if n == 1 else annotator_3d
+    viewer = opened(
+        view,
+        embedding_path=embeddings,
+        segmentation_result=start,
+        model_type=architecture,
+        checkpoint_path=weights.files[0],
+        decoder_path=weights.files[1] if len(weights.files) > 1 else None,
+        device=order.device,
+        return_viewer=True,
+    )
+    state.image_name = "image"
+    close_traps(viewer, state)
+    if stored is not None:
+        return Canvas(viewer, n == 1, state), f"Segment Anything ({weights.name}) has looked at every slice"
+    words = f"Segment Anything ({weights.name}) looks at a slice when you first prompt on it: {cost} each, once"
+    return Canvas(viewer, n == 1, state), words
+
+
+def _show_margin(viewer: Any, patch: Patch) -> None:
+    """A veil over what does not count, and a line around what does."""
+    from napari.utils.colormaps import Colormap
+
+    margin = patch.margin
+    if not margin.any():
+        return
+    inside_z = patch.inside[0]
+    alike = inside_z == slice(0, patch.shape[0])  # then one plane serves every slice
+    veil = margin[0] if alike else margin
+    viewer.add_image(
+        veil.astype(np.uint8),
+        name="margin (does not count)",
+        colormap=Colormap(DIM, name="veil"),
+        contrast_limits=(0, 1),
+        blending="translucent",
+        interpolation2d="nearest",
+    )
+    (y0, y1), (x0, x1) = ((s.start - 0.5, s.stop - 0.5) for s in patch.inside[1:])
+    corners = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]])
+    frame = viewer.add_shapes(
+        [corners], shape_type="polygon", edge_color=OUTLINE, face_color="transparent", edge_width=1, name="patch"
+    )
+    frame.editable = False

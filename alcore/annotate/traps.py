@@ -1,0 +1,65 @@
+"""Ways in which micro_sam and napari lose work without a word, each closed here. Checked against micro_sam 1.8.14, napari 0.9."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def fresh_state() -> Any:
+    """The annotator's state, empty. It is one object per process, and what an earlier viewer left in it would be taken for ours."""
+    from micro_sam.sam_annotator._state import AnnotatorState
+
+    state = AnnotatorState()
+    state.reset_state()
+    state.skip_recomputing_embeddings = None
+    return state
+
+
+def close_traps(viewer: Any, state: Any) -> None:
+    """Call once the annotator's layers and widgets are there.
+
+    - "Segment all slices" remembers its range of slices for good, and commits drop everything outside it: the range is
+      forgotten when it has served its purpose, which is as soon as the object is in its layer.
+    - A commit of the mode "objects" drops an object that covers an older one: what a person drew last wins instead. "pixels"
+      stays for those who want it: what it leaves out can be seen.
+    - "Compute Embeddings" empties all layers, committed objects too: embeddings are there already, the button goes.
+    - commit_path needs a package that only conda has, and fails after a half-done commit: it goes.
+    """
+    viewer.layers["current_object"].events.data.connect(lambda event: setattr(state, "z_range", None))
+    commit = state.widgets["commit"]
+    commit.preserve_mode.choices = ("none", "pixels")
+    commit.preserve_mode.value = "none"
+    commit.preservation_threshold.hide()
+    commit.commit_path.hide()
+    frame = state.widgets["embeddings"].parentWidget()
+    state.widgets["embeddings"].setEnabled(False)
+    (frame or state.widgets["embeddings"]).hide()
+
+
+def guard_layers(viewer: Any, names: tuple[str, ...]) -> None:
+    """Layers that are removed or renamed come back at once, as they were: micro_sam would go on with an empty new one."""
+    from qtpy.QtCore import QTimer
+
+    kept = {name: viewer.layers[name] for name in names}
+
+    def back(event: Any) -> None:
+        for name, layer in kept.items():
+            if event.value is layer:
+                QTimer.singleShot(0, lambda layer=layer, name=name: _bring_back(viewer, layer, name))
+
+    def renamed(layer: Any, name: str) -> None:
+        if layer.name != name:
+            layer.name = name
+
+    viewer.layers.events.removed.connect(back)
+    for name, layer in kept.items():
+        layer.events.name.connect(lambda event, layer=layer, name=name: renamed(layer, name))
+
+
+def _bring_back(viewer: Any, layer: Any, name: str) -> None:
+    if layer in viewer.layers or getattr(viewer, "_alscope_closing", False):
+        return
+    if name in viewer.layers:  # somebody made another of that name in the meantime: ours holds the work
+        viewer.layers[name].name = f"{name} (other)"
+    viewer.add_layer(layer)
+    viewer.status = f"{name} holds the work and stays; hide it with the eye instead"

@@ -1,0 +1,156 @@
+"""Opens the window of one order, and sees to it that whatever ends it, what was drawn is on the disk first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from alcore.annotate.drafts import read_draft
+from alcore.annotate.order import OUTCOME, Order
+from alcore.annotate.patch import read_patch
+
+SIZE_PX = (1400, 900)
+TICK_MS = 1000
+
+
+def load_libraries(with_sam: bool) -> None:
+    """Import what takes its time, so that a window that waits for its order opens quickly."""
+
+    if with_sam:
+        import micro_sam.sam_annotator  # noqa: F401
+
+
+class Window:
+    """The viewer of one order with its dock. `run` returns when it is closed."""
+
+    def __init__(self, order: Order) -> None:
+        from alcore.annotate.canvas import AUTOMATIC, COMMITTED, CURRENT, open_canvas
+        from alcore.annotate.dock import Dock, ask_person
+        from alcore.annotate.session import Session
+        from alcore.annotate.traps import guard_layers
+
+        began = time.monotonic()
+        self.order, self._work = order, Path(order.work)
+        self._work.mkdir(parents=True, exist_ok=True)
+        (self._work / OUTCOME).unlink(missing_ok=True)  # of an earlier session
+        patch = read_patch(Path(order.folder))
+        draft = read_draft(self._work, patch.shape)
+        read = time.monotonic()
+        self.canvas, words = open_canvas(order, patch, draft.labels if draft else patch.pseudo, self._say)
+        opened = time.monotonic()
+        self.viewer = self.canvas.viewer
+        self.qt: Any = self.viewer.window._qt_window
+        self.session = Session(order, patch, self.canvas, draft, ask_person(self.qt), self._close_later)
+        self.dock: Dock | None = Dock(self.session, draft, words)
+        names = (COMMITTED, CURRENT, AUTOMATIC) if self.canvas.state is not None else (COMMITTED,)
+        guard_layers(self.viewer, names)
+        self._arrange()
+        self._listen()
+        done = time.monotonic()
+        self.session.opened = {
+            "read_s": round(read - began, 3),
+            "annotator_s": round(opened - read, 3),
+            "dock_s": round(done - opened, 3),
+        }
+
+    def run(self) -> None:
+        """Until it is closed."""
+        import napari
+
+        napari.run()
+
+    def _arrange(self) -> None:
+        from qtpy.QtCore import Qt, QTimer
+        from qtpy.QtWidgets import QDockWidget
+
+        self.viewer.title = f"alscope annotate {self.order.suggestion}"
+        annotators = self.qt.findChildren(QDockWidget)
+        ours = self.viewer.window.add_dock_widget(self.dock, name="alscope", area="right")
+        _unclosable(ours)
+        for other in annotators:
+            if self._is_annotators(other):
+                _unclosable(other)
+                other.titleBarWidget().title.setText("microSAM")
+                self.qt.splitDockWidget(ours, other, Qt.Orientation.Vertical)
+                self.qt.resizeDocks([ours, other], [2, 1], Qt.Orientation.Vertical)
+        self.qt.resize(*SIZE_PX)
+        QTimer.singleShot(0, self.viewer.reset_view)
+        if self.canvas.state is not None:
+            self.viewer.layers["point_prompts"].mode = "add"
+        else:
+            layer = self.viewer.layers["committed_objects"]
+            layer.selected_label = int(layer.data.max()) + 1
+            layer.mode = "paint"
+
+    def _is_annotators(self, dock: Any) -> bool:
+        annotator = None if self.canvas.state is None else self.canvas.state.annotator
+        return annotator is not None and dock.isAncestorOf(annotator)
+
+    def _listen(self) -> None:
+        from qtpy.QtCore import Qt, QTimer
+        from qtpy.QtGui import QKeySequence, QShortcut
+        from qtpy.QtWidgets import QApplication
+
+        from alcore.annotate.watcher import watch
+
+        for keys in ("Ctrl+Return", "Ctrl+Enter"):
+            shortcut = QShortcut(QKeySequence(keys), self.qt)
+            shortcut.setContext(Qt.ShortcutContext.ApplicationShortcut)
+            shortcut.activated.connect(lambda: self.session.submit(True))
+        self._filter = watch(QApplication.instance(), self.qt, self.session.activity, self._closing)
+        self._tick, self._autosave = QTimer(self.qt), QTimer(self.qt)
+        self._tick.timeout.connect(self._look)
+        self._tick.start(TICK_MS)
+        self._autosave.timeout.connect(self._keep)
+        self._autosave.start(max(1, int(1000 * self.order.autosave_s)))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: self._close_later())  # Python hears of it at the next tick
+
+    def _look(self) -> None:
+        """Once a second: does the process that waits for us live?"""
+        if self.order.parent and os.getppid() != self.order.parent:
+            self._close_later()
+        elif self.dock is not None:
+            self.dock.tell(self._said)
+
+    _said = ""
+
+    def _keep(self) -> None:
+        try:
+            if self.session.keep():
+                self._said = f"draft kept {time.strftime('%H:%M')}"
+        except OSError as e:
+            self._said = f"DRAFT NOT KEPT: {e.strerror or e}"
+            self._say(self._said)
+
+    def _say(self, words: str) -> None:
+        """Something to know now, even while the window is busy."""
+        from qtpy.QtCore import QEventLoop
+        from qtpy.QtWidgets import QApplication
+
+        dock = getattr(self, "dock", None)
+        if dock is not None:
+            dock.sam.setText(words)
+            QApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+
+    def _closing(self) -> None:
+        """Called before the viewer takes its layers apart."""
+        self.viewer._alscope_closing = True
+        self._tick.stop()
+        self._autosave.stop()
+        self.session.closing()
+
+    def _close_later(self) -> None:
+        from qtpy.QtCore import QTimer
+
+        QTimer.singleShot(0, self.viewer.close)
+
+
+def _unclosable(dock: Any) -> None:
+    """Closed, it would take its buttons with it for good; hiding it stays possible."""
+    button = getattr(dock.titleBarWidget(), "close_button", None)
+    if button is not None:
+        button.hide()
