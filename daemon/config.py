@@ -197,7 +197,8 @@ def from_mapping(raw: dict[str, Any], path: Path) -> Settings:
 
 
 def _anchored(raw: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Make `workspace`, `watch.folder`, `pseudo.weights` and `encoder.pretrained` absolute; wrong types are for validation."""
+    """Make `workspace`, `watch.folder`, `pseudo.weights`, `encoder.pretrained` and `annotation.model` absolute; wrong types are
+    for validation."""
     out = dict(raw)
     workspace = out.get("workspace", DEFAULT_WORKSPACE)
     if isinstance(workspace, str):
@@ -215,6 +216,9 @@ def _anchored(raw: dict[str, Any], base: Path) -> dict[str, Any]:
     encoder = out.get("encoder")
     if isinstance(encoder, dict) and isinstance(encoder.get("pretrained"), str) and is_path(encoder["pretrained"]):
         out["encoder"] = {**encoder, "pretrained": str(base / Path(encoder["pretrained"]).expanduser())}
+    annotation = out.get("annotation")
+    if isinstance(annotation, dict) and isinstance(annotation.get("model"), str) and "/" in annotation["model"]:
+        out["annotation"] = {**annotation, "model": str(base / Path(annotation["model"]).expanduser())}
     return out
 
 
