@@ -111,7 +111,8 @@ def queue(snapshot: Snapshot, rows: int, width: int, scroll: int = 0) -> Rendera
         + (f", {snapshot.patches['held_back']} held back" if snapshot.patches["held_back"] else "")
     )
     if not snapshot.queue:
-        return titled(title, Text("empty: suggestions follow once the pool is embedded", "dim"))
+        why = snapshot.work.nothing or "suggestions follow once the pool is embedded"
+        return titled(title, Text(f"empty: {why}", "dim"))
     table = Table(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("id", no_wrap=True)
     table.add_column("state", no_wrap=True)
@@ -131,7 +132,7 @@ def _queue_row(item: QueueItem, wide: bool) -> list[Text]:
     state = item.state if item.ready or item.state != "open" else "soon"
     return [
         Text(item.id, "cyan"),
-        Text.assemble(glyph(item.state), state, f" {ARM[item.arm]}".rstrip()),
+        Text.assemble(glyph(item.state), clean(item.user) or state, f" {ARM[item.arm]}".rstrip()),
         Text(clean(item.volume)),
         Text(" ".join(str(n) for n in item.start)),
         *([Text("x".join(str(n) for n in item.shape), "dim")] if wide else []),

@@ -152,7 +152,9 @@ class Results(SelectionResults):
         version = f"M_p-{self.store.learning.n_models('pretrained') + 1:03d}"
         self.store.learning.add_model(version, "pretrained", "baseline", job.key, None, [], "", now)
         self.store.state.event(
-            "model", f"{version}: pre-trained on {result.get('n_cases', 0)} pseudo-labelled patches", now
+            "model",
+            f"{version}: pre-trained on {result.get('n_cases', 0)} pseudo-labelled patches{_remarks(result)}",
+            now,
         )
 
     def _finetune_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
@@ -174,7 +176,8 @@ class Results(SelectionResults):
             now,
         )
         self.store.learning.judge(number, version)
-        self.store.state.event("model", f"{version}: fine-tuned on {len(round_.train)} labels, now judged", now)
+        text = f"{version}: fine-tuned on {len(round_.train)} labels, now judged{_remarks(result)}"
+        self.store.state.event("model", text, now)
 
     def _finetune_failed(self, job: JobRow, failure: Failure, now: float) -> None:
         number = int(job.subject.split(":")[1])
@@ -197,6 +200,12 @@ class Results(SelectionResults):
         for note in result.get("notes", []):
             name = self.store.volumes.name(job.volume_id)
             self.store.state.event("predict", f"{name}: {note}", now)
+
+
+def _remarks(result: Mapping[str, Any]) -> str:
+    """What a training had to change about itself, or left out."""
+    notes = [str(note) for note in result.get("notes", [])]
+    return f" ({'; '.join(notes)})" if notes else ""
 
 
 def labels_digest(labels: list[LabelRow]) -> str:

@@ -24,6 +24,7 @@ from daemon.wording import (
     scores,
     short_path,
 )
+from daemon.wording_work import bought_words, spent_words
 
 LABEL = 10
 """Width of the column of headings."""
@@ -132,19 +133,30 @@ def _you(snapshot: Snapshot, workspace: Path) -> list[Text]:
         labels += f" so far, of {count(snapshot.patches['total'], 'patch', 'patches')}"
     if not open_:
         soon = f"{count(len(mine), 'patch', 'patches')} being prepared" if mine else "nothing to annotate"
-        return [_line("for you", f"{soon}; {labels}")]
+        why = [] if mine or not snapshot.work.nothing else [_line("", (snapshot.work.nothing, "dim"))]
+        return [_line("for you", f"{soon}; {labels}"), *why, *_work(snapshot)]
     item = next((q for q in open_ if q.state == "open"), open_[0])
+    taken = sum(q.state == "claimed" for q in mine)
+    hands = f", {taken} of them in somebody's hands" if taken else ""
     return [
         _line(
             "for you",
             (count(len(mine), "patch", "patches") + " to annotate", "bold"),
-            f" in {short_path(workspace / 'queue')}; {labels}",
+            f"{hands} in {short_path(workspace / 'queue')}; {labels}",
         ),
         _line(
             "  next", (item.id, "bold cyan"), f" in {clean(item.volume)} at {place(item.start)} ({extent(item.shape)})"
         ),
         _line("", (clean(item.reason), "dim")),
+        *_work(snapshot),
     ]
+
+
+def _work(snapshot: Snapshot) -> list[Text]:
+    """Minutes spent and what they bought; how well people agree. No line where nothing is known of either."""
+    words = _and(spent_words(snapshot.work), bought_words(snapshot.work))
+    people = snapshot.work.agreement.words()
+    return [_line("minutes", words)] * bool(words) + [_line("people", people)] * bool(people)
 
 
 def _selection(snapshot: Snapshot) -> list[Text]:

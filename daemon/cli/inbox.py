@@ -81,8 +81,9 @@ def verdict(session: Session, suggestion_id: str, before: int, digest: str) -> t
     waits = _waiting(workspace.inbox, suggestion_id) is not None
     with reading(workspace.root) as db:
         row = db.execute(
-            "SELECT r.state, r.reason, l.n_objects, l.role, l.warnings FROM received r"
-            " LEFT JOIN label l ON l.received_id = r.id"
+            "SELECT r.state, r.reason, COALESCE(l.n_objects, t.n_objects) AS n_objects, l.role,"
+            " COALESCE(l.warnings, t.warnings) AS warnings FROM received r"
+            " LEFT JOIN label l ON l.received_id = r.id LEFT JOIN repeat_label t ON t.received_id = r.id"
             " WHERE r.suggestion_id = ? AND r.id > ? AND r.sha256 = ? ORDER BY r.id DESC LIMIT 1",
             [suggestion_id, before, digest],
         ).fetchone()
@@ -92,7 +93,8 @@ def verdict(session: Session, suggestion_id: str, before: int, digest: str) -> t
         return None
     if row["state"] == "rejected":
         return "rejected", f"rejected: {row['reason']}"
-    use = "for training" if row["role"] == "train" else "held out to judge models"
+    uses = {"train": "for training", "gate": "held out to judge models", None: "compared with another person's label"}
+    use = uses[row["role"]]
     remarks = "; ".join(json.loads(row["warnings"]))
     return "accepted", f"accepted: {count(row['n_objects'], 'object')}, {use}" + (f" ({remarks})" if remarks else "")
 

@@ -119,7 +119,7 @@ def list_command(session: Session, as_json: bool) -> None:
     if not found:
         say("no label has come in yet; `alscope queue` shows what to label")
         return
-    uses = {"train": "training", "gate": "held out", None: ""}
+    uses = {"train": "training", "gate": "held out", "repeat": "second opinion", None: ""}
     now = time.time()
     rows = [
         [
@@ -129,9 +129,10 @@ def list_command(session: Session, as_json: bool) -> None:
             Text.assemble(glyph(label.state), label.state),
             uses[label.role] if label.current or label.role is None else "superseded",
             "" if label.n_objects is None else str(label.n_objects),
+            "" if label.minutes is None else f"{label.minutes:.1f}",
             label.author,
             label.reason or "; ".join(label.warnings),
         ]
         for label in found
     ]
-    table(["when", "for", "volume", "state", "use", ">objects", "by", "remarks"], rows, flexible=("volume", "remarks"))
+    table(["when", "for", "volume", "state", "use", ">objects", ">min", "by", "remarks"], rows, flexible=("volume", "remarks"))

@@ -1,4 +1,4 @@
-"""`alscope queue`: list, show, skip; and the QC queue beside it."""
+"""`alscope queue`: list, show, claim, release, skip, minutes; and the QC queue beside it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from daemon.cli.session import Session, config_option, json_option
 from daemon.errors import UsageError
+from daemon.store.schema_claims import SKIP_REASONS
 
 if TYPE_CHECKING:
     from daemon.store.queue_listing import SuggestionView
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
 def queue_group(ctx: click.Context, qc: bool, as_json: bool) -> None:
     """Patches that wait for an expert, in the order in which they teach most.
 
-    Each has a folder with image, pseudo-label and preview; save the label as <workspace>/inbox/ID.tif from any tool.
+    Each has a folder with image, pseudo-label and preview; save the label as <workspace>/inbox/ID.tif from any tool. Where
+    several people annotate, `claim` says that you are at it; `alscope annotate` does so by itself.
 
     \b
     Example:
       alscope queue
       alscope queue show s00004
-      alscope queue skip s00004 --reason "out of focus"
+      alscope queue claim s00004 --user ana
+      alscope queue skip s00004 --kind "out of focus"
+      alscope queue minutes
       alscope queue --qc
       alscope queue qc-ok q00017
     """
@@ -41,14 +45,16 @@ def _list(session: Session, as_json: bool) -> None:
     from daemon.cli.output import print_json, say, table
     from daemon.status import glyph
     from daemon.wording import ARM, ARM_WORDS, count, extent, place
+    from daemon.wording_work import holder_words
 
     snapshot = session.look()
     if as_json:
         print_json([asdict(item) for item in snapshot.queue])
         return
     held = snapshot.patches["held_back"]
+    taken = any(q.user for q in snapshot.queue)
     if not snapshot.queue:
-        say("the queue is empty: suggestions follow once volumes are embedded; see `alscope status`")
+        say(f"the queue is empty: {snapshot.work.nothing or 'suggestions follow once volumes are embedded'}")
     else:
         from rich.text import Text
 
@@ -57,6 +63,7 @@ def _list(session: Session, as_json: bool) -> None:
                 str(q.rank),
                 f"{q.id} {ARM[q.arm]}".rstrip(),
                 Text.assemble(glyph(q.state), q.state if q.ready or q.state != "open" else "being prepared"),
+                *([holder_words(q)] if taken else []),
                 q.volume,
                 place(q.start),
                 extent(q.shape),
@@ -66,8 +73,11 @@ def _list(session: Session, as_json: bool) -> None:
             ]
             for q in snapshot.queue
         ]
-        headings = [">rank", "id", "state", "volume", "where", "size", ">novelty", ">min", "why"]
+        with_whom = ["with"] if taken else []
+        headings = [">rank", "id", "state", *with_whom, "volume", "where", "size", ">novelty", ">min", "why"]
         table(headings, rows, flexible=("volume", "why"))
+        if snapshot.work.nothing:
+            say((snapshot.work.nothing, "dim"))
     for arm in [arm for arm in ARM_WORDS if any(q.arm == arm for q in snapshot.queue)]:
         say((ARM_WORDS[arm], "dim"))
     if held:
@@ -127,24 +137,100 @@ def show_command(ctx: click.Context, suggestion_id: str, as_json: bool) -> None:
     show(session.workspace, find(session, suggestion_id), as_json)
 
 
-@queue_group.command("skip")
-@click.argument("suggestion_id", metavar="ID")
-@click.option("--reason", default="", help="Why: kept with the suggestion.")
+@queue_group.command("claim")
+@click.argument("suggestion_id", metavar="[ID]", required=False)
+@click.option("--user", default="", help="Who takes it [default: the name you are logged in with].")
+@click.option(
+    "--take-over", is_flag=True, help="Take it from somebody else, who is told; what they drew is kept as well."
+)
 @config_option
 @click.pass_context
-def skip_command(ctx: click.Context, suggestion_id: str, reason: str) -> None:
-    """Take a patch out of the queue; another one follows. It is not suggested again.
+def claim_command(ctx: click.Context, suggestion_id: str | None, user: str, take_over: bool) -> None:
+    """Take a patch, so that nobody else begins with it; without ID the next one. Prints its id.
+
+    For those who annotate with a tool of their own: it is yours for `annotation.lease_min` minutes, and again when you claim it
+    again. Your label answers it, wherever you save it; `alscope queue release` gives it back. Exit code 1: somebody has it.
 
     \b
     Example:
-      alscope queue skip s00004 --reason "out of focus"
+      alscope queue claim --user ana
+      alscope queue claim s00004 --user ana --take-over
+    """
+    from daemon.cli.claiming import claim, login
+    from daemon.cli.output import say
+
+    say(claim(ctx.ensure_object(Session), suggestion_id, user or login(), take_over))
+
+
+@queue_group.command("release")
+@click.argument("suggestion_id", metavar="ID")
+@click.option("--user", default="", help="Who has it [default: the name you are logged in with].")
+@config_option
+@click.pass_context
+def release_command(ctx: click.Context, suggestion_id: str, user: str) -> None:
+    """Give a patch back to the queue.
+
+    \b
+    Example:
+      alscope queue release s00004 --user ana
     """
     from daemon.cli.asking import ask_and_wait
+    from daemon.cli.claiming import login
     from daemon.cli.output import say
 
     session = ctx.ensure_object(Session)
     found = find(session, suggestion_id)
-    say(ask_and_wait(session, "skip", {"id": found.id, "reason": reason}))
+    say(ask_and_wait(session, "release", {"id": found.id, "user": user or login()}))
+
+
+@queue_group.command("skip")
+@click.argument("suggestion_id", metavar="ID")
+@click.option(
+    "--kind",
+    type=click.Choice(SKIP_REASONS),
+    default="other",
+    help="What is the matter: patches that look like an artefact or one out of focus are held back, those like one with "
+    "nothing here are asked about less often [default: other].",
+)
+@click.option("--reason", default="", help="In your own words: kept with the suggestion.")
+@click.option("--user", default="", help="Who skips it [default: the name you are logged in with].")
+@config_option
+@click.pass_context
+def skip_command(ctx: click.Context, suggestion_id: str, kind: str, reason: str, user: str) -> None:
+    """Take a patch out of the queue; another one follows. It is not suggested again.
+
+    \b
+    Example:
+      alscope queue skip s00004 --kind "out of focus"
+      alscope queue skip s00005 --kind artefact --reason "a fold across the whole patch"
+    """
+    from daemon.cli.asking import ask_and_wait
+    from daemon.cli.claiming import login
+    from daemon.cli.output import say
+
+    session = ctx.ensure_object(Session)
+    found = find(session, suggestion_id)
+    wish = {"id": found.id, "kind": kind, "reason": reason, "user": user or login()}
+    say(ask_and_wait(session, "skip", wish))
+
+
+@queue_group.command("minutes")
+@json_option
+@config_option
+@click.pass_context
+def minutes_command(ctx: click.Context, as_json: bool) -> None:
+    """What labels took their authors, by person, day and round, and what the minutes of each round bought.
+
+    Minutes are those of active editing, as the annotation window tells; other tools tell none.
+
+    \b
+    Example:
+      alscope queue minutes
+      alscope queue minutes --json
+    """
+    from daemon.cli.minutes import show
+
+    show(ctx.ensure_object(Session), as_json)
 
 
 @queue_group.command("qc-ok")

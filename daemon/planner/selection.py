@@ -14,7 +14,6 @@ from daemon.policy import PRIORITY, digest
 from daemon.store.rows import Neighbour, PoolVolume, ReceivedRow, SuggestionRow, VolumeRow, Wanted
 from daemon.store.selection import PoolSize, by_key
 
-
 LEVEL_GROWTH = 1.5
 """Waiting suggestions are looked at again when the pool has grown by this factor."""
 

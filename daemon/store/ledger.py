@@ -88,7 +88,7 @@ def entries(db: sqlite3.Connection, since: float | None = None) -> list[Entry]:
 
 def _entry(r: Mapping[str, object]) -> Entry:
     work = _mapping(_mapping(r["note"]).get("work"))
-    seconds, expected = _number(work.get("active_s")), _number(_mapping(r["why"]).get("n_objects"))
+    expected = _number(_mapping(r["why"]).get("n_objects"))
     clicks, changed = _number(work.get("clicks")), _number(work.get("changed_voxels"))
     return Entry(
         received=int(str(r["id"])),
@@ -96,13 +96,19 @@ def _entry(r: Mapping[str, object]) -> Entry:
         user=str(r["author"]),
         at=float(str(r["received_at"])),
         n_objects=int(str(r["n_objects"] or 0)),
-        minutes=None if seconds is None else seconds / 60,
+        minutes=active_minutes(str(r["note"])),
         clicks=None if clicks is None else int(clicks),
         changed_voxels=None if changed is None else int(changed),
         expected=expected,
         round=None if r["round"] is None else int(str(r["round"])),
         repeat=r["repeat_of"] is not None,
     )
+
+
+def active_minutes(note: str) -> float | None:
+    """Minutes of active editing that were told with a label file; None where the tool did not."""
+    seconds = _number(_mapping(_mapping(note).get("work")).get("active_s"))
+    return None if seconds is None else seconds / 60
 
 
 def _mapping(value: object) -> Mapping[str, object]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from daemon.store.connection import FULL_NAME
+from daemon.store.ledger import active_minutes
 from daemon.store.subjects import subject_names
 
 
@@ -80,7 +81,8 @@ class JobStory:
 
 @dataclass(frozen=True)
 class ReceivedView:
-    """A label file that came in. role: train or gate once it is accepted; current: not superseded by a later one."""
+    """A label file that came in. role: train, gate or (the second of a blind repeat) repeat once it is accepted; current: not
+    superseded by a later one. minutes: of active editing, None where the tool did not tell."""
 
     id: int
     suggestion: str
@@ -93,6 +95,7 @@ class ReceivedView:
     current: bool
     warnings: tuple[str, ...]
     received_at: float
+    minutes: float | None
 
 
 def sources(db: sqlite3.Connection, now: float) -> list[SourceView]:
@@ -195,9 +198,13 @@ def _job(r: sqlite3.Row, name: str) -> JobView:
 def received(db: sqlite3.Connection) -> list[ReceivedView]:
     """Every label file that came in, newest first."""
     rows = db.execute(
-        f"SELECT r.*, {FULL_NAME} AS volume, l.n_objects, l.role, l.warnings, l.superseded_by, l.id AS label_id"
-        " FROM received r JOIN suggestion s ON s.id = r.suggestion_id JOIN patch p ON p.id = s.patch_id"
-        " JOIN volume v ON v.id = p.volume_id LEFT JOIN label l ON l.received_id = r.id ORDER BY r.id DESC"
+        f"SELECT r.*, {FULL_NAME} AS volume, COALESCE(l.n_objects, t.n_objects) AS n_objects,"
+        " COALESCE(l.role, iif(t.received_id IS NULL, NULL, 'repeat')) AS role, COALESCE(l.warnings, t.warnings) AS warnings,"
+        " l.superseded_by, l.id AS label_id, t.received_id = (SELECT MAX(m.received_id) FROM repeat_label m"
+        " WHERE m.suggestion_id = r.suggestion_id) AS newest_repeat FROM received r"
+        " JOIN suggestion s ON s.id = r.suggestion_id JOIN patch p ON p.id = s.patch_id"
+        " JOIN volume v ON v.id = p.volume_id LEFT JOIN label l ON l.received_id = r.id"
+        " LEFT JOIN repeat_label t ON t.received_id = r.id ORDER BY r.id DESC"
     )
     return [
         ReceivedView(
@@ -209,9 +216,10 @@ def received(db: sqlite3.Connection) -> list[ReceivedView]:
             author=r["author"],
             n_objects=r["n_objects"],
             role=r["role"],
-            current=r["label_id"] is not None and r["superseded_by"] is None,
+            current=bool(r["newest_repeat"]) or (r["label_id"] is not None and r["superseded_by"] is None),
             warnings=tuple(json.loads(r["warnings"])) if r["warnings"] else (),
             received_at=r["received_at"],
+            minutes=active_minutes(r["note"]),
         )
         for r in rows
     ]

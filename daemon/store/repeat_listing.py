@@ -24,11 +24,11 @@ class Agreement:
     """Agreement between people, pooled over patches as the scores of models are (sums of matches). n: patches. people: of how
     many different people. asked: repeats that were put into the queue."""
 
-    n: int
-    people: int
-    asked: int
-    f1: float | None
-    dice: float | None
+    n: int = 0
+    people: int = 0
+    asked: int = 0
+    f1: float | None = None
+    dice: float | None = None
 
     def words(self) -> str:
         """One line; "" where nothing was asked again."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from alcore.disk import is_full
+from daemon.effort import Effort, fit
+from daemon.store.claim_listing import all_held, nothing_words, queue_state
 from daemon.store.connection import DATABASE, FULL_NAME, open_reader
+from daemon.store.ledger import Entry, bought, entries, spent, timed
 from daemon.store.problems import problems
+from daemon.store.repeat_listing import agreement
 from daemon.store.rows import encoder_name
 from daemon.store.views import (
     ControlView,
@@ -23,6 +27,7 @@ from daemon.store.views import (
     RoundView,
     RunningJob,
     Snapshot,
+    WorkView,
 )
 from daemon.workspace import read_holder
 
@@ -41,7 +46,7 @@ def snapshot(workspace: Path, now: float) -> Snapshot:
 
 
 def _read(db: sqlite3.Connection, workspace: Path, now: float) -> Snapshot:
-    daemon = _daemon(db, workspace, now)
+    daemon, done = _daemon(db, workspace, now), entries(db)
     return Snapshot(
         at=now,
         daemon=daemon,
@@ -57,7 +62,7 @@ def _read(db: sqlite3.Connection, workspace: Path, now: float) -> Snapshot:
             "gate": _count(db, "SELECT COUNT(*) FROM label WHERE superseded_by IS NULL AND role = 'gate'"),
             "rejected": _count(db, "SELECT COUNT(*) FROM received WHERE state = 'rejected'"),
         },
-        queue=_queue(db),
+        queue=_queue(db, done),
         jobs={r["state"]: r["n"] for r in db.execute("SELECT state, COUNT(*) AS n FROM job GROUP BY state")},
         running=tuple(
             RunningJob(r["id"], r["stage"], r["subject"], r["progress"], r["note"], r["started_at"])
@@ -72,6 +77,7 @@ def _read(db: sqlite3.Connection, workspace: Path, now: float) -> Snapshot:
         events=tuple(
             Event(r["at"], r["kind"], r["message"]) for r in db.execute("SELECT * FROM event ORDER BY id DESC LIMIT 50")
         ),
+        work=_work(db, done),
     )
 
 
@@ -121,7 +127,8 @@ def _volumes(db: sqlite3.Connection) -> dict[str, int]:
     }
 
 
-def _queue(db: sqlite3.Connection) -> tuple[QueueItem, ...]:
+def _queue(db: sqlite3.Connection, done: Sequence[Entry]) -> tuple[QueueItem, ...]:
+    held, effort = all_held(db), fit(timed(done), Effort(0.0, 0.0))
     rows = db.execute(
         f"SELECT s.*, {FULL_NAME} AS volume, p.z, p.y, p.x, p.dz, p.dy, p.dx FROM suggestion s"
         " JOIN patch p ON p.id = s.patch_id JOIN volume v ON v.id = p.volume_id"
@@ -140,10 +147,22 @@ def _queue(db: sqlite3.Connection) -> tuple[QueueItem, ...]:
             note=r["note"],
             ready=bool(r["published"]),
             arm=r["arm"],
-            minutes=json.loads(r["why"]).get("minutes"),
+            minutes=_minutes(json.loads(r["why"]), effort),
+            user=held[r["id"]].user if r["id"] in held else "",
+            left_s=held[r["id"]].left_s if r["id"] in held else None,
         )
         for r in rows
     )
+
+
+def _minutes(why: Mapping[str, float], effort: Effort) -> float | None:
+    """Expected for a patch: by what people needed so far, else as it was when the patch was chosen."""
+    fitted = effort.minutes(why.get("n_objects")) if effort.n else None
+    return why.get("minutes") if fitted is None else fitted
+
+
+def _work(db: sqlite3.Connection, done: Sequence[Entry]) -> WorkView:
+    return WorkView(spent(done), tuple(bought(db, done)), agreement(db), nothing_words(queue_state(db)))
 
 
 def _models(db: sqlite3.Connection) -> tuple[ModelView, ...]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from daemon.store.ledger import Bought, Spent
+from daemon.store.repeat_listing import Agreement
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class DaemonView:
 @dataclass(frozen=True)
 class QueueItem:
     """A suggestion that somebody can answer, or that is being checked. distance: cosine, to the nearest patch suggested before:
-    how new it is. arm: selected, control (drawn at random) or asked (taken out of the QC queue). minutes: expected for it."""
+    how new it is. arm: selected, control (drawn at random) or asked (taken out of the QC queue). minutes: expected for it.
+    user: who has it, "" for nobody; left_s: what is left of their lease."""
 
     id: str
     volume: str
@@ -36,6 +40,19 @@ class QueueItem:
     ready: bool
     arm: str
     minutes: float | None
+    user: str = ""
+    left_s: float | None = None
+
+
+@dataclass(frozen=True)
+class WorkView:
+    """What people did. spent: over all labels; bought: by round; agreement: between people; nothing: why nobody can be given a
+    patch just now, "" when one waits."""
+
+    spent: Spent = field(default_factory=Spent)
+    bought: tuple[Bought, ...] = ()
+    agreement: Agreement = field(default_factory=Agreement)
+    nothing: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,6 +183,7 @@ class Snapshot:
     pseudo: PseudoView | None
     problems: tuple[Problem, ...]
     events: tuple[Event, ...]
+    work: WorkView = field(default_factory=WorkView)
 
     def to_json(self) -> dict[str, Any]:
         """The documented JSON of `alscope status --json`."""
