@@ -23,6 +23,7 @@ STAGES = (
     "novelty",
     "suggestions",
     "package",
+    "sam_embedding",
     "label",
     "agreement",
     "pretrain",

@@ -89,8 +89,8 @@ class Engine:
         elif isinstance(event, Progress):
             self.store.jobs.heartbeat(event.job_id, event.fence, event.fraction, event.note, self.clock())
         elif isinstance(event, Finished):
-            self.dispatch.ended(event.job_id)
-            self.endings.finished(event, self.clock())
+            asked = self.dispatch.ended(event.job_id)
+            self.endings.finished(event, self.clock(), asked)
 
     def sightings(self, events: Sequence[Arriving | Settled | Gone]) -> None:
         """What the scan saw of acquisitions, in one transaction however many they are."""
@@ -161,11 +161,13 @@ class Engine:
                 self.results.set_aside(source, source.fingerprint, job, text, now)
 
     def _cancel_outdated(self, now: float) -> None:
-        """Predictions that an older model was still to make are not wanted any more."""
+        """Predictions that an older model was still to make are not wanted any more, nor a look at patches that were answered."""
         promoted = self.store.learning.promoted()
         if promoted is not None:
             for job in self.store.jobs.outdated("predict", self.planning.planner.predict_spec(promoted)):
                 self.store.jobs.withdraw(job.id, f"{promoted.version} was promoted", now)
+        for job in self.planning.annotation.outdated():
+            self.store.jobs.withdraw(job.id, "the patch was answered", now)
 
     # the daemon's pulse
 

@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 
 from alcore.artifact import MANIFEST, fsync_dir, write_atomic
+from daemon import sam_cache
 from daemon.label_names import suffix_of
 from daemon.publishing import Publisher
 from daemon.stems import MOST_BYTES, file_stem
@@ -41,7 +42,8 @@ class Files:
 
     def reconcile(self) -> int:
         """Do whatever is left to do; returns how many things were done."""
-        return self._publish_packages() + self._withdraw_packages() + self._publisher.step() + self._file_labels()
+        done = self._publish_packages() + self._withdraw_packages() + self._publisher.step() + self._file_labels()
+        return done + sam_cache.tidy(self._workspace, lambda: {p for _, p in self._store.annotating.waiting()})
 
     def _publish_packages(self) -> int:
         done = 0

@@ -6,8 +6,10 @@ import hashlib
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from datetime import tzinfo
 from typing import Any
 
+from daemon.clock import Window
 from daemon.config import Encoder, Settings
 from daemon.config_training import Schedule
 
@@ -22,6 +24,7 @@ PRIORITY: Mapping[str, int] = {
     "embedding": 75,
     "traits": 72,
     "pseudo": 70,
+    "sam_embedding": 68,
     "mae": 65,
     "backlog": 60,
     "novelty": 55,
@@ -130,6 +133,14 @@ def plan_name(settings: Settings, device: str) -> str:
     return "default" if device == "cuda" else "tiny"
 
 
+def plan_request(settings: Settings, device: str) -> str | dict[str, str | float]:
+    """What a training is asked to plan: see `alcore.nnunet.plan.PlanRequest`. Only what was set, so that keys stay stable."""
+    name, training = plan_name(settings, device), settings.training
+    if training.instances == "components":
+        return name
+    return {"name": name, "instances": training.instances, "border_um": training.border_um}
+
+
 def schedule(chosen: Schedule, plan: str, what: str) -> dict[str, float | int]:
     """Length and learning rate of a training: what config.toml says, else what suits the plan."""
     usual = SCHEDULE_DEFAULTS[(plan, what)]
@@ -189,6 +200,15 @@ def suggestions_to_ask(waiting: int, depth: int, free: int) -> int:
 def backoff_s(attempts: int) -> float:
     """Seconds to wait before the next try of a job that failed for a passing reason."""
     return float(min(600.0, 2.0 * 4 ** max(0, attempts - 1)))
+
+
+TRAINING = ("pretrain", "finetune", "encoder")
+"""Stages that `training.window` speaks of, where they are long: a descriptor is made in seconds."""
+
+
+def may_start(stage: str, long: bool, hours: Window | None, now: float, zone: tzinfo | None = None) -> bool:
+    """May a job of this stage run now? hours: of training, None = always. zone: None = the machine's."""
+    return hours is None or not long or stage not in TRAINING or hours.holds(now, zone)
 
 
 def to_preempt(

@@ -71,6 +71,7 @@ DOING = {
     "novelty": "seeing how new {} are",
     "suggestions": "choosing patches from {}",
     "package": "preparing {} for the expert",
+    "sam_embedding": "looking at {} with Segment Anything",
     "label": "checking the label of {}",
     "agreement": "comparing the labels of two people, {}",
     "pretrain": "pre-training on {}",

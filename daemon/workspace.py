@@ -43,6 +43,11 @@ class Workspace:
         return self.root / "inbox"
 
     @property
+    def drafts(self) -> Path:
+        """Unfinished work of the annotation window, one folder per suggestion."""
+        return self.root / "drafts"
+
+    @property
     def labels(self) -> Path:
         """Accepted labels, for people, and received/ with every file as it came."""
         return self.root / "labels"
@@ -76,6 +81,7 @@ class Workspace:
                 self.places.jobs,
                 self.queue,
                 self.inbox,
+                self.drafts,
                 self.labels / "received",
                 self.predictions,
                 self.rejected,

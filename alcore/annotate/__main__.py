@@ -17,13 +17,14 @@ def main(arguments: list[str]) -> int:
     from alcore.annotate.order import read_order
     from alcore.annotate.window import Window, load_libraries
     from alcore.errors import AlcoreError
+    from alcore.pseudo.packages import missing
 
     started = psutil.Process().create_time()
     os.environ.setdefault("QT_API", "pyside6")
     os.environ.setdefault("TQDM_DISABLE", "1")
     began = time.time()
     if arguments == ["-"]:
-        load_libraries(True)
+        load_libraries(not missing("micro_sam"))
         line = sys.stdin.readline().strip()
         if not line:
             return 0  # it was not needed
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> int:
     except AlcoreError as e:
         print(f"alscope annotate: {e}", file=sys.stderr)  # noqa: T201
         return BAD_ORDER
-    window.session.opened |= {
+    window.opened |= {
         "python_s": round(max(0.0, began - started), 3),
         "libraries_s": round(loaded - max(began, started), 3),
     }

@@ -10,8 +10,9 @@ from typing import Any
 from alcore.artifact import write_atomic
 from alcore.errors import PermanentError
 
-ORDER, OUTCOME, LABEL, LOG = "order.json", "outcome.json", "label.tif", "window.log"
-"""Names in the folder of a session, which is also that of its draft."""
+ORDER, OPENED, OUTCOME, LABEL, WORD = "order.json", "opened.json", "outcome.json", "label.tif", "word.txt"
+"""Names in the folder of a session, which is also that of its draft. OPENED: seconds of each step until the window could be used,
+written when it can. WORD: a line for the person who sits there, written by whoever waits for the window."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Weights:
 class Order:
     """One patch for one person.
 
-    folder: that of the suggestion (image.tif, pseudo_label.tif, suggestion.json, nearest_1.png, ...). work: for draft, label,
-    log and outcome. weights: None opens plain napari, and why_plain says why and what to do. embeddings: folder in which
+    folder: that of the suggestion (image.tif, pseudo_label.tif, suggestion.json, nearest_1.png, ...). work: for draft, label
+    and outcome. weights: None opens plain napari, and why_plain says why and what to do. embeddings: folder in which
     embeddings of this patch may lie (see `alcore.annotate.embeddings`), "" for none. device: "cpu" or "cuda".
 
     facts, progress, news: for people: (heading, text), and lines. reasons: kinds of reasons to skip. goes_on: the next patch
@@ -84,8 +85,7 @@ class Outcome:
 
     answer: "submit" (the label lies in the working folder), "empty" (so does it, and holds nothing on purpose), "skip" or
     "closed". goes_on: the person wants the next patch. draft: unfinished work was kept. seen: slices (first, last) of the
-    patch that were looked at, None = all. work: active_s, clicks, changed_voxels, open_s. opened: seconds of each step until
-    the window could be used.
+    patch that were looked at, None = all. work: active_s, clicks, changed_voxels, open_s. tool: what drew it.
     """
 
     answer: str
@@ -95,7 +95,7 @@ class Outcome:
     draft: bool = False
     seen: tuple[int, int] | None = None
     work: dict[str, float] = field(default_factory=dict)
-    opened: dict[str, float] = field(default_factory=dict)
+    tool: str = ""
 
     def save(self, work: Path) -> None:
         """Write it, whole or not at all."""

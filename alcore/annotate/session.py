@@ -29,7 +29,6 @@ class Session:
         self.order, self.patch, self.canvas = order, patch, canvas
         self.activity = Activity(order.idle_s, draft.active_s if draft else 0.0, draft.clicks if draft else 0)
         self.seen: tuple[int, int] | None = draft.seen if draft else None
-        self.opened: dict[str, float] = {}
         self.outcome: Outcome | None = None
         self._ask, self._close = ask, close
         self._began = time.monotonic()
@@ -114,7 +113,7 @@ class Session:
             draft,
             self.seen_of_patch(),
             work,
-            self.opened,
+            self.tool,
         )
         self.outcome.save(self._work)
         self._close()

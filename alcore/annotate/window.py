@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import time
@@ -9,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from alcore.annotate.drafts import read_draft
-from alcore.annotate.order import OUTCOME, Order
+from alcore.annotate.order import OPENED, OUTCOME, WORD, Order
 from alcore.annotate.patch import read_patch
+from alcore.artifact import write_atomic
 
 SIZE_PX = (1400, 900)
 TICK_MS = 1000
@@ -35,7 +38,8 @@ class Window:
         began = time.monotonic()
         self.order, self._work = order, Path(order.work)
         self._work.mkdir(parents=True, exist_ok=True)
-        (self._work / OUTCOME).unlink(missing_ok=True)  # of an earlier session
+        for name in (OUTCOME, OPENED, WORD):
+            (self._work / name).unlink(missing_ok=True)  # of an earlier session
         patch = read_patch(Path(order.folder))
         draft = read_draft(self._work, patch.shape)
         read = time.monotonic()
@@ -50,7 +54,7 @@ class Window:
         self._arrange()
         self._listen()
         done = time.monotonic()
-        self.session.opened = {
+        self.opened = {
             "read_s": round(read - began, 3),
             "annotator_s": round(opened - read, 3),
             "dock_s": round(done - opened, 3),
@@ -59,7 +63,9 @@ class Window:
     def run(self) -> None:
         """Until it is closed."""
         import napari
+        from qtpy.QtCore import QTimer
 
+        QTimer.singleShot(0, lambda: write_atomic(self._work / OPENED, json.dumps(self.opened).encode()))
         napari.run()
 
     def _arrange(self) -> None:
@@ -110,7 +116,9 @@ class Window:
             signal.signal(number, lambda *_: self._close_later())  # Python hears of it at the next tick
 
     def _look(self) -> None:
-        """Once a second: does the process that waits for us live?"""
+        """Once a second: does the process that waits for us live, and has it something to say?"""
+        with contextlib.suppress(OSError):
+            self._said = (self._work / WORD).read_text()
         if self.order.parent and os.getppid() != self.order.parent:
             self._close_later()
         elif self.dock is not None:

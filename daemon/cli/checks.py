@@ -17,6 +17,7 @@ from pathlib import Path
 
 import daemon
 from daemon.cli.checking import Check
+from daemon.cli.checks_annotate import annotation
 from daemon.cli.checks_pseudo import pseudo_labels
 from daemon.config import Settings, Watch
 from daemon.device import has_cuda
@@ -48,6 +49,7 @@ def configured(settings: Settings) -> Iterator[Check]:
     yield _database(settings)
     yield _gpu(settings)
     yield from pseudo_labels(settings)
+    yield from annotation(settings)
     for watch in settings.watch:
         yield from _folder(watch, settings.run.rescan_s)
     yield _inotify(settings)

@@ -20,6 +20,7 @@ COMMANDS = {
     "status": ("daemon.cli.status:status_command", "What runs, what waits for me, what is wrong, how good."),
     "dashboard": ("daemon.cli.dashboard:dashboard_command", "The same, live on the whole screen."),
     "queue": ("daemon.cli.queue:queue_group", "Patches that wait for an expert: list, show, skip, QC."),
+    "annotate": ("daemon.cli.annotate:annotate_command", "Draw the next patch in a window, with Segment Anything."),
     "label": ("daemon.cli.label:label_group", "Hand in labels, and see what became of them."),
     "volumes": ("daemon.cli.volumes:volumes_command", "Every file of the watched folders, and how far it is."),
     "jobs": ("daemon.cli.jobs:jobs_group", "Work done and to do: list, show, retry, cancel."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from daemon.planner.annotation import AnnotationRecipes
 from daemon.planner.learning import PSEUDO_LABELS, LearningRecipes
 from daemon.planner.pool import PoolRecipes
 from daemon.planner.repeats import RepeatRecipes
@@ -10,5 +11,5 @@ from daemon.planner.selection import SelectionRecipes
 __all__ = ["PSEUDO_LABELS", "Planner"]
 
 
-class Planner(PoolRecipes, SelectionRecipes, RepeatRecipes, LearningRecipes):
+class Planner(PoolRecipes, SelectionRecipes, AnnotationRecipes, RepeatRecipes, LearningRecipes):
     """Every method answers one question about what to do next."""

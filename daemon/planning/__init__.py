@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from alcore.run import key_of
 from daemon.config import Settings
 from daemon.planner import Planner
+from daemon.planning.annotation import AnnotationPlans
 from daemon.planning.learning import LearningPlans
 from daemon.planning.pool import PoolPlans
 from daemon.planning.predictions import PredictionPlans
@@ -25,6 +26,7 @@ class Planning:
         self.planner = planner
         self.pool = PoolPlans(store, planner, settings, PseudoPlans(store, settings))
         self.selection = SelectionPlans(store, planner, settings)
+        self.annotation = AnnotationPlans(store, planner, settings)
         self.repeats = RepeatPlans(store, planner, settings)
         self.training = TrainingPlans(store, planner, settings)
         self.predictions = PredictionPlans(store, planner, settings)
@@ -40,6 +42,7 @@ class Planning:
         self.repeats.ask_again(now)
         yield from self.selection.packages()
         yield from self.selection.labels()
+        yield from self.annotation.embeddings()
         yield from self.repeats.agreements()
         yield from self.training.pretraining()
         yield from self.learning.round(now)

@@ -9,6 +9,7 @@ from pathlib import Path
 from alcore.disk import full_words
 from daemon.effort import Effort, fit
 from daemon.errors import NoRoomError
+from daemon.store.annotating import Annotating
 from daemon.store.annotation import Annotation
 from daemon.store.claim_listing import QueueState, queue_state
 from daemon.store.claims import Claims
@@ -25,6 +26,7 @@ from daemon.store.schema import migrations
 from daemon.store.selection import Selection
 from daemon.store.sources import Sources
 from daemon.store.state import State
+from daemon.store.training import Training
 from daemon.store.volumes import Volumes
 
 
@@ -47,12 +49,14 @@ class Store:
         self.encoders = Encoders(self._db)
         self.selection = Selection(self._db)
         self.annotation = Annotation(self._db)
+        self.annotating = Annotating(self._db)
         self.claims = Claims(self._db)
         self.repeats = Repeats(self._db)
         self.labels = Labels(self._db)
         self.learning = Learning(self._db)
         self.models = Models(self._db)
         self.predictions = Predictions(self._db)
+        self.training = Training(self._db)
         self.state = State(self._db)
 
     def transaction(self) -> AbstractContextManager[None]:

@@ -1,0 +1,203 @@
+"""One person at the annotation window: patch after patch is claimed, opened, and handed in or given back."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alcore.annotate.drafts import forget_draft
+from alcore.annotate.order import LABEL, WORD, Order, Outcome
+from alcore.annotate.weights import INSTALL, missing_window
+from daemon.cli import claiming, inbox
+from daemon.cli.annotation_order import order_for, weights_of
+from daemon.cli.output import say
+from daemon.cli.session import Session
+from daemon.cli.window_process import PROGRAM, WindowProcess
+from daemon.errors import AlscopeError, NotRunningError
+from daemon.keys import ending_on_signals
+from daemon.look import reading
+from daemon.store.listing import newest_received
+
+RENEW_S = 60.0
+HOLDER_S = 5.0
+VERDICT_S = 60.0
+POLL_S = 0.2
+REJECTED = 65
+
+
+class NoWindowError(AlscopeError):
+    """A window cannot be opened here."""
+
+
+@dataclass(frozen=True)
+class _HandedIn:
+    suggestion: str
+    before: int
+    digest: str
+
+
+class Sitting:
+    """user: "" = who is logged in. plain: without Segment Anything. program: command line that opens a window."""
+
+    def __init__(self, session: Session, user: str, plain: bool, program: Sequence[str] = PROGRAM) -> None:
+        self._session, self._user, self._plain = session, user or claiming.login(), plain
+        self._drafts = session.workspace.drafts
+        self._log = self._drafts / f"window-{os.getpid()}.log"
+        self._window = WindowProcess(program, self._log)
+        self._handed_in: list[_HandedIn] = []
+        self._news: list[str] = []
+        self._rejected = False
+        self._renewed = self._asked = 0.0
+
+    def run(self, suggestion_id: str | None, take_over: bool) -> int:
+        """Until the person has had enough, or nothing waits. Raises AlscopeError when it cannot even begin."""
+        self._can_open()
+        self._drafts.mkdir(parents=True, exist_ok=True)
+        try:
+            with ending_on_signals():
+                self._patches(suggestion_id, take_over)
+                self._last_verdicts()
+        finally:
+            self._window.close()
+        self._log.unlink(missing_ok=True)
+        return REJECTED if self._rejected else 0
+
+    def _can_open(self) -> None:
+        if absent := missing_window():
+            raise NoWindowError(f"the annotation window needs {', '.join(absent)}, not installed: {INSTALL}")
+        screen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
+        if sys.platform.startswith("linux") and not screen:
+            raise NoWindowError(
+                "there is no screen here (DISPLAY is not set): sit at a machine that has one, or use `ssh -X`; labels from any "
+                "other tool are taken, too (`alscope label add`)"
+            )
+        if not self._plain:
+            weights, why = weights_of(self._session)
+            if weights is None:
+                say((f"opening plain napari: {why}", "dim"))
+
+    def _patches(self, suggestion_id: str | None, take_over: bool) -> None:
+        wanted, first = suggestion_id, True
+        while True:
+            try:
+                claimed = claiming.claim(self._session, wanted, self._user, take_over and first)
+            except claiming.NothingWaitsError as e:
+                say(str(e))
+                return
+            except NotRunningError:
+                if first:
+                    raise
+                say("the daemon is not running any more: `alscope run`; what you handed in waits in the inbox")
+                return
+            self._hear(wait_s=0.0)
+            outcome = self._open(claimed, goes_on=suggestion_id is None)
+            if outcome is None or not self._settle(claimed, outcome):
+                return
+            wanted, first = None, False
+
+    def _open(self, claimed: str, goes_on: bool) -> Outcome | None:
+        """Let the person work on a patch that is theirs. However this ends, they have it no longer than they work on it."""
+        answered = False
+        try:
+            order = order_for(self._session, claimed, self._user, self._plain, goes_on, self._news)
+            self._news = []
+            self._renewed = self._asked = time.monotonic()
+            outcome = self._window.run(order, goes_on, lambda open_s: self._meanwhile(order))
+            answered = outcome is not None and outcome.answer in ("submit", "empty", "skip")
+        finally:
+            if not answered:
+                claiming.release(self._session, claimed, self._user)
+        if outcome is None:
+            words = self._window.last_words()
+            raise NoWindowError(
+                f"{claimed}: the window ended without a word ({words}); its draft is kept, the patch is back in the queue, "
+                f"and {self._log} may tell why"
+            )
+        return outcome
+
+    def _meanwhile(self, order: Order) -> None:
+        """Keep the claim alive, and say when somebody took it over."""
+        now = time.monotonic()
+        if now - self._renewed >= RENEW_S:
+            self._renewed = now
+            claiming.renew(self._session, order.suggestion, self._user)
+        if now - self._asked >= HOLDER_S:
+            self._asked = now
+            held = claiming.holder(self._session, order.suggestion)
+            if held is not None and held.user != self._user:
+                text = f"{held.user} has taken this patch over; your label is kept as well when you hand it in"
+                (Path(order.work) / WORD).write_text(text)
+
+    def _settle(self, claimed: str, outcome: Outcome) -> bool:
+        """What the person decided is told to the daemon; True when they want another patch."""
+        if outcome.answer == "skip":
+            try:
+                claiming.skip(self._session, claimed, self._user, outcome.reason_kind, outcome.reason)
+            except NotRunningError as e:
+                say(str(e))
+                return False
+            say(f"{claimed}: skipped ({outcome.reason_kind})")
+        elif outcome.answer in ("submit", "empty"):
+            self._hand_in(claimed, outcome)
+        else:
+            kept = "; your draft is kept" if outcome.draft else ""
+            say(f"{claimed}: closed without handing in{kept}, the patch is back in the queue")
+        return outcome.goes_on
+
+    def _hand_in(self, claimed: str, outcome: Outcome) -> None:
+        with reading(self._session.workspace.root) as db:
+            before = newest_received(db)
+        work = self._drafts / claimed
+        try:
+            digest = inbox.put(self._session, work / LABEL, claimed, _note(self._user, outcome))
+        except BaseException:
+            claiming.release(self._session, claimed, self._user)
+            raise
+        (work / LABEL).unlink(missing_ok=True)
+        self._handed_in.append(_HandedIn(claimed, before, digest))
+        minutes = outcome.work["active_s"] / 60
+        say(f"{claimed}: handed in after {minutes:.1f} min of work")
+
+    def _last_verdicts(self) -> None:
+        self._hear(VERDICT_S)
+        for left in self._handed_in:
+            say(f"{left.suggestion}: not checked yet; it is kept, and `alscope label list` tells what became of it")
+
+    def _hear(self, wait_s: float) -> None:
+        """What became of the labels that were handed in, on the terminal and in the next window; a draft goes once its label
+        was accepted."""
+        until = time.monotonic() + wait_s
+        while self._handed_in:
+            for label in list(self._handed_in):
+                found = inbox.verdict(self._session, label.suggestion, label.before, label.digest)
+                if found is None:
+                    continue
+                state, words = found
+                self._handed_in.remove(label)
+                self._news.append(f"{label.suggestion}: {words}")
+                say(self._news[-1])
+                if state == "accepted":
+                    forget_draft(self._drafts / label.suggestion)
+                else:
+                    self._rejected = True
+            if time.monotonic() >= until:
+                return
+            time.sleep(POLL_S)
+
+
+def _note(user: str, outcome: Outcome) -> dict[str, Any]:
+    """What is said with a label, see `daemon.commands.leave_label_note`."""
+    note: dict[str, Any] = {
+        "empty": outcome.answer == "empty",
+        "user": user,
+        "tool": outcome.tool,
+        "work": outcome.work,
+    }
+    if outcome.seen is not None:
+        note["seen"] = {"z": list(outcome.seen)}
+    return note

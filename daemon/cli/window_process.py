@@ -1,0 +1,90 @@
+"""The window's process, from outside: start it, wait for it, and make sure that none is left."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+from alcore.annotate.order import OPENED, Order, Outcome, read_outcome
+
+PROGRAM = (sys.executable, "-m", "alcore.annotate")
+POLL_S = 0.2
+END_S = 20.0
+"""A window that was asked to close has so long to write its draft."""
+
+
+class WindowProcess:
+    """One window. A spare one is started with its libraries loaded while somebody works, so that the next opens at once.
+
+    program: command line that opens a window, see `alcore.annotate.__main__`. log: file for whatever the libraries print.
+    """
+
+    def __init__(self, program: Sequence[str], log: Path) -> None:
+        self._program, self._log = list(program), log
+        self._spare: subprocess.Popen[bytes] | None = None
+
+    def run(self, order: Order, spare: bool, meanwhile: Callable[[float], None]) -> Outcome | None:
+        """Open the window and wait until it is closed; None when it ended without a word. meanwhile is called with the seconds
+        that it has been open, a few times a second. Whatever happens here, the window is asked to close, keeping its draft."""
+        work = Path(order.work)
+        (work / OPENED).unlink(missing_ok=True)
+        process = self._start(order)
+        began = time.monotonic()
+        try:
+            while process.poll() is None:
+                if spare and self._spare is None and (work / OPENED).is_file():
+                    self._spare = self._spawn(["-"], subprocess.PIPE)
+                meanwhile(time.monotonic() - began)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(POLL_S)
+        finally:
+            end(process)
+        return read_outcome(work)
+
+    def _start(self, order: Order) -> subprocess.Popen[bytes]:
+        path = order.save()
+        waiting, self._spare = self._spare, None
+        if waiting is not None and waiting.poll() is None and waiting.stdin is not None:
+            with contextlib.suppress(OSError):
+                waiting.stdin.write(f"{path}\n".encode())
+                waiting.stdin.close()
+                return waiting
+            end(waiting)
+        return self._spawn([str(path)], subprocess.DEVNULL)
+
+    def _spawn(self, arguments: Sequence[str], stdin: int | IO[bytes]) -> subprocess.Popen[bytes]:
+        with open(self._log, "ab") as log:
+            # a session of its own: Ctrl-C in the terminal is for us, who then ask the window to close
+            return subprocess.Popen(
+                [*self._program, *arguments], stdin=stdin, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def close(self) -> None:
+        """Let the spare go."""
+        if self._spare is not None:
+            if self._spare.stdin is not None:
+                self._spare.stdin.close()
+            end(self._spare)
+
+    def last_words(self) -> str:
+        """The last line that was printed, for a window that died."""
+        lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.is_file() else []
+        return lines[-1] if lines else "it said nothing"
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to close, wait, and kill it when it does not."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
