@@ -42,10 +42,11 @@ class Kind:
 
 @dataclass(frozen=True)
 class MadeFor:
-    """A kind, and by how much its voxels are binned (z, y, x) before the network sees them."""
+    """A kind, by how much its voxels are binned (z, y, x) before the network sees them, and how objects are told apart."""
 
     kind: Kind
     binning: tuple[int, int, int] = (1, 1, 1)
+    instances: str = "components"
 
     def binning_of(self, voxel_um: tuple[float, float, float] | None) -> tuple[int, int, int] | None:
         """Binning that brings an image of this voxel size closest to the network grid; the model's own where unknown.

@@ -109,6 +109,7 @@ class Prediction(Section):
     """Segmentation of every volume with the promoted model."""
 
     min_object_voxels: int = Field(default=0, ge=0)
+    min_object_um3: float = Field(default=0.0, ge=0)
     policy: Literal["always", "new", "manual"] = "always"
     zarr_above_gb: float = Field(default=4.0, ge=0)
     uncertainty: bool = False

@@ -23,6 +23,8 @@ class Training(Section):
     """Pre-training on pseudo-labels, fine-tuning on expert labels, and the gate."""
 
     plan: Literal["auto", "tiny", "default"] = "auto"
+    instances: Literal["components", "border-core"] = "components"
+    border_um: float = Field(default=0.0, ge=0)
     pretrain: bool = True
     pretrain_min_patches: int = Field(default=4, ge=1)
     pretrain_max_patches: int = Field(default=64, ge=1)

@@ -89,7 +89,7 @@ class Design:
     @property
     def made_for(self) -> MadeFor:
         """The data that it takes."""
-        return MadeFor(Kind(self.n_channels, self.voxel_um), self.binning)
+        return MadeFor(Kind(self.n_channels, self.voxel_um), self.binning, self.instances)
 
     @property
     def digest(self) -> str:

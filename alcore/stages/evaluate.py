@@ -14,7 +14,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     """Write scores.json: per label, and pooled over all labels by sums of matches (not means of scores).
 
     Inputs: model (0 or 1; none scores each label artifact's pseudo.tif, and leaves out labels without), label[] (the gate).
-    params: iou (0.5), min_voxels (null: the model's own), tile_step (0.5). per_label has the counts behind the scores, and
+    params: iou (0.5), min_voxels (null: the model's own), min_um3 (0), tile_step (0.5). per_label has the counts behind the scores, and
     the volume of each label, for the court (`alcore.arrays.court`). What the expert did not look at counts for neither side
     (see `matching.count`). Raises PermanentError when there is nothing to score.
     """
@@ -74,6 +74,7 @@ def _segmenter(inputs: Inputs, params: Params, ctx: Context) -> Any:
 
     if not inputs.get("model"):
         return pseudo
+    from alcore.arrays.sizes import least_voxels
     from alcore.nnunet.environment import nnunet_process
 
     with nnunet_process(ctx.scratch, ctx.device, ctx.threads):
@@ -85,7 +86,8 @@ def _segmenter(inputs: Inputs, params: Params, ctx: Context) -> Any:
     def predicted(label: Path) -> Any:
         image, stats, voxel_um = sources.label_image(label)
         with nnunet_process(ctx.scratch, ctx.device, ctx.threads):
-            return segment_patch(predictor, image, stats, voxel_um, params.get("min_voxels"))
+            least = least_voxels(params.get("min_voxels"), params.get("min_um3", 0.0), voxel_um)
+            return segment_patch(predictor, image, stats, voxel_um, least)
 
     return predicted
 

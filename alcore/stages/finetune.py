@@ -15,7 +15,8 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     """Write a model directory trained on labels, starting from the model in inputs (none: from scratch).
 
     Inputs: model (0 or 1), label[], and for rehearsal against forgetting volume[], source[], pseudo[] (aligned) with
-    params patches and read. params: schedule, seed, plan (used from scratch only), mix_share (share of training crops
+    params patches and read. params: schedule, seed, plan (used from scratch; a model to start from must tell objects apart in
+    the way it says), mix_share (share of training crops
     that come from pseudo-labelled patches), min_confidence (of those), validation_share (of the labels, held out to say when to
     stop; see `alcore.nnunet.holdout`). Labels that the model's frozen plan does not take (other channels or voxel size) are left
     out. Resumes from `ctx.scratch`. Raises PermanentError when there is no label or no label holds an object, Preempted after
@@ -38,10 +39,16 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
                 inputs["pseudo"], params["patches"], float(params.get("min_confidence", 0.0))
             )
     start = one(inputs, "model") if inputs.get("model") else None
+    request = PlanRequest.from_json(params["plan"]) if start is None or "plan" in params else None
     kinds = [_kind(item.path) for item in inputs["label"]]
     if start is not None:
         designed = model.load_design(start)
         made_for = designed.made_for
+        if request is not None and request.instances != designed.instances:
+            raise PermanentError(
+                f"the model to start from tells objects apart by {designed.instances}, but training.instances = "
+                f'"{request.instances}": `alscope train --replan` makes one that does it so'
+            )
     else:
         made_for = MadeFor(max(kinds, key=kinds.count))
     fitting = [item for item, kind in zip(inputs["label"], kinds, strict=True) if made_for.takes(kind)]
@@ -52,7 +59,8 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         )
     labels, held_out = holdout.split(sources.label_cases(fitting), float(params.get("validation_share", 0.0)))
     if start is None:
-        designed = training.design(PlanRequest.from_json(params["plan"]), labels, ctx)
+        assert request is not None
+        designed = training.design(request, labels, ctx)
     schedule = Schedule.from_json(params["schedule"])
     volumes, images, found = (inputs.get(name, []) for name in ("volume", "source", "pseudo"))
     pseudo = sources.pseudo_cases(volumes, images, found, params.get("read", []), patches)
