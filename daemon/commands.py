@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alcore.artifact import write_atomic
+from daemon import commands_annotation, commands_models
 from daemon.errors import AlscopeError, UsageError
 from daemon.store.rows import Picked
 from daemon.workspace import Workspace
@@ -32,9 +33,14 @@ def ask(workspace: Workspace, verb: str, arguments: Mapping[str, Any]) -> str:
     return command_id
 
 
-def leave_label_note(workspace: Workspace, suggestion_id: str, empty: bool, user: str) -> None:
-    """Say something about a label before it is saved: that it is empty on purpose, and who drew it."""
-    write_atomic(_note(workspace, suggestion_id), json.dumps({"empty": empty, "user": user}).encode())
+def leave_label_note(workspace: Workspace, suggestion_id: str, note: Mapping[str, Any]) -> None:
+    """Say something about a label before it is saved; every key may be missing.
+
+    empty (bool): there is really nothing to label. user (str), tool (str): who drew it, with what. seen: the part that was
+    looked at, in voxels of the patch, first and last, from 0: {"z": [first, last]} or {"box": [[z, z], [y, y], [x, x]]}.
+    work: {"active_s": float, "clicks": int, "changed_voxels": int, "open_s": float}.
+    """
+    write_atomic(_note(workspace, suggestion_id), json.dumps(dict(note)).encode())
 
 
 def label_note(workspace: Workspace, suggestion_id: str) -> dict[str, Any]:
@@ -96,18 +102,15 @@ def _resume(engine: Engine, arguments: dict[str, Any], now: float) -> str:
 
 
 def _train(engine: Engine, arguments: dict[str, Any], now: float) -> str:
+    if arguments.get("replan"):
+        try:
+            return engine.planning.training.replan(now)
+        except LookupError as e:
+            raise UsageError(f"no new plan: {e}") from e
     why_not = engine.planning.learning.open_round(now)
     if why_not:
         raise UsageError(f"no round opened: {why_not}")
     return "a round is opened on all accepted labels"
-
-
-def _skip(engine: Engine, arguments: dict[str, Any], now: float) -> str:
-    suggestion_id = str(arguments["id"])
-    if engine.store.annotation.suggestion(suggestion_id) is None:
-        raise UsageError(f"there is no suggestion {suggestion_id!r}; `alscope queue` lists them")
-    engine.store.annotation.move(suggestion_id, "skipped", str(arguments.get("reason", "")), now)
-    return f"{suggestion_id} skipped"
 
 
 def _qc_ok(engine: Engine, arguments: dict[str, Any], now: float) -> str:
@@ -144,8 +147,9 @@ VERBS = {
     "pause": _pause,
     "resume": _resume,
     "train": _train,
-    "skip": _skip,
     "qc-ok": _qc_ok,
     "retry": _retry,
     "cancel": _cancel,
+    **commands_annotation.VERBS,
+    **commands_models.VERBS,
 }

@@ -11,7 +11,7 @@ from daemon.config import Settings
 from daemon.disk import free_gb
 from daemon.endings import Endings
 from daemon.executors.port import Executor, Order
-from daemon.policy import to_preempt
+from daemon.policy import may_start, to_preempt
 from daemon.store.rows import JobRow, VolumeRow
 from daemon.store.store import Store
 from daemon.workspace import Workspace
@@ -39,20 +39,30 @@ class Dispatch:
     machine: Machine
     source: Callable[[VolumeRow], Input]
     endings: Endings
-    asked_to_stop: set[int] = field(default_factory=set)
+    asked_to_stop: dict[int, str] = field(default_factory=dict)
 
-    def ended(self, job_id: int) -> None:
-        """A worker reported the end of a job."""
-        self.asked_to_stop.discard(job_id)
+    def ended(self, job_id: int) -> str:
+        """A worker reported the end of a job. Returns why it was asked to stop, or ""."""
+        return self.asked_to_stop.pop(job_id, "")
+
+    def waits_for(self, now: float) -> str:
+        """What work that is ready waits for, in words; "" when only for a worker."""
+        hours = self.settings.training.hours
+        ready = self.store.jobs.ready(64, True) if hours is not None else []
+        closed = any(not may_start(job.stage, job.long, hours, now) for job in ready)
+        return f"training waits for its hours, {hours}" if closed else ""
 
     def start_what_is_ready(self, now: float) -> None:
-        """Claim what is ready for the workers that are free."""
+        """Claim what is ready for the workers that are free; training only within its hours."""
+        self._keep_hours(now)
         if self._held_back(now):
             return
         for long in (False, True):
             for job in self.store.jobs.ready(64, long):
                 if self.workspace.artifacts.has(job.key):
                     self.endings.done(job, now, "made before")
+                elif not may_start(job.stage, long, self.settings.training.hours, now):
+                    continue
                 elif self.executor.free(long):
                     self._start(job, long, now)
                 else:
@@ -88,7 +98,7 @@ class Dispatch:
             return
         claimed = self._claim(job, now)
         what = stage(job.stage)
-        self.asked_to_stop.discard(job.id)
+        self.asked_to_stop.pop(job.id, None)
         self.executor.start(
             Order(
                 job_id=claimed.id,
@@ -123,6 +133,19 @@ class Dispatch:
         """Training stops at a checkpoint when something more urgent waits; it continues afterwards."""
         running = [(j.id, j.priority, j.stage) for j in self.store.jobs.running() if j.long]
         victim = to_preempt(running, job.priority, PREEMPTIBLE)
-        if victim is not None and victim not in self.asked_to_stop:
-            self.asked_to_stop.add(victim)
-            self.executor.stop(victim)
+        if victim is not None:
+            self._ask_to_stop(victim, "made room for more urgent work")
+
+    def _keep_hours(self, now: float) -> None:
+        """Training stops at a checkpoint when its hours are over, and goes on when they begin again."""
+        hours = self.settings.training.hours
+        if hours is None:
+            return
+        for job in self.store.jobs.running():
+            if not may_start(job.stage, job.long, hours, now):
+                self._ask_to_stop(job.id, f"its hours are over (training.window = {hours})")
+
+    def _ask_to_stop(self, job_id: int, why: str) -> None:
+        if job_id not in self.asked_to_stop:
+            self.asked_to_stop[job_id] = why
+            self.executor.stop(job_id)

@@ -35,15 +35,15 @@ class Endings:
     results: Results
     ingest: Ingest | None
 
-    def finished(self, event: Finished, now: float) -> None:
-        """A worker reports the end of a job."""
+    def finished(self, event: Finished, now: float, asked: str = "") -> None:
+        """A worker reports the end of a job. asked: why it was asked to stop, if it was."""
         job = self.store.jobs.get(event.job_id)
         if job is None or job.state != "running" or job.fence != event.fence:
             return  # a worker that was given up reports late
         if event.outcome == "done":
             self.done(job, now)
         elif event.outcome == "preempted":
-            self.store.jobs.postponed(job.id, now, "made room for more urgent work", "preempted", now, False)
+            self.store.jobs.postponed(job.id, now, asked or "stopped", "preempted", now, False)
         elif event.kind == "source_changed":
             self._source_changed(job, event, now)
         elif event.kind == "part_of_set" and job.stage == "volume":

@@ -17,6 +17,7 @@ from daemon.dispatch import Dispatch, Machine
 from daemon.endings import Endings
 from daemon.executors.port import Executor, Finished, Progress
 from daemon.files import Files
+from daemon.housekeeping import Housekeeping
 from daemon.inbox import Inbox
 from daemon.ingest import Ingest
 from daemon.planner import Planner
@@ -50,6 +51,7 @@ class Engine:
         self.results = Results(self.store, self.settings, self.device)
         self.endings = Endings(self.store, self.workspace.artifacts, self.results, self.ingest)
         self.files = Files(self.store, self.workspace)
+        self.keeping = Housekeeping(self.store, self.workspace, self.settings.training.keep_days)
         self.inbox = Inbox(self.settings, self.workspace, self.store)
         self.claim_clock = ClaimClock(self.store)
         self.dispatch = Dispatch(
@@ -171,16 +173,18 @@ class Engine:
 
     # the daemon's pulse
 
-    def pulse(self, note: str = "") -> None:
+    def pulse(self) -> None:
         """A sign of life for those who only read the database."""
-        self.store.state.seen(self.clock(), note)
+        now = self.clock()
+        self.store.state.seen(now, self.dispatch.waits_for(now))
 
     def housekeeping(self) -> None:
-        """Fold the write-ahead log."""
+        """Fold the write-ahead log; remove what nobody needs any more."""
         try:
             self.store.checkpoint()
         except sqlite3.OperationalError as e:
             log.warning("checkpoint postponed: %s", e)
+        self.keeping.run(self.clock())
 
 
 def is_sighting(event: Any) -> bool:

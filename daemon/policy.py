@@ -16,6 +16,7 @@ from daemon.config_training import Schedule
 PRIORITY: Mapping[str, int] = {
     # what an annotator waits for
     "label": 95,
+    "truth": 92,
     "package": 90,
     "suggestions": 85,
     # new volumes

@@ -109,14 +109,15 @@ def _now(snapshot: Snapshot) -> list[Text]:
     if not works(snapshot):
         cut = [f"{n} cut short, to be continued"] if n else []
         return [_line("now", _and("nothing", ", ".join(cut + rest)))]
+    note = clean(snapshot.daemon.note)
     if not n:
         arriving = snapshot.volumes["arriving"]
         what = f"waiting for {count(arriving, 'file')} to be whole" if arriving else "nothing to do"
-        return [_line("now", _and(what, ", ".join(rest)))]
+        return [_line("now", _and(note or what, ", ".join(rest)))]
     first = snapshot.running[0]
     more = [f"{n - 1} more running"] if n > 1 else []
     lines = [_line("now", job_line(first, snapshot.at, BAR))]
-    below = _and(clean(first.note), ", ".join(more + rest))
+    below = _and(clean(first.note), note, ", ".join(more + rest))
     return [*lines, _line("", (below, "dim"))] if below else lines
 
 

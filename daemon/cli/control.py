@@ -24,7 +24,7 @@ class Duration(click.ParamType[float]):
         return float(found[1]) * UNITS[found[2]]
 
 
-def _ask(session: Session, verb: str, arguments: dict[str, float]) -> None:
+def _ask(session: Session, verb: str, arguments: dict[str, float | bool]) -> None:
     from daemon.cli.asking import ask_and_wait
     from daemon.cli.output import say
 
@@ -32,16 +32,21 @@ def _ask(session: Session, verb: str, arguments: dict[str, float]) -> None:
 
 
 @click.command("train")
+@click.option("--replan", is_flag=True, help="Let nnU-Net plan again, and pre-train on today's pseudo-labels, instead.")
 @config_option
 @pass_session
-def train_command(session: Session) -> None:
+def train_command(session: Session, replan: bool) -> None:
     """Open a training round now, on all accepted labels, without waiting for `training.every` new ones.
 
+    With --replan the next rounds start from a new pre-trained model; by itself a plan is only made when there is data of another
+    voxel size or number of channels.
+
     \b
-    Example:
+    Examples:
       alscope train
+      alscope train --replan
     """
-    _ask(session, "train", {})
+    _ask(session, "train", {"replan": True} if replan else {})
 
 
 @click.command("pause")

@@ -7,7 +7,7 @@ from typing import Any
 
 from alcore.stage import Input
 from daemon.planner.base import Recipes
-from daemon.policy import PRIORITY, plan_name, schedule
+from daemon.policy import PRIORITY, plan_name, plan_request, schedule
 from daemon.store.rows import LabelRow, ModelRow, PatchRow, RoundRow, VolumeRow, Wanted
 
 PSEUDO_LABELS = "pseudo-labels"
@@ -18,23 +18,24 @@ class LearningRecipes(Recipes):
     """From the labels of a round to the segmentation of every volume."""
 
     def pretrain(
-        self, volumes: Sequence[tuple[VolumeRow, str]], patches: Sequence[PatchRow], of_volumes: int
+        self, volumes: Sequence[tuple[VolumeRow, str]], patches: Sequence[PatchRow], of_volumes: int, kind: str
     ) -> Wanted:
-        """Enough pseudo-labels exist: M_p ought to. volumes: each with the key of its pseudo-labels; of_volumes: from how
-        many they were chosen."""
+        """Enough pseudo-labels of a kind of data exist: M_p ought to. volumes: each with the key of its pseudo-labels;
+        of_volumes: from how many they were chosen."""
         plan = plan_name(self.settings, self.device)
         return Wanted(
             stage="pretrain",
             subject=f"pretrain:{of_volumes}",
             inputs=self._voxels(volumes),
             params={
-                "plan": plan,
+                "plan": plan_request(self.settings, self.device),
                 "schedule": schedule(self.settings.training.pretrain_schedule, plan, "pretrain"),
                 "seed": self.settings.run.seed,
             }
-            | self._patches(volumes, patches),
+            | self._patches(volumes, patches)
+            | self._least_confidence(),
             priority=PRIORITY["pretrain"],
-            spec="",
+            spec=kind,
         )
 
     def finetune(
@@ -55,15 +56,21 @@ class LearningRecipes(Recipes):
             }
             | self._voxels(mix),
             params={
-                "plan": plan,
+                "plan": plan_request(self.settings, self.device),
                 "schedule": schedule(self.settings.training.finetune_schedule, plan, "finetune"),
                 "mix_share": self.settings.training.mix_share if mix_patches else 0.0,
+                "validation_share": self.settings.training.validation_share,
                 "seed": self.settings.run.seed + round_.number,
             }
-            | self._patches(mix, mix_patches),
+            | self._patches(mix, mix_patches)
+            | self._least_confidence(),
             priority=PRIORITY["finetune"],
             spec="",
         )
+
+    def _least_confidence(self) -> dict[str, float]:
+        least = self.settings.training.pretrain_min_confidence
+        return {"min_confidence": least} if least else {}
 
     def _voxels(self, volumes: Sequence[tuple[VolumeRow, str]]) -> dict[str, list[Input]]:
         return {
@@ -101,7 +108,9 @@ class LearningRecipes(Recipes):
 
     def predict_params(self) -> dict[str, Any]:
         """How predictions become instances, as config.toml says."""
-        return {"min_voxels": self.settings.prediction.min_object_voxels or None}
+        least = self.settings.prediction
+        volume = {"min_um3": least.min_object_um3} if least.min_object_um3 else {}
+        return {"min_voxels": least.min_object_voxels or None} | volume
 
     def output_params(self) -> dict[str, Any]:
         """How segmentations are written, as config.toml says."""

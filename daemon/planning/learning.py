@@ -29,7 +29,8 @@ class LearningPlans:
         """Open a round when it is time; train, judge and conclude the one that is open."""
         round_ = self.store.learning.active_round()
         if round_ is None:
-            if self.store.labels.n_new_training_labels() >= self.settings.training.every:
+            enough = self.store.labels.n_new_training_labels() >= self.settings.training.every
+            if enough or self.training.is_time(now):
                 self.open_round(now)
         elif round_.state == "training":
             yield from self.training.finetuning(round_, now)

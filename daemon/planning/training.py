@@ -2,57 +2,131 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
+from alcore.kinds import Kind, MadeFor
+from alcore.run import key_of
+from daemon.clock import latest
 from daemon.config import Settings
 from daemon.planner import Planner
-from daemon.store.rows import LabelRow, PatchRow, RoundRow, VolumeRow, Wanted
+from daemon.store.rows import LabelRow, ModelRow, PatchRow, RoundRow, VolumeRow, Wanted
 from daemon.store.store import Store
+from daemon.store.training import Amount
 
 T = TypeVar("T")
 MIX_PATCHES = 16
 """At most so many pseudo-labelled patches are mixed into a fine-tuning."""
+UNDER_WAY = ("waiting", "ready", "running")
 
 
 @dataclass(frozen=True)
 class TrainingPlans:
-    """From pseudo-labels to M_p, and from the labels of a round to its candidate."""
+    """From pseudo-labels to M_p, and from the labels of a round to its candidate.
+
+    There is one M_p for each kind of data (channels, voxel size) that there is enough of; its plan is frozen. known: what there
+    was of each kind when so many volumes had pseudo-labels: ten thousand are not to be counted at every tick.
+    """
 
     store: Store
     planner: Planner
     settings: Settings
+    known: dict[tuple[str, int], list[Amount]] = field(default_factory=dict)
 
     def pseudo_labelled(self) -> list[tuple[VolumeRow, str]]:
         """Readable volumes, each with the key of its pseudo-labels."""
         done = self.store.jobs.done_by_volume("pseudo", self.planner.pseudo_spec())
         return [(v, done[v.id]) for v in self.store.volumes.readable() if v.id in done]
 
+    # stage 1
+
     def pretraining(self) -> Iterator[Wanted]:
-        """M_p, once enough pseudo-labels are there."""
+        """M_p of each kind of data, once enough pseudo-labels of it are there."""
         training = self.settings.training
         if not training.pretrain:
             return
-        tried = self.store.jobs.of_stage("pretrain")
-        if any(state not in ("failed", "cancelled") for _, state in tried):
+        made = [made_for for _, made_for in self._pretrained()]
+        missing = [a for a in self._amounts() if not any(m is None or m.takes(a.kind) for m in made)]
+        tried = self.store.training.tried() if missing else []
+        if not missing or any(state in UNDER_WAY for _, _, state in tried):
             return
-        n_volumes, n_patches = self.store.volumes.n_readable_with("pseudo", self.planner.pseudo_spec())
         busy = self.store.sources.n_arriving() + self.store.jobs.active("volume") + self.store.jobs.active("pseudo")
-        if n_patches < training.pretrain_min_patches or (busy and n_patches < training.pretrain_max_patches):
-            return
-        failed = [int(subject.split(":")[1]) for subject, state in tried if state == "failed"]
-        if failed and n_volumes < 2 * failed[-1]:
-            return  # it failed with so many volumes; more data may help
-        volumes = self.pseudo_labelled()
-        yield self.planner.pretrain(*self._spread(volumes, (), training.pretrain_max_patches), len(volumes))
+        for kind, n_volumes, n_patches in groups(missing):
+            if n_patches < training.pretrain_min_patches or (busy and n_patches < training.pretrain_max_patches):
+                continue
+            failed = [int(s.split(":")[1]) for spec, s, state in tried if state == "failed" and spec in ("", str(kind))]
+            if failed and n_volumes < 2 * failed[-1]:
+                continue  # it failed with so many volumes; more data may help
+            wanted = self._pretraining(kind)
+            if wanted is not None:
+                yield wanted
+                return
+
+    def replan(self, now: float) -> str:
+        """Make a new plan and M_p of what there is most of, from all that is there now. Returns what follows, in words.
+
+        Raises LookupError, with the reason, when that cannot be done.
+        """
+        if not self.settings.training.pretrain:
+            raise LookupError("training.pretrain = false: the plan is made anew in every round")
+        if any(state in UNDER_WAY for _, _, state in self.store.training.tried()):
+            raise LookupError("a pre-training is under way already")
+        found = max(groups(self._amounts()), key=lambda g: g[2], default=None)
+        wanted = self._pretraining(found[0]) if found is not None else None
+        if wanted is None:
+            raise LookupError("no volume has pseudo-labels yet")
+        if self.store.jobs.want(wanted, now) is not None:
+            return f"a new plan and model are made for {wanted.spec}; rounds that open from now on start from it"
+        job = self.store.jobs.by_key(key_of(wanted.stage, wanted.inputs, wanted.params))
+        assert job is not None
+        if job.state == "done":
+            raise LookupError("nothing has changed since the newest plan was made: it would be the same")
+        self.store.jobs.retry(job.id, now)
+        return f"the pre-training for {wanted.spec} is tried again"
 
     def pretraining_settled(self) -> bool:
-        """Is there an M_p, or will there be none?"""
+        """Is there an M_p, or will there be none, and none is under way?"""
         if not self.settings.training.pretrain:
             return True
-        states = [state for _, state in self.store.jobs.of_stage("pretrain")]
-        return "done" in states or (bool(states) and states[-1] == "failed")
+        states = [state for _, _, state in self.store.training.tried()]
+        return bool(states) and not any(state in UNDER_WAY for state in states)
+
+    def _pretrained(self) -> list[tuple[ModelRow, MadeFor | None]]:
+        """Every M_p that tells objects apart as config.toml says now, newest first: a round cannot start from another one."""
+        wanted = self.settings.training.instances
+        found = self.store.training.pretrained()
+        return [(m, made) for m, made in found if (made.instances if made else "components") == wanted]
+
+    def _amounts(self) -> list[Amount]:
+        spec = self.planner.pseudo_spec()
+        at = (spec, self.store.jobs.n_done("pseudo", spec))
+        if at not in self.known:
+            self.known.clear()
+            self.known[at] = self.store.training.amounts(spec)
+        return self.known[at]
+
+    def _pretraining(self, kind: Kind) -> Wanted | None:
+        """On patches of all volumes that a model for this kind takes; None when none of them can be read now."""
+        volumes = self._taken(MadeFor(kind))
+        chosen, patches = self._spread(volumes, (), self.settings.training.pretrain_max_patches)
+        return self.planner.pretrain(chosen, patches, len(volumes), str(kind)) if patches else None
+
+    def _taken(self, made_for: MadeFor | None) -> list[tuple[VolumeRow, str]]:
+        """Pseudo-labelled volumes that a model takes (None: one for all)."""
+        volumes = self.pseudo_labelled()
+        if made_for is None:
+            return volumes
+        kinds = self.store.training.kinds(v.id for v, _ in volumes)
+        return [(v, key) for v, key in volumes if made_for.takes(kinds[v.id])]
+
+    # stage 2
+
+    def is_time(self, now: float) -> bool:
+        """Has one of the times of `training.schedule` come since labels came in that no round has seen?"""
+        moment = latest(self.settings.training.times, now)
+        return moment is not None and self.store.training.n_new_labels_of(moment) > 0
 
     def finetuning(self, round_: RoundRow, now: float) -> Iterator[Wanted]:
         """The recipe of a round is fixed when its job is first wanted, however the pool grows meanwhile."""
@@ -62,9 +136,35 @@ class TrainingPlans:
             if state in ("failed", "cancelled"):
                 self.store.learning.fail_round(round_.number, self.store.jobs.last_words(job_id), now)
             return
-        volumes = self.pseudo_labelled() if self.settings.training.mix_share > 0 else []
+        start, made_for = self._start(round_)
+        volumes = self._taken(made_for) if self.settings.training.mix_share > 0 else []
         mix, patches = self._spread(volumes, [*round_.train, *round_.gate], MIX_PATCHES)
-        yield self.planner.finetune(round_, self.store.learning.pretrained(), mix, patches)
+        yield self.planner.finetune(round_, start, mix, patches)
+
+    def _start(self, round_: RoundRow) -> tuple[ModelRow | None, MadeFor | None]:
+        """The model that a round starts from (None: none), and the data that it takes (None: all).
+
+        The newest M_p made for the kind that most of the training labels are of; or, where config.toml says so, the promoted
+        model, unless a new M_p was made since.
+        """
+        kinds = self.store.training.kinds(label.volume_id for label in round_.train)
+        (kind, _), *_ = Counter(kinds[label.volume_id] for label in round_.train).most_common(1)
+        fitting = [(m, made) for m, made in self._pretrained() if made is None or made.takes(kind)]
+        base, made_for = fitting[0] if fitting else (None, MadeFor(kind))
+        current = self.store.learning.promoted()
+        if self.settings.training.finetune_from == "current" and current is not None:
+            origin = self._origin(current)
+            if base is None or origin == base.version:
+                return current, made_for
+        return base, made_for
+
+    def _origin(self, model: ModelRow) -> str:
+        """The version that a line of models began with."""
+        while model.parent is not None:
+            parent = self.store.learning.model(model.parent)
+            assert parent is not None
+            model = parent
+        return model.version
 
     def _spread(
         self, volumes: Sequence[tuple[VolumeRow, str]], taken: Sequence[LabelRow], most: int
@@ -95,3 +195,15 @@ def choose_evenly(places: Sequence[T], most: int) -> list[T]:
     if len(places) <= most:
         return list(places)
     return [places[i * len(places) // most] for i in range(most)]
+
+
+def groups(amounts: Sequence[Amount]) -> list[tuple[Kind, int, int]]:
+    """(kind, volumes, patches): kinds that one model takes are put together, under the one that comes first."""
+    found: list[tuple[Kind, int, int]] = []
+    left = list(amounts)
+    while left:
+        kind = left[0].kind
+        one = [a for a in left if MadeFor(kind).takes(a.kind)]
+        left = [a for a in left if a not in one]
+        found.append((kind, sum(a.n_volumes for a in one), sum(a.n_patches for a in one)))
+    return found

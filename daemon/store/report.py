@@ -98,9 +98,8 @@ def _daemon(db: sqlite3.Connection, workspace: Path, now: float) -> DaemonView:
     else:
         state = "paused" if paused else "running"
     pid = row["pid"] if holder is not None else None
-    return DaemonView(
-        state, pid, row["started_at"], row["seen_at"], row["version"], row["paused_until"] if paused else None
-    )
+    until, note = row["paused_until"] if paused else None, row["note"] if holder is not None else ""
+    return DaemonView(state, pid, row["started_at"], row["seen_at"], row["version"], until, note)
 
 
 def _volumes(db: sqlite3.Connection) -> dict[str, int]:

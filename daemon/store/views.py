@@ -12,7 +12,7 @@ from daemon.store.repeat_listing import Agreement
 
 @dataclass(frozen=True)
 class DaemonView:
-    """state: running, paused, hanging, stopped, crashed, or never (no daemon has run here yet)."""
+    """state: running, paused, hanging, stopped, crashed, or never (no daemon has run here yet). note: what it waits for."""
 
     state: str
     pid: int | None
@@ -20,6 +20,7 @@ class DaemonView:
     seen: float | None
     version: str | None
     paused_until: float | None
+    note: str = ""
 
 
 @dataclass(frozen=True)

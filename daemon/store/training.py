@@ -1,0 +1,98 @@
+"""What training asks of the database: which data is there, which model was made for which data, which labels are new."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from alcore.kinds import Kind, MadeFor
+from daemon.store.rows import ModelRow
+from daemon.store.volumes import SOURCES
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+_KIND = "json_extract(v.info, '$.shape[0]') AS channels, json_extract(v.info, '$.voxel_um') AS voxel_um"
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Volumes of one kind that have pseudo-labels and can be read now, and the patches in them."""
+
+    kind: Kind
+    n_volumes: int
+    n_patches: int
+
+
+class Training:
+    """Read-only questions."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def amounts(self, pseudo_spec: str) -> list[Amount]:
+        """What is there to pre-train on, by kind; the kind of the oldest volume first."""
+        sql = (
+            f"SELECT {_KIND}, COUNT(*) AS n, SUM(v.n_patches) AS patches FROM volume v WHERE EXISTS (SELECT 1 FROM job j"
+            " WHERE j.stage = 'pseudo' AND j.spec = ? AND j.volume_id = v.id AND j.state = 'done')"
+            f" AND EXISTS (SELECT 1 FROM {SOURCES}) GROUP BY channels, voxel_um ORDER BY MIN(v.id)"
+        )
+        return [
+            Amount(_kind(r["channels"], r["voxel_um"]), int(r["n"]), int(r["patches"]))
+            for r in self._db.query(sql, [pseudo_spec])
+        ]
+
+    def kinds(self, volume_ids: Iterable[int]) -> dict[int, Kind]:
+        """The kind of each of these volumes."""
+        sql = f"SELECT v.id, {_KIND} FROM volume v WHERE v.id IN (SELECT value FROM json_each(?))"
+        rows = self._db.query(sql, [json.dumps(sorted(set(volume_ids)))])
+        return {r["id"]: _kind(r["channels"], r["voxel_um"]) for r in rows}
+
+    def pretrained(self) -> list[tuple[ModelRow, MadeFor | None]]:
+        """Every M_p with the data that it was made for (None: it is from a time when there was one for all), newest first."""
+        sql = (
+            "SELECT m.version, m.kind, m.state, m.artifact, m.parent, m.n_labels, j.result FROM model m"
+            " JOIN job j ON j.key = m.artifact WHERE m.kind = 'pretrained' ORDER BY m.id DESC"
+        )
+        return [(ModelRow(**r), _made_for(result)) for r in self._db.query(sql) for result in [r.pop("result")]]
+
+    def tried(self) -> list[tuple[str, str, str]]:
+        """(kind of data, subject, state) of every pre-training, oldest first."""
+        sql = "SELECT spec, subject, state FROM job WHERE stage = 'pretrain' ORDER BY id"
+        return [(r["spec"], r["subject"], r["state"]) for r in self._db.query(sql)]
+
+    def n_new_labels_of(self, moment: float) -> int:
+        """Training labels that were there at a moment and are in no round."""
+        sql = (
+            "SELECT COUNT(*) AS n FROM label l WHERE l.superseded_by IS NULL AND l.role = 'train' AND l.accepted_at <= ?"
+            " AND NOT EXISTS (SELECT 1 FROM round_label r WHERE r.label_id = l.id)"
+        )
+        return int(next(self._db.query(sql, [moment]))["n"])
+
+    def is_training(self) -> bool:
+        """Does a training run now?"""
+        sql = "SELECT 1 FROM job WHERE stage IN ('pretrain', 'finetune') AND state = 'running' LIMIT 1"
+        return any(self._db.query(sql))
+
+    def ended(self, between: Mapping[str, tuple[float, float]]) -> list[int]:
+        """Jobs that ended so, each after the first moment and not after the second (seconds since the epoch)."""
+        sql = "SELECT id FROM job WHERE state = ? AND COALESCE(finished_at, 0) > ? AND COALESCE(finished_at, 0) <= ?"
+        return [
+            r["id"] for state, (after, until) in between.items() for r in self._db.query(sql, [state, after, until])
+        ]
+
+
+def _kind(channels: int, voxel_um: str | None) -> Kind:
+    return Kind.of(channels, None if voxel_um is None else json.loads(voxel_um))
+
+
+def _made_for(result: str) -> MadeFor | None:
+    about = json.loads(result)
+    if "data" not in about:
+        return None
+    z, y, x = about["plan"]["binning"]
+    return MadeFor(
+        Kind.from_json(about["data"]), (int(z), int(y), int(x)), about["plan"].get("instances", "components")
+    )
