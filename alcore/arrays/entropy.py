@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,23 @@ def entropy_of(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return (np.log1p(tail) + size * tail / (1 + tail)) / math.log(2)
 
 
+def entropy_bytes(logits: Float32) -> npt.NDArray[np.uint8]:
+    """Entropy of each voxel as a number of 0..255, 255 where the model has no idea."""
+    size = np.fmin(np.abs(logits), np.float32(LARGEST_LOGIT)) * np.float32(STEPS_PER_LOGIT)
+    found: npt.NDArray[np.uint8] = _bytes()[size.astype(np.int32)]
+    return found
+
+
+@cache
+def _bytes() -> npt.NDArray[np.uint8]:
+    return np.rint(255 * entropy_of(_middles())).astype(np.uint8)
+
+
+def _middles() -> npt.NDArray[np.float64]:
+    """Logits in the middle of each entry of a table."""
+    return (np.arange(round(LARGEST_LOGIT * STEPS_PER_LOGIT) + 1) + 0.5) / STEPS_PER_LOGIT
+
+
 class PatchEntropy:
     """Mean entropy over the voxels predicted foreground and over those predicted background, apart (class-stratified).
 
@@ -40,8 +58,7 @@ class PatchEntropy:
     def __init__(self, boxes: Sequence[Box]) -> None:
         self._starts = np.array([b.start for b in boxes], np.int64).reshape(-1, 3)
         self._stops = np.array([b.stop for b in boxes], np.int64).reshape(-1, 3)
-        middles = (np.arange(round(LARGEST_LOGIT * STEPS_PER_LOGIT) + 1) + 0.5) / STEPS_PER_LOGIT
-        self._table = np.rint(entropy_of(middles) * ONE).astype(np.int32)
+        self._table = np.rint(entropy_of(_middles()) * ONE).astype(np.int32)
         self._sums = np.zeros((len(boxes) + 1, 2), np.int64)  # the last row is the volume
         self._counts = np.zeros((len(boxes) + 1, 2), np.int64)
 
@@ -79,6 +96,14 @@ class PatchEntropy:
         inside, n = int(in_foreground.sum(dtype=np.int64)), int(np.count_nonzero(foreground))
         self._sums[row] += (int(entropy.sum(dtype=np.int64)) - inside, inside)
         self._counts[row] += (foreground.size - n, n)
+
+    def state(self) -> dict[str, npt.NDArray[np.int64]]:
+        """What was added up so far, for a checkpoint."""
+        return {"sums": self._sums.copy(), "counts": self._counts.copy()}
+
+    def restore(self, state: Mapping[str, npt.NDArray[np.int64]]) -> None:
+        """Go on from what `state` gave, as if nothing had been added since."""
+        self._sums[:], self._counts[:] = state["sums"], state["counts"]
 
     def patches(self) -> dict[str, Float32]:
         """entropy_bg and entropy_fg, (N,) float32 in 0..1 in the order of the boxes; NaN where no voxel is such."""
