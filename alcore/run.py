@@ -25,6 +25,7 @@ STAGES = (
     "package",
     "sam_embedding",
     "label",
+    "truth",
     "agreement",
     "pretrain",
     "finetune",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alcore.artifact import write_atomic
-from daemon import commands_annotation, commands_models
+from daemon import commands_annotation, commands_labels, commands_models
 from daemon.errors import AlscopeError, UsageError
 from daemon.store.rows import Picked
 from daemon.workspace import Workspace
@@ -151,5 +151,6 @@ VERBS = {
     "retry": _retry,
     "cancel": _cancel,
     **commands_annotation.VERBS,
+    **commands_labels.VERBS,
     **commands_models.VERBS,
 }

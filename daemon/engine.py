@@ -23,6 +23,7 @@ from daemon.ingest import Ingest
 from daemon.planner import Planner
 from daemon.planning import Planning
 from daemon.results import Results, printable
+from daemon.results_selection import Failure
 from daemon.store.rows import path_of
 from daemon.store.store import Store
 from daemon.walk import INBOX
@@ -161,6 +162,15 @@ class Engine:
                 words = f"{job.inputs['source'][0].path}: its reading was {self.store.jobs.last_words(job.id)}"
                 text = f"{words}; `alscope jobs retry {job.id}` reads it after all"
                 self.results.set_aside(source, source.fingerprint, job, text, now)
+        for wanted in self.planning.truth.wanted():  # a mask that was imported before, or could not be
+            job = self.store.jobs.by_key(self.planning.key(wanted))
+            if job is not None and job.state in ("done", "failed", "cancelled"):
+                job = replace(job, subject=wanted.subject)
+                with self.store.transaction():
+                    if job.state == "done":
+                        self.results.done(job, job.result, now)
+                    else:
+                        self.results.failed(job, Failure(self.store.jobs.last_words(job.id), "permanent"), now)
 
     def _cancel_outdated(self, now: float) -> None:
         """Predictions that an older model was still to make are not wanted any more, nor a look at patches that were answered."""

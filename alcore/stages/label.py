@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-MAX_ID = 2**31
-"""Ids from here on do not survive the tools that use signed 32-bit integers."""
 LEAST_LIMIT_BYTES = 1 << 30
 """A label of the wrong shape up to this size is told so; a larger one is refused for its size."""
+
+SAME_SIZE = "save the label with the size of image.tif, neither cropped nor rescaled"
 
 
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
@@ -33,6 +32,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     """
     import numpy as np
 
+    from alcore.arrays.label_values import small_enough, whole_numbers
     from alcore.arrays.seen import reserved, said
     from alcore.volumes.label_case import Case, write_case
 
@@ -41,24 +41,21 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     info = VolumeInfo.from_json(json.loads((one(inputs, "volume") / "info.json").read_text()))
     box = Box.from_json(params["box"])
     package = _Package(one(inputs, "package"), box)
-    mask = _whole_numbers(name, package.cropped(name, _received(received, package.shape, ctx)))
+    stored = package.cropped(name, _received(received, package.shape, ctx))
     try:
+        mask = whole_numbers(stored)
         parts = [said(params.get("seen"), box.shape), reserved(mask, int(params.get("not_looked_at", 0)), empty)]
+        remarks = []
+        if parts[1] is not None:
+            mask = np.where(parts[1], mask, 0)
+            remarks.append(f"{1 - parts[1].mean():.0%} of it has the value {params['not_looked_at']}, not looked at")
+        small_enough(mask)
     except ValueError as e:
         raise BadLabelError(f"{name}: {e}") from e
-    remarks = []
-    if parts[1] is not None:
-        mask = np.where(parts[1], mask, 0)
-        remarks.append(f"{1 - parts[1].mean():.0%} of it has the value {params['not_looked_at']}, not looked at")
-    seen = (
-        np.logical_and.reduce([part for part in parts if part is not None])
-        if any(p is not None for p in parts)
-        else None
-    )
+    there = [part for part in parts if part is not None]
+    seen = np.logical_and.reduce(there) if there else None
     if seen is not None and not seen.any():
         raise BadLabelError(f"{name}: nothing of it was looked at")
-    if int(mask.max()) >= MAX_ID:
-        raise BadLabelError(f"{name}: ids from 0 to {int(mask.max())}; they must be 0 (background) to {MAX_ID - 1}")
     if not (mask if seen is None else mask[seen]).any() and not empty:
         raise BadLabelError(
             f"{name}: empty; if there is really nothing to label in this patch, confirm that it is empty"
@@ -89,14 +86,12 @@ class _Package:
             return mask
         if mask.shape == self.shape:
             return mask[self._inside.slices]
+        from alcore.arrays.label_values import order_hint
+
         also = "" if self.shape == self._inside.shape else f" (with its margin, as in image.tif, {self.shape})"
         raise BadLabelError(
             f"{name}: shape (Z, Y, X) = {mask.shape}, but the patch is {self._inside.shape}{also}; "
-            + (
-                _order_hint(mask.shape, (self.shape, self._inside.shape))
-                or "save the label with the size of image.tif, "
-            )
-            + "neither cropped nor rescaled"
+            + (order_hint(mask.shape, self.shape) or order_hint(mask.shape, self._inside.shape) or SAME_SIZE)
         )
 
     def image(self) -> npt.NDArray[np.generic]:
@@ -116,16 +111,6 @@ class _Package:
             if (self._folder / name).is_file():
                 return read_labels(self._folder / name)[0][self._inside.slices].astype(np.uint32)
         return None
-
-
-def _order_hint(shape: tuple[int, ...], wanted: tuple[tuple[int, ...], ...]) -> str:
-    """What to say when a shape is right but for the order of its axes; "" when it is not."""
-    for goal in wanted:
-        for order in permutations(range(3)):
-            if tuple(shape[axis] for axis in order) == goal:
-                stored = "".join("ZYX"[order.index(axis)] for axis in range(3))
-                return f"its axes seem to be stored as {stored}: save them in the order Z, Y, X, "
-    return ""
 
 
 def _received(received: Input, shape: tuple[int, ...], ctx: Context) -> npt.NDArray[np.generic]:
@@ -155,22 +140,6 @@ def _received(received: Input, shape: tuple[int, ...], ctx: Context) -> npt.NDAr
             raise BadLabelError(f"{received.path.name}{str(e).removeprefix(str(copy))}") from e
     finally:
         copy.unlink(missing_ok=True)
-
-
-def _whole_numbers(name: str, mask: npt.NDArray[np.generic]) -> npt.NDArray[np.integer]:
-    """The mask with integer ids, none below 0, or BadLabelError saying what is wrong."""
-    import numpy as np
-
-    if mask.dtype.kind == "f":
-        if not np.isfinite(mask).all() or (mask != np.rint(mask)).any():
-            raise BadLabelError(f"{name}: holds fractions or NaN; a label has whole numbers, one per object")
-        if mask.min() < 0 or mask.max() >= 2 * MAX_ID:
-            raise BadLabelError(f"{name}: ids from {mask.min():g} to {mask.max():g}; they must be 0 to {MAX_ID - 1}")
-        return mask.astype(np.int64)
-    lowest, highest = int(mask.min()), int(mask.max())
-    if lowest < 0 or highest >= 2 * MAX_ID:
-        raise BadLabelError(f"{name}: ids from {lowest} to {highest}; they must be 0 (background) to {MAX_ID - 1}")
-    return mask.astype(np.int64)
 
 
 STAGE = Stage("label", 2, run, hostile=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Self
 from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
 
 from alcore.errors import UnreadableVolumeError
+from alcore.types import Box
 from alcore.volumes.faults import readable
 from alcore.volumes.formats import format_of
 from alcore.volumes.nifti_labels import is_nifti, read_nifti
@@ -31,18 +33,41 @@ def read_labels(path: Path, limit_bytes: int = LIMIT_BYTES) -> tuple[npt.NDArray
     as Z whatever it is called. Voxels come in the order in which they are stored, whatever a file says of its orientation.
     Raises UnreadableVolumeError for an incomplete or absurd file, colour, 1-bit masks and more dimensions.
     """
+    if (behind := read_behind_header(path, limit_bytes)) is not None:
+        return behind, ()
+    if format_of(path).name != "TIFF":
+        raise UnreadableVolumeError(f"{path}: a label is a TIFF, NRRD or NIfTI; export it as one of them")
+    with LabelTiff(path, limit_bytes) as tiff:
+        return tiff.read(Box((0, 0, 0), tiff.shape)), tiff.notes
+
+
+def read_behind_header(path: Path, limit_bytes: int) -> npt.NDArray[np.generic] | None:
+    """The mask (Z, Y, X) of an NRRD or a NIfTI, which can only be read as a whole; None for any other file."""
     with readable(path), open(path, "rb") as file:
         head = file.read(len(SIGNATURE))
     if head == SIGNATURE:
-        return read_nrrd(path, limit_bytes), ()
-    if is_nifti(path):
-        return read_nifti(path, limit_bytes), ()
-    if format_of(path).name != "TIFF":
-        raise UnreadableVolumeError(f"{path}: a label is a TIFF, NRRD or NIfTI; export it as one of them")
-    if problem := label_problem(path, limit_bytes):
-        raise UnreadableVolumeError(f"{path}: {problem}")
-    planes = open_planes(path)
-    try:
+        return read_nrrd(path, limit_bytes)
+    return read_nifti(path, limit_bytes) if is_nifti(path) else None
+
+
+class LabelTiff:
+    """A mask in a TIFF, whatever its slice dimension is called; open for reading boxes. A context manager.
+
+    shape: (Z, Y, X). notes: how it was understood. limit_bytes: the largest decoded size that is believed.
+    """
+
+    def __init__(self, path: Path, limit_bytes: int) -> None:
+        if problem := label_problem(path, limit_bytes):
+            raise UnreadableVolumeError(f"{path}: {problem}")
+        self._planes = open_planes(path)
+        try:
+            self._understand(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def _understand(self, path: Path) -> None:
+        planes = self._planes
         if planes.samples - planes.n_alpha > 1 or planes.photometric not in ("MINISBLACK", "MINISWHITE", "PALETTE"):
             raise UnreadableVolumeError(f"{path}: a colour image; a label has one number per voxel (Fiji: 16-bit grey)")
         if planes.dtype.kind not in "iuf":
@@ -50,14 +75,27 @@ def read_labels(path: Path, limit_bytes: int = LIMIT_BYTES) -> tuple[npt.NDArray
         leading = planes.shape[:-2]
         if len([n for n in leading if n > 1]) > 1 or not planes.axes.endswith("YX"):
             raise UnreadableVolumeError(f"{path}: shape {planes.shape} ({planes.axes}) is no single (Z, Y, X) mask")
-        mask = np.empty((math.prod(leading), planes.height, planes.width), planes.dtype)
-        for index, plane in enumerate(mask):
-            planes.read(index, slice(0, planes.height), slice(0, planes.width), plane)
+        self.shape: tuple[int, int, int] = (math.prod(leading), planes.height, planes.width)
         name = "".join(a for a, n in zip(planes.axes, leading, strict=False) if n > 1)
-        notes = (f"dimension {name} taken as slices (Z)",) if name not in ("", "Z") else ()
-        return mask, notes
-    finally:
-        planes.close()
+        self.notes = (f"dimension {name} taken as slices (Z)",) if name not in ("", "Z") else ()
+
+    def read(self, box: Box) -> npt.NDArray[np.generic]:
+        """(Z, Y, X) of a box, in the file's own integer or float dtype."""
+        mask = np.empty(box.shape, self._planes.dtype)
+        slices, rows, columns = box.slices
+        for index, plane in enumerate(mask, start=slices.start):
+            self._planes.read(index, rows, columns, plane)
+        return mask
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._planes.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def read_labels_metadata(path: Path) -> dict[str, Scalar]:

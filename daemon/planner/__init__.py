@@ -7,9 +7,10 @@ from daemon.planner.learning import PSEUDO_LABELS, LearningRecipes
 from daemon.planner.pool import PoolRecipes
 from daemon.planner.repeats import RepeatRecipes
 from daemon.planner.selection import SelectionRecipes
+from daemon.planner.truth import TruthRecipes
 
 __all__ = ["PSEUDO_LABELS", "Planner"]
 
 
-class Planner(PoolRecipes, SelectionRecipes, AnnotationRecipes, RepeatRecipes, LearningRecipes):
+class Planner(PoolRecipes, SelectionRecipes, AnnotationRecipes, RepeatRecipes, TruthRecipes, LearningRecipes):
     """Every method answers one question about what to do next."""

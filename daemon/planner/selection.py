@@ -146,9 +146,8 @@ class SelectionRecipes(Recipes):
             volume_id=volume.id,
         )
 
-    def label(self, received: ReceivedRow, volume_artifact: str) -> Wanted:
-        """A label file that somebody saved ought to be checked."""
-        package = received.suggestion.package
+    def label(self, received: ReceivedRow, volume_artifact: str, package: str | None) -> Wanted:
+        """A label file that somebody saved ought to be checked. package: what was shown, or an earlier label of the patch."""
         return Wanted(
             stage="label",
             subject=f"received:{received.id}",

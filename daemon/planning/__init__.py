@@ -15,6 +15,7 @@ from daemon.planning.pseudo import PseudoPlans
 from daemon.planning.repeats import RepeatPlans
 from daemon.planning.selection import SelectionPlans
 from daemon.planning.training import TrainingPlans
+from daemon.planning.truth import TruthPlans
 from daemon.store.rows import Wanted
 from daemon.store.store import Store
 
@@ -28,6 +29,7 @@ class Planning:
         self.selection = SelectionPlans(store, planner, settings)
         self.annotation = AnnotationPlans(store, planner, settings)
         self.repeats = RepeatPlans(store, planner, settings)
+        self.truth = TruthPlans(store, planner, settings)
         self.training = TrainingPlans(store, planner, settings)
         self.predictions = PredictionPlans(store, planner, settings)
         self.learning = LearningPlans(store, planner, settings, self.training)
@@ -42,6 +44,7 @@ class Planning:
         self.repeats.ask_again(now)
         yield from self.selection.packages()
         yield from self.selection.labels()
+        yield from self.truth.wanted()
         yield from self.annotation.embeddings()
         yield from self.repeats.agreements()
         yield from self.training.pretraining()

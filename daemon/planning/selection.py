@@ -111,4 +111,5 @@ class SelectionPlans:
         """Every label file that was taken from the inbox ought to be checked."""
         for received in self.store.labels.received("state = 'checking' AND filed = 1"):
             artifact = self.store.volumes.artifact(received.suggestion.patch.volume_id)
-            yield self.planner.label(received, artifact)
+            package = received.suggestion.package or self.store.labels.artifact_of(received.id)  # else it was imported
+            yield self.planner.label(received, artifact, package)

@@ -17,7 +17,7 @@ from daemon.store.subjects import subject_names
 class SourceView:
     """A volume in an acquisition of a watched folder, or an acquisition that is none yet. part: which of several volumes in it.
     files: of which it consists. away: its folder cannot be reached just now. warnings: what a first look found.
-    shape: (Z, Y, X) voxels; voxel_um: (z, y, x) um; prediction: stem of its segmentation. novelty, novelty_max: median and
+    shape: (Z, Y, X) voxels; voxel_um: (z, y, x) um; prediction: stem of its segmentation; confidence: of the model in it, 0..1. novelty, novelty_max: median and
     largest cosine distance of its patches to the nearest one known before it; duplicates: patches known already; alarm: what
     is unusual about that."""
 
@@ -41,6 +41,7 @@ class SourceView:
     warnings: tuple[str, ...]
     prediction: str | None
     predicted_by: str | None
+    confidence: float | None
     novelty: float | None
     novelty_max: float | None
     duplicates: int | None
@@ -82,7 +83,8 @@ class JobStory:
 @dataclass(frozen=True)
 class ReceivedView:
     """A label file that came in. role: train, gate or (the second of a blind repeat) repeat once it is accepted; current: not
-    superseded by a later one. minutes: of active editing, None where the tool did not tell."""
+    superseded by a later one, nor withdrawn. minutes: of active editing, None where the tool did not tell. seen: share of the
+    patch that was looked at; tool: with which it was drawn, "" when nobody said."""
 
     id: int
     suggestion: str
@@ -96,13 +98,16 @@ class ReceivedView:
     warnings: tuple[str, ...]
     received_at: float
     minutes: float | None
+    withdrawn: bool
+    seen: float
+    tool: str
 
 
 def sources(db: sqlite3.Connection, now: float) -> list[SourceView]:
     """Every acquisition that was ever seen in a watched folder, oldest first, as of `now` (seconds since the epoch)."""
     rows = db.execute(
         "SELECT s.*, v.info, v.notes, v.export_name, v.sha256, v.part, v.quality, v.n_patches,"
-        " p.model, n.median, n.max, n.duplicates, n.alarm FROM source s LEFT JOIN source_part l ON l.source_id = s.id AND l.current = 1"
+        " p.model, p.confidence, n.median, n.max, n.duplicates, n.alarm FROM source s LEFT JOIN source_part l ON l.source_id = s.id AND l.current = 1"
         " LEFT JOIN volume v ON v.id = l.volume_id"
         " LEFT JOIN prediction p ON p.volume_id = v.id AND p.published = 1"
         " LEFT JOIN novelty n ON n.volume_id = v.id AND n.encoder_id = (SELECT id FROM encoder WHERE state = 'current')"
@@ -136,6 +141,7 @@ def _source(r: sqlite3.Row, now: float) -> SourceView:
         warnings=tuple(json.loads(r["quality"]).get("warnings", [])) if info else (),
         prediction=r["export_name"] if r["model"] and info else None,
         predicted_by=r["model"] if info else None,
+        confidence=r["confidence"] if info else None,
         novelty=r["median"] if info else None,
         novelty_max=r["max"] if info else None,
         duplicates=r["duplicates"] if info else None,
@@ -200,7 +206,7 @@ def received(db: sqlite3.Connection) -> list[ReceivedView]:
     rows = db.execute(
         f"SELECT r.*, {FULL_NAME} AS volume, COALESCE(l.n_objects, t.n_objects) AS n_objects,"
         " COALESCE(l.role, iif(t.received_id IS NULL, NULL, 'repeat')) AS role, COALESCE(l.warnings, t.warnings) AS warnings,"
-        " l.superseded_by, l.id AS label_id, t.received_id = (SELECT MAX(m.received_id) FROM repeat_label m"
+        " l.superseded_by, l.withdrawn_at IS NOT NULL AS withdrawn, COALESCE(l.seen, 1.0) AS seen, l.id AS label_id, t.received_id = (SELECT MAX(m.received_id) FROM repeat_label m"
         " WHERE m.suggestion_id = r.suggestion_id) AS newest_repeat FROM received r"
         " JOIN suggestion s ON s.id = r.suggestion_id JOIN patch p ON p.id = s.patch_id"
         " JOIN volume v ON v.id = p.volume_id LEFT JOIN label l ON l.received_id = r.id"
@@ -220,6 +226,9 @@ def received(db: sqlite3.Connection) -> list[ReceivedView]:
             warnings=tuple(json.loads(r["warnings"])) if r["warnings"] else (),
             received_at=r["received_at"],
             minutes=active_minutes(r["note"]),
+            withdrawn=bool(r["withdrawn"]),
+            seen=r["seen"],
+            tool=str(json.loads(r["note"]).get("tool", "")),
         )
         for r in rows
     ]

@@ -27,6 +27,7 @@ from daemon.store.selection import Selection
 from daemon.store.sources import Sources
 from daemon.store.state import State
 from daemon.store.training import Training
+from daemon.store.truth import Truth
 from daemon.store.volumes import Volumes
 
 
@@ -53,6 +54,7 @@ class Store:
         self.claims = Claims(self._db)
         self.repeats = Repeats(self._db)
         self.labels = Labels(self._db)
+        self.truth = Truth(self._db)
         self.learning = Learning(self._db)
         self.models = Models(self._db)
         self.predictions = Predictions(self._db)

@@ -34,6 +34,7 @@ def _name(db: sqlite3.Connection, subject: str) -> str:
         "source": "SELECT name FROM source WHERE id = ?",
         "volume": f"SELECT {FULL_NAME} FROM volume v WHERE id = ?",
         "received": "SELECT suggestion_id FROM received WHERE id = ?",
+        "truth": f"SELECT {FULL_NAME} FROM truth t JOIN volume v ON v.id = t.volume_id WHERE t.id = ?",
     }
     if kind not in queries or not number.isdecimal():
         return subject
