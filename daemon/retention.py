@@ -8,7 +8,7 @@ DAY_S = 86400.0
 
 
 def expired_between(last: float, now: float, keep_days: float) -> dict[str, tuple[float, float]]:
-    """(after, until) for jobs by how they ended: those in it became needless since the last look, at `last`.
+    """(from, before) for jobs by how they ended: those in it became needless since the last look, at `last`.
 
     What a job that is done worked with is in its artifact. One that failed or was cancelled may be tried again, from its
     checkpoint, for `keep_days`.

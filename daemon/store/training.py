@@ -77,10 +77,10 @@ class Training:
         return any(self._db.query(sql))
 
     def ended(self, between: Mapping[str, tuple[float, float]]) -> list[int]:
-        """Jobs that ended so, each after the first moment and not after the second (seconds since the epoch)."""
-        sql = "SELECT id FROM job WHERE state = ? AND COALESCE(finished_at, 0) > ? AND COALESCE(finished_at, 0) <= ?"
+        """Jobs that ended so, from the first moment on and before the second (seconds since the epoch)."""
+        sql = "SELECT id FROM job WHERE state = ? AND COALESCE(finished_at, 0) >= ? AND COALESCE(finished_at, 0) < ?"
         return [
-            r["id"] for state, (after, until) in between.items() for r in self._db.query(sql, [state, after, until])
+            r["id"] for state, (since, until) in between.items() for r in self._db.query(sql, [state, since, until])
         ]
 
 
