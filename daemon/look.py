@@ -61,6 +61,8 @@ def before_the_first_run(now: float, more: Sequence[Problem] = ()) -> Snapshot:
         encoders=(),
         control=None,
         pseudo=None,
+        quality=None,
+        advice=None,
         problems=(problem, *more),
         events=(),
     )

@@ -24,6 +24,7 @@ from daemon.wording import (
     scores,
     short_path,
 )
+from daemon.wording_quality import advice_words, worst_words
 from daemon.wording_work import bought_words, spent_words
 
 LABEL = 10
@@ -40,6 +41,7 @@ def status(snapshot: Snapshot, workspace: Path, width: int | None, all_problems:
         *_you(snapshot, workspace),
         *_selection(snapshot),
         *_model(snapshot),
+        *_quality(snapshot),
         *_pseudo(snapshot),
         *_volumes(snapshot),
         *_problems(snapshot.problems, width, None if all_problems else TOP_PROBLEMS),
@@ -213,6 +215,16 @@ def model_words(model: ModelView, rounds: tuple[RoundView, ...]) -> list[str | t
     if made.baseline:
         parts.append(f"; pseudo-labels {made.baseline['f1']:.3f}, {made.baseline['dice']:.3f}")
     return [*parts, (f"; {made.n_gate} held out", "dim")]
+
+
+def _quality(snapshot: Snapshot) -> list[Text]:
+    """What more labels would bring; which segmentations to look at first."""
+    lines = [] if snapshot.advice is None else [_line("advice", clean(advice_words(snapshot.advice)))]
+    if snapshot.quality is None:
+        return lines
+    named, remark = worst_words(snapshot.quality)
+    parts = [part for part in (named, (remark, "dim") if remark else "") if part]
+    return [*lines, *(_line("look at" if n == 0 else "", part) for n, part in enumerate(parts))]
 
 
 def _pseudo(snapshot: Snapshot) -> list[Text]:

@@ -17,7 +17,8 @@ from daemon.store.subjects import subject_names
 class SourceView:
     """A volume in an acquisition of a watched folder, or an acquisition that is none yet. part: which of several volumes in it.
     files: of which it consists. away: its folder cannot be reached just now. warnings: what a first look found.
-    shape: (Z, Y, X) voxels; voxel_um: (z, y, x) um; prediction: stem of its segmentation; confidence: of the model in it, 0..1. novelty, novelty_max: median and
+    shape: (Z, Y, X) voxels; voxel_um: (z, y, x) um; prediction: stem of its segmentation; confidence: the model's, 0..1.
+    novelty, novelty_max: median and
     largest cosine distance of its patches to the nearest one known before it; duplicates: patches known already; alarm: what
     is unusual about that."""
 
@@ -107,7 +108,8 @@ def sources(db: sqlite3.Connection, now: float) -> list[SourceView]:
     """Every acquisition that was ever seen in a watched folder, oldest first, as of `now` (seconds since the epoch)."""
     rows = db.execute(
         "SELECT s.*, v.info, v.notes, v.export_name, v.sha256, v.part, v.quality, v.n_patches,"
-        " p.model, p.confidence, n.median, n.max, n.duplicates, n.alarm FROM source s LEFT JOIN source_part l ON l.source_id = s.id AND l.current = 1"
+        " p.model, p.confidence, n.median, n.max, n.duplicates, n.alarm"
+        " FROM source s LEFT JOIN source_part l ON l.source_id = s.id AND l.current = 1"
         " LEFT JOIN volume v ON v.id = l.volume_id"
         " LEFT JOIN prediction p ON p.volume_id = v.id AND p.published = 1"
         " LEFT JOIN novelty n ON n.volume_id = v.id AND n.encoder_id = (SELECT id FROM encoder WHERE state = 'current')"
@@ -206,7 +208,8 @@ def received(db: sqlite3.Connection) -> list[ReceivedView]:
     rows = db.execute(
         f"SELECT r.*, {FULL_NAME} AS volume, COALESCE(l.n_objects, t.n_objects) AS n_objects,"
         " COALESCE(l.role, iif(t.received_id IS NULL, NULL, 'repeat')) AS role, COALESCE(l.warnings, t.warnings) AS warnings,"
-        " l.superseded_by, l.withdrawn_at IS NOT NULL AS withdrawn, COALESCE(l.seen, 1.0) AS seen, l.id AS label_id, t.received_id = (SELECT MAX(m.received_id) FROM repeat_label m"
+        " l.superseded_by, l.withdrawn_at IS NOT NULL AS withdrawn, COALESCE(l.seen, 1.0) AS seen, l.id AS label_id,"
+        " t.received_id = (SELECT MAX(m.received_id) FROM repeat_label m"
         " WHERE m.suggestion_id = r.suggestion_id) AS newest_repeat FROM received r"
         " JOIN suggestion s ON s.id = r.suggestion_id JOIN patch p ON p.id = s.patch_id"
         " JOIN volume v ON v.id = p.volume_id LEFT JOIN label l ON l.received_id = r.id"

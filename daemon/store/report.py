@@ -14,6 +14,7 @@ from daemon.store.claim_listing import all_held, nothing_words, queue_state
 from daemon.store.connection import DATABASE, FULL_NAME, open_reader
 from daemon.store.ledger import Entry, bought, entries, spent, timed
 from daemon.store.problems import problems
+from daemon.store.quality_listing import advice, quality
 from daemon.store.repeat_listing import agreement
 from daemon.store.rows import encoder_name
 from daemon.store.views import (
@@ -73,6 +74,8 @@ def _read(db: sqlite3.Connection, workspace: Path, now: float) -> Snapshot:
         encoders=encoders(db),
         control=_control(db),
         pseudo=_pseudo(db),
+        quality=quality(db),
+        advice=advice(db),
         problems=problems(db, daemon, workspace, now),
         events=tuple(
             Event(r["at"], r["kind"], r["message"]) for r in db.execute("SELECT * FROM event ORDER BY id DESC LIMIT 50")

@@ -142,6 +142,44 @@ class PseudoView:
 
 
 @dataclass(frozen=True)
+class VolumeQuality:
+    """How good the visible segmentation of a volume probably is. confidence: of the model, in 0..1; dice, low, high: what held-out
+    patches make of that, None where confidence only ranks; beyond: it is further from them than the line through them goes."""
+
+    volume: str
+    model: str
+    confidence: float
+    dice: float | None
+    low: float | None
+    high: float | None
+    beyond: bool
+
+
+@dataclass(frozen=True)
+class QualityView:
+    """The segmentations to look at first, the worst first. n_empty: those in which nothing was found. why: why some of them have
+    no Dice."""
+
+    worst: tuple[VolumeQuality, ...]
+    n_empty: int
+    why: str
+
+
+@dataclass(frozen=True)
+class AdviceView:
+    """What so many more patches would add to F1, as of a round; low, high: the 90 % interval. minutes: for all of them. Figures
+    are None where that cannot be said, then words says why."""
+
+    round: int
+    patches: int
+    gain: float | None
+    low: float | None
+    high: float | None
+    minutes: float | None
+    words: str
+
+
+@dataclass(frozen=True)
 class Problem:
     """Something wrong now, most wrong first. since: seconds since the epoch."""
 
@@ -182,6 +220,8 @@ class Snapshot:
     encoders: tuple[EncoderView, ...]
     control: ControlView | None
     pseudo: PseudoView | None
+    quality: QualityView | None
+    advice: AdviceView | None
     problems: tuple[Problem, ...]
     events: tuple[Event, ...]
     work: WorkView = field(default_factory=WorkView)
