@@ -87,7 +87,7 @@ def choose(pool: Pool, request: Request, strategy: str) -> Selection:
         duplicates = len(duplicate)
         qc = quality.flaws(pool, looked_at, covered, looked)
         if len(request.avoid) or len(request.nothing):
-            near = alike(pool, looked)
+            near = alike(pool)
             known = {flaw.position for flaw in qc}
             avoided = like_avoided(pool, looked_at, request.avoid, request.labelled, near)
             qc = [*qc, *(flaw for flaw in avoided if flaw.position not in known)]

@@ -9,20 +9,21 @@ import numpy as np
 import numpy.typing as npt
 
 from alcore.index import NEAR_DUPLICATE
-from alcore.selection.coverage import BLOCK, REFERENCE, bandwidth, some
+from alcore.selection.coverage import BLOCK
 from alcore.selection.port import Flaw, Float32, Pool, Positions
 from alcore.types import PoolPosition
 
 ALIKE = 0.25
-"""Two patches look alike when their cosine distance is below this share of the median distance between any two of the pool."""
+"""Two patches look alike when their cosine distance is below this share of the mean distance between any two of the pool. (The
+median says nothing where half of the pool shows one thing.)"""
 MOST = 0.05
 """Share of the patches looked at that one skipped patch can hold back, the most similar: one person's word about one patch."""
 
 
-def alike(pool: Pool, rng: np.random.Generator) -> float:
+def alike(pool: Pool) -> float:
     """The cosine distance below which two patches of this pool look alike; at least that of near-duplicates."""
-    reference = pool.embeddings[some(np.arange(len(pool)), REFERENCE, rng)]
-    return max(NEAR_DUPLICATE, ALIKE * bandwidth(reference, rng))
+    middle = pool.embeddings.mean(axis=0, dtype=np.float64)
+    return max(NEAR_DUPLICATE, ALIKE * (1 - float(middle @ middle)))  # the mean over all pairs, of unit rows
 
 
 def like_avoided(pool: Pool, positions: Positions, avoid: Positions, labelled: Positions, near: float) -> list[Flaw]:

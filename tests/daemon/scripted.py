@@ -20,6 +20,17 @@ from daemon.executors.port import Finished, Order
 Script = Callable[[Order], Finished | dict[str, Any] | None]
 
 NOVELTY = {"max": 0.3, "median": 0.2, "row": 0, "nearest": None, "duplicates": 0}
+AGREEMENT = {
+    "counts": {
+        "n_true": 4,
+        "n_predicted": 6,
+        "n_matched": 3,
+        "true_voxels": 100,
+        "predicted_voxels": 80,
+        "common_voxels": 60,
+    },
+    "scores": {"f1": 0.6, "dice": 2 / 3},
+}
 CONTROL = {"n": 0, "n_gate": 0, "metric": "Dice", "words": "5 more labels are needed"} | dict.fromkeys(
     ("selected", "control", "difference", "low", "high")
 )
@@ -103,6 +114,7 @@ def results(order: Order) -> dict[str, Any]:
         "evaluate": lambda: evaluation(order, 0.5),
         "predict": lambda: {"n_objects": 5, "foreground_fraction": 0.1},
         "control": lambda: CONTROL,
+        "agreement": lambda: AGREEMENT,
     }
     return table[order.stage]()
 
