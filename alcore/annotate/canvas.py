@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +19,19 @@ COMMITTED, CURRENT, AUTOMATIC = "committed_objects", "current_object", "auto_seg
 DIM = ((0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.6))
 """The margin under a dark veil."""
 OUTLINE = "#ffb000"
+POINTS_ACROSS = 60
+"""A prompt is so small a part of the image that objects stay visible around it."""
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """The open viewer. flat: its arrays are (Y, X), for a patch of one slice. state: of micro_sam, None in plain napari."""
+    """The open viewer. flat: its arrays are (Y, X), for a patch of one slice. state: of micro_sam, None in plain napari.
+    library_s: seconds that napari and micro_sam took to open."""
 
     viewer: Any
     flat: bool
     state: Any
+    library_s: float
 
     def layer(self, name: str) -> npt.NDArray[np.uint32] | None:
         """A copy (Z, Y, X) of a label layer, or None where there is no such layer."""
@@ -52,7 +57,10 @@ def open_canvas(
     view = patch.image[CHANNEL][0] if flat else patch.image[CHANNEL]
     start = np.array(labels[0] if flat else labels, np.uint32)
     if order.weights is None:
-        canvas, words = Canvas(_plain(view, start), flat, None), f"without Segment Anything: {order.why_plain}"
+        began = time.monotonic()
+        opened = _plain(view, start)
+        canvas = Canvas(opened, flat, None, time.monotonic() - began)
+        words = f"without Segment Anything: {order.why_plain}"
     else:
         canvas, words = _annotator(order, order.weights, patch, view, start, say)
     viewer = canvas.viewer
@@ -64,6 +72,8 @@ def open_canvas(
     viewer.dims.axis_labels = ("z", "y", "x")[-viewer.dims.ndim :]
     if not flat:
         viewer.dims.set_current_step(0, (patch.inside[0].start + patch.inside[0].stop) // 2)
+    if canvas.state is not None:
+        viewer.layers["point_prompts"].current_size = max(2.0, max(patch.shape) / POINTS_ACROSS)
     viewer.layers.selection.active = viewer.layers[COMMITTED if canvas.state is None else "point_prompts"]
     return canvas, words
 
@@ -116,8 +126,8 @@ def _annotator(
         "original_size": (height, width),
         "input_size": (int(height * scale + 0.5), int(width * scale + 0.5)),
     }
-    opened = annotator_2d if n == 1 else annotator_3d
-    viewer = opened(
+    began = time.monotonic()
+    viewer = (annotator_2d if n == 1 else annotator_3d)(
         view,
         embedding_path=embeddings,
         segmentation_result=start,
@@ -127,12 +137,13 @@ def _annotator(
         device=order.device,
         return_viewer=True,
     )
+    canvas = Canvas(viewer, n == 1, state, time.monotonic() - began)
     state.image_name = "image"
     close_traps(viewer, state)
     if stored is not None:
-        return Canvas(viewer, n == 1, state), f"Segment Anything ({weights.name}) has looked at every slice"
+        return canvas, f"Segment Anything ({weights.name}) has looked at every slice"
     words = f"Segment Anything ({weights.name}) looks at a slice when you first prompt on it: {cost} each, once"
-    return Canvas(viewer, n == 1, state), words
+    return canvas, words
 
 
 def _show_margin(viewer: Any, patch: Patch) -> None:

@@ -1,0 +1,173 @@
+"""What people do in the window: each is a generator for `driver.play`. Times that a scenario waits for are in ms."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+Steps = Iterator[Any]
+
+
+def segment_with_traps(p: Any) -> Steps:
+    """Prompt, commit, edit, and everything that used to lose work; then Ctrl-Enter with an object that was not committed."""
+    from qtpy.QtCore import Qt
+
+    shift = Qt.KeyboardModifier.ShiftModifier
+    committed, current = p.layer(), p.layer("current_object")
+    start = committed.data.copy()
+    p.seen["start"] = np.unique(start).tolist()
+    p.seen["sam"] = p.dock.sam.text()
+    yield
+    # one prompt, one slice: S, then C
+    points = p.layer("point_prompts")
+    points.data = np.array([[2.0, 40.0, 40.0]])
+    yield
+    p.key(Qt.Key.Key_S)
+    yield 200
+    drawn = current.data.copy()
+    p.seen["segmented"] = [int((drawn[z] > 0).sum()) for z in range(len(drawn))]
+    p.key(Qt.Key.Key_C)
+    yield 200
+    p.seen["committed"] = int((committed.data[2][drawn[2] > 0] > 2).sum()), int((drawn[2] > 0).sum())
+    p.seen["others_kept"] = bool(np.array_equal(committed.data[0], start[0]))
+    # trap: the range of slices of "segment all slices" outlives its object
+    committed.data = start.copy()
+    points.data = np.array([[2.0, 40.0, 40.0]])
+    yield
+    p.key(Qt.Key.Key_S, shift)
+    yield 300
+    p.seen["range_after_volume"] = p.state.z_range
+    p.key(Qt.Key.Key_C)
+    yield 200
+    committed.data = start.copy()
+    p.state.z_range = (1, 1)  # as an earlier "segment all slices" leaves it
+    object_ = np.zeros_like(start)
+    object_[:, 20:24, 60:64] = 1
+    current.data = object_
+    yield
+    p.key(Qt.Key.Key_C)
+    yield 200
+    p.seen["slices_committed"] = [bool((committed.data[z, 20:24, 60:64] > 0).all()) for z in range(len(start))]
+    # trap: an object over an older one
+    committed.data = start.copy()
+    cover = np.zeros_like(start)
+    cover[start == 1] = 1
+    cover[2, 30:50, 30:50] = 1
+    current.data = cover
+    yield
+    p.key(Qt.Key.Key_C)
+    yield 200
+    p.seen["covering"] = int((committed.data[cover > 0] > 2).sum()), int((cover > 0).sum())
+    # trap: a layer that is deleted or renamed
+    before = committed.data.copy()
+    committed.name = "mine"
+    p.viewer.layers.remove(current)
+    yield 200
+    p.seen["layer_back"] = (p.layer() is committed, p.layer("current_object") is current)
+    # trap: the button that empties every layer
+    embed = p.state.widgets["embeddings"]
+    p.seen["embed_button"] = bool(embed.isEnabled() or embed.isVisible())
+    p.click(embed.run_button)
+    yield 200
+    p.seen["unharmed"] = bool(np.array_equal(committed.data, before))
+    # strokes by hand, one of them in the margin, then an object that is forgotten
+    committed.selected_label = 77
+    committed.paint((1, 60, 60), 77)
+    committed.paint((1, 2, 2), 78)
+    forgotten = np.zeros_like(start)
+    forgotten[3, 50:53, 20:23] = 1
+    current.data = forgotten
+    p.dock.whole.setChecked(False)
+    p.dock.first.setValue(1)
+    yield
+    p.answers("Back to work")
+    p.click(p.dock.submit)
+    yield 400
+    p.seen["still_open"] = p.session.outcome is None
+    p.answers("Commit it and hand in")
+    p.key(Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    yield
+
+
+def one_slice(p: Any) -> Steps:
+    """A patch of one slice, which Segment Anything has not looked at; Submit ends it."""
+    from qtpy.QtCore import Qt
+
+    p.seen["ndim"] = p.layer().data.ndim
+    p.layer("point_prompts").data = np.array([[40.0, 40.0]])
+    yield
+    p.key(Qt.Key.Key_S)
+    yield 300
+    p.seen["segmented"] = int((p.layer("current_object").data > 0).sum())
+    p.seen["sam"] = p.dock.sam.text()
+    p.key(Qt.Key.Key_C)
+    yield 200
+    p.click(p.dock.submit)
+    yield
+
+
+def draw_and_die(p: Any) -> Steps:
+    """A stroke, time enough for the draft, and a machine that goes down."""
+    p.layer().paint((1, 30, 50), 9)
+    yield 1500
+    p.layer().paint((2, 30, 50), 10)
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield
+
+
+def draw_more_and_close(p: Any) -> Steps:
+    """Goes on from the draft, and closes the window by its button."""
+    p.seen["labels"] = np.unique(p.layer().data).tolist()
+    p.seen["offers"] = hasattr(p.dock, "start_again")
+    p.seen["active_s"] = p.session.activity.active_s
+    p.layer().paint((3, 30, 50), 11)
+    yield
+    p.viewer.window._qt_window.close()
+    yield
+
+
+def start_again_and_submit(p: Any) -> Steps:
+    """Throws the draft away after all."""
+    p.seen["labels"] = np.unique(p.layer().data).tolist()
+    p.click(p.dock.start_again)
+    yield
+    p.click(p.dock.submit)
+    yield
+
+
+def draw_and_go_on(p: Any) -> Steps:
+    """The first patch is drawn and handed in, the second skipped, the third has no object; the fourth is closed."""
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    number = p.session.order.suggestion
+    p.seen["facts"] = [list(f) for f in p.session.order.facts]
+    p.seen["progress"], p.seen["news"] = list(p.session.order.progress), list(p.session.order.news)
+    if number.endswith("1"):
+        canvas = p.viewer.window._qt_viewer.canvas.native
+        for _ in range(3):
+            QTest.mouseClick(canvas, Qt.MouseButton.LeftButton)
+            yield 100
+        p.layer().paint((1, 30, 50), 9)
+        p.key(Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    elif number.endswith("2"):
+        p.dock.reason.setCurrentText("out of focus")
+        p.dock.words.setText("drift")
+        p.click(p.dock.skip)
+    elif number.endswith("3"):
+        p.answers("They are wrong: there is no object here")
+        p.click(p.dock.empty)
+    else:
+        p.layer().paint((1, 30, 50), 9)
+        p.viewer.window._qt_window.close()
+    yield
+
+
+def wait(p: Any) -> Steps:
+    """Draws a stroke and does nothing more."""
+    p.layer().paint((1, 30, 50), 9)
+    yield

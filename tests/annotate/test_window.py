@@ -1,0 +1,96 @@
+"""The real window of napari and micro_sam, with a person at it: what is drawn is what is handed in, whatever happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alcore.annotate.drafts import has_draft, read_draft
+from alcore.annotate.order import LABEL, Order, Weights
+from alcore.annotate.patch import picture, read_patch
+from alcore.annotate.sam import embed_slice, load_predictor, store_embeddings
+from alcore.volumes.labels import read_labels
+from alcore.weights.places import digest
+from tests.alcore.pseudo import tiny_sam
+from tests.annotate.patches import suggestion
+
+
+def order(root: Path, folder: Path, **more) -> Order:
+    return Order("s00001", str(folder), str(root / "work"), "ana", reasons=("artefact", "other"), idle_s=30, **more)
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, tiny_weights: Weights, monkeypatch) -> Path:
+    """Embeddings of the patch in queue/s00001, as the stage makes them."""
+    tiny_sam.register(monkeypatch)
+    planes = picture(read_patch(suggestion(tmp_path / "queue" / "s00001")).image)
+    predictor, _ = load_predictor(tiny_weights, "cpu")
+    folder = tmp_path / "embeddings"
+    found = digest(Path(tiny_weights.files[0]))
+    store_embeddings(folder, found, len(planes), lambda z: embed_slice(predictor, planes[z]))
+    return folder
+
+
+def test_what_is_drawn_is_handed_in_and_nothing_is_lost_on_the_way(
+    play, tmp_path: Path, embedded: Path, tiny_weights: Weights
+) -> None:
+    asked = order(tmp_path, tmp_path / "queue" / "s00001", weights=tiny_weights, embeddings=str(embedded))
+    played = play(asked, "segment_with_traps")
+    seen, outcome = played.seen, played.outcome
+    assert outcome is not None and played.code == 0, played.log
+    assert seen["start"] == [0, 1, 2] and "has looked at every slice" in seen["sam"]
+    assert seen["segmented"][2] > 0 and sum(seen["segmented"]) == seen["segmented"][2]
+    assert seen["committed"][0] == seen["committed"][1] > 0 and seen["others_kept"]
+    assert seen["range_after_volume"] is None
+    assert seen["slices_committed"] == [True] * 4
+    assert seen["covering"][0] == seen["covering"][1] > 0
+    assert seen["layer_back"] == [True, True]
+    assert not seen["embed_button"] and seen["unharmed"]
+    assert seen["still_open"] and len(seen["questions"]) == 2 and "not committed" in seen["questions"][0]
+    assert (outcome.answer, outcome.goes_on, outcome.seen) == ("submit", True, (1, 3))
+    label, _ = read_labels(tmp_path / "work" / LABEL)
+    patch = read_patch(tmp_path / "queue" / "s00001")
+    assert label.shape == patch.shape and label[1, 60, 60] == 77
+    assert label[3, 51, 21] > 0, "the object that was committed on the way out"
+    assert not label[patch.margin].any() and 78 not in label
+    assert np.array_equal(patch.pseudo, read_labels(tmp_path / "queue" / "s00001" / "pseudo_label.tif")[0])
+    assert outcome.work["changed_voxels"] == np.count_nonzero(label != patch.pseudo)
+    assert outcome.work["clicks"] >= 3 and outcome.work["active_s"] > 0 and "micro_sam vit_b_lm" in outcome.tool
+
+
+def test_a_draft_outlives_a_kill_and_a_close_and_is_offered(play, tmp_path: Path) -> None:
+    folder = suggestion(tmp_path / "queue" / "s00001")
+    asked = order(tmp_path, folder, why_plain="no weights", autosave_s=0.5)
+    killed = play(asked, "draw_and_die")
+    assert killed.outcome is None and killed.code < 0
+    draft = read_draft(tmp_path / "work", read_patch(folder).shape)
+    assert draft is not None and 9 in draft.labels and 10 not in draft.labels and draft.user == "ana"
+
+    closed = play(order(tmp_path, folder, why_plain="no weights"), "draw_more_and_close")
+    assert closed.seen["offers"] and closed.seen["labels"] == [0, 1, 2, 9]
+    assert closed.outcome is not None and closed.outcome.answer == "closed" and closed.outcome.draft
+    assert not (tmp_path / "work" / LABEL).exists()
+
+    again = play(order(tmp_path, folder, why_plain="no weights"), "start_again_and_submit")
+    assert again.seen["labels"] == [0, 1, 2, 9, 11]
+    assert again.outcome is not None and (again.outcome.answer, again.outcome.goes_on) == ("submit", False)
+    label, _ = read_labels(tmp_path / "work" / LABEL)
+    assert np.array_equal(label, read_patch(folder).pseudo) and again.outcome.work["changed_voxels"] == 0
+    assert has_draft(tmp_path / "work"), "it goes when the label was accepted, not before"
+
+
+def test_a_single_slice_opens_flat_and_is_looked_at_on_demand(play, tmp_path: Path, tiny_weights: Weights) -> None:
+    folder = suggestion(tmp_path / "queue" / "s00001", (1, 64, 64))
+    played = play(order(tmp_path, folder, weights=tiny_weights), "one_slice")
+    assert played.outcome is not None and played.outcome.answer == "submit", played.log
+    assert played.seen["ndim"] == 2 and played.seen["segmented"] > 0 and "knows slice 0 now" in played.seen["sam"]
+    assert read_labels(tmp_path / "work" / LABEL)[0].shape == (1, 80, 80)
+
+
+def test_a_bad_checkpoint_is_one_line(play, tmp_path: Path) -> None:
+    folder = suggestion(tmp_path / "queue" / "s00001")
+    (tmp_path / "model").write_bytes(b"cos\nsystem\n(S'touch /tmp/never'\ntR.")
+    played = play(order(tmp_path, folder, weights=Weights("vit_b", (str(tmp_path / "model"),))), "wait")
+    assert played.code == 3 and "no checkpoint that holds weights alone" in played.log and played.outcome is None
