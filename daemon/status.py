@@ -137,7 +137,7 @@ def _you(snapshot: Snapshot, workspace: Path) -> list[Text]:
     if not open_:
         soon = f"{count(len(mine), 'patch', 'patches')} being prepared" if mine else "nothing to annotate"
         why = [] if mine or not snapshot.work.nothing else [_line("", (snapshot.work.nothing, "dim"))]
-        return [_line("for you", f"{soon}; {labels}"), *why, *_work(snapshot)]
+        return [_line("for you", f"{soon}; {labels}"), *why, *_asked(snapshot), *_work(snapshot)]
     item = next((q for q in open_ if q.state == "open"), open_[0])
     taken = sum(q.state == "claimed" for q in mine)
     hands = f", {taken} of them in somebody's hands" if taken else ""
@@ -151,8 +151,16 @@ def _you(snapshot: Snapshot, workspace: Path) -> list[Text]:
             "  next", (item.id, "bold cyan"), f" in {clean(item.volume)} at {place(item.start)} ({extent(item.shape)})"
         ),
         _line("", (clean(item.reason), "dim")),
+        *_asked(snapshot),
         *_work(snapshot),
     ]
+
+
+def _asked(snapshot: Snapshot) -> list[Text]:
+    """Labels that look like a slip: a person should look at the remarks."""
+    n = snapshot.labels["asked"]
+    words = f"{count(n, 'label')} came with a remark worth a look: `alscope label list`"
+    return [_line("", (words, "yellow"))] if n else []
 
 
 def _work(snapshot: Snapshot) -> list[Text]:

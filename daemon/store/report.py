@@ -62,6 +62,7 @@ def _read(db: sqlite3.Connection, workspace: Path, now: float) -> Snapshot:
             "train": _count(db, "SELECT COUNT(*) FROM label WHERE superseded_by IS NULL AND role = 'train'"),
             "gate": _count(db, "SELECT COUNT(*) FROM label WHERE superseded_by IS NULL AND role = 'gate'"),
             "rejected": _count(db, "SELECT COUNT(*) FROM received WHERE state = 'rejected'"),
+            "asked": _count(db, "SELECT COUNT(*) FROM label WHERE superseded_by IS NULL AND warnings <> '[]'"),
         },
         queue=_queue(db, done),
         jobs={r["state"]: r["n"] for r in db.execute("SELECT state, COUNT(*) AS n FROM job GROUP BY state")},

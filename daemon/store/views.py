@@ -203,7 +203,8 @@ class Snapshot:
     """Everything that people look at, as of one moment (`at`, seconds since the epoch).
 
     volumes: counts arriving, set_aside, ingested, pseudo_labelled, embedded, indexed, predicted, gone.
-    patches: total, labelled, held_back (in the QC queue). labels: accepted, train, gate, rejected. control: the newest.
+    patches: total, labelled, held_back (in the QC queue). labels: accepted, train, gate, rejected, asked (with
+    remarks). control: the newest.
     pseudo: None where config.toml names the backend.
     """
 

@@ -227,7 +227,7 @@ def test_status_and_listings_show_it(store, workspace):
     shot = look(workspace, 10.0)
     assert (shot.volumes["ingested"], shot.volumes["set_aside"], shot.volumes["arriving"]) == (1, 1, 2)
     assert (shot.volumes["embedded"], shot.volumes["predicted"]) == (1, 1)
-    assert shot.labels == {"accepted": 1, "train": 1, "gate": 0, "rejected": 0}
+    assert shot.labels == {"accepted": 1, "train": 1, "gate": 0, "rejected": 0, "asked": 0}
     assert [(q.id, q.volume, q.ready) for q in shot.queue] == [("s00002", "a.tif", True)]
     assert [m.version for m in shot.models] == ["M_f-001"]
     assert [(p.kind, p.subject) for p in shot.problems if p.kind == "set aside"] == [("set aside", "bad.tif")]
