@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from alcore.arrays import normalise
+from alcore.arrays.block_bordercore import instances as border_core_instances
 from alcore.arrays.instancing import connected_components
 from alcore.errors import PermanentError
 from alcore.nnunet import model, training
@@ -16,8 +17,14 @@ from alcore.nnunet.plan import PlanRequest
 from alcore.run import QuietContext
 from tests.alcore.nnunet.nnunet_blobs import QUICK, SPACING, blobs, case
 
+REQUESTS = {
+    "grid of the image": PlanRequest("tiny", (1, 1, 1)),
+    "binned": PlanRequest("tiny", (1, 2, 2)),
+    "border and core": PlanRequest("tiny", (1, 2, 2), instances="border-core", border_um=0.02),
+}
 
-@pytest.fixture(scope="module", params=[None, (1, 2, 2)], ids=["grid of the image", "binned"])
+
+@pytest.fixture(scope="module", params=list(REQUESTS))
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that has learned a little: its masks have structure."""
     root = tmp_path_factory.mktemp("model")
@@ -25,7 +32,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         (root / name).mkdir()
     ctx = QuietContext(root / "scratch", root / "cache")
     cases = [case(s) for s in (1, 2)]
-    designed = training.design(PlanRequest("tiny", binning=request.param or (1, 1, 1)), cases, ctx)
+    designed = training.design(REQUESTS[request.param], cases, ctx)
     training.train(designed, training.Mixture(cases), QUICK, 0, None, root / "out", ctx, {})
     return root / "out"
 
@@ -70,6 +77,18 @@ def test_instances_through_files_equal_those_in_memory(trained: Path, ctx: Quiet
         big.close()
     assert not list((ctx.scratch / "p").iterdir())
     assert (connected_components(expected > 0) > 0).any()
+    with nnunet_process(ctx.scratch, "cpu", 1):
+        logits = np.zeros((predictor.design.n_classes - 1, *expected.shape), np.float32)
+        for box, part in predictor.class_logits(ArrayVoxels(image), stats, SPACING):
+            logits[(slice(None), *box.slices)] = part
+    argmax = (
+        np.concatenate([np.zeros_like(logits[:1]), logits]).argmax(0).astype(np.uint8)
+    )  # of all classes, as nnU-Net
+    if predictor.design.border is None:
+        assert (expected == connected_components(argmax, 5)).all()
+    else:
+        assert {1, 2} <= set(np.unique(argmax))
+        assert (expected == border_core_instances(argmax, 5, predictor.design.least_core, True)).all()
 
 
 @pytest.mark.parametrize("shape", [(29, 101, 90), (3, 40, 110)])
