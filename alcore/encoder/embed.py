@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alcore.encoder import descriptor, pooling
+from alcore.encoder.ahead import ahead
 from alcore.encoder.features import Features
 from alcore.encoder.resample import resample
 from alcore.encoder.slices import READ_LIMIT_PX, patch_windows, read_windows
@@ -78,28 +80,14 @@ class Embedder:
         `tick` is called with the number of slices just embedded, and may raise to stop.
         read_px: see `read_windows`.
         """
-        px = self.features.image_px
-        windows = [(row, w) for row, box in enumerate(boxes) for w in patch_windows(box)]
         moments = self._moments(len(boxes))
         flat = np.ones(len(boxes), bool)
-        rows: list[int] = []
-        images: list[NDArray[np.float32]] = []
-
-        def flush() -> None:
-            if rows:
-                moments.add(rows, self.features(np.stack(images)))
-                tick(len(rows))
-                rows.clear()
-                images.clear()
-
-        for i, image in read_windows(reader, [w for _, w in windows], stats, read_px):
-            row = windows[i][0]
-            flat[row] &= bool((image == image[:, :1, :1]).all())
-            rows.append(row)
-            images.append(resample(image, px, px))
-            if len(rows) == BATCH:
-                flush()
-        flush()
+        # the next slices are read while the present ones are described
+        with closing(ahead(_batches(reader, boxes, stats, self.features.image_px, read_px))) as batches:
+            for batch in batches:
+                moments.add(batch.rows, self.features(batch.images))
+                flat[batch.rows[batch.textured]] = False
+                tick(len(batch.rows))
         features = moments.pooled(self._usual_spread)
         flat |= ~self.standardisation.has_direction(features)
         vectors = self.standardisation.unit(features)
@@ -145,6 +133,34 @@ class Embedder:
                 f"{directory}: not a readable encoder ({type(e).__name__}: {e}); train it again"
             ) from e
         return loaded
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Slices to be described: rows (n,) of their patches, images (n, C, px, px), textured (n,) whether any two voxels differ."""
+
+    rows: NDArray[np.intp]
+    images: NDArray[np.float32]
+    textured: NDArray[np.bool_]
+
+
+def _batches(
+    reader: VolumeReader, boxes: Sequence[Box], stats: Sequence[IntensityStats], px: int, read_px: int
+) -> Iterator[_Batch]:
+    """All slices of `boxes` that are embedded, `BATCH` at a time, in the order of z."""
+    windows = [(row, w) for row, box in enumerate(boxes) for w in patch_windows(box)]
+    rows: list[int] = []
+    images: list[NDArray[np.float32]] = []
+    textured: list[bool] = []
+    for i, image in read_windows(reader, [w for _, w in windows], stats, read_px):
+        rows.append(windows[i][0])
+        textured.append(bool((image != image[:, :1, :1]).any()))
+        images.append(resample(image, px, px))
+        if len(rows) == BATCH:
+            yield _Batch(np.array(rows), np.stack(images), np.array(textured))
+            rows, images, textured = [], [], []
+    if rows:
+        yield _Batch(np.array(rows), np.stack(images), np.array(textured))
 
 
 def _features(description: Mapping[str, Any], directory: Path, device: str) -> Features:

@@ -28,7 +28,7 @@ class SliceMoments:
         self._sum = np.zeros((n, dim))
         self._squares = np.zeros((n, dim)) if pooling == "mean_std" else None
 
-    def add(self, rows: Sequence[int], features: NDArray[np.floating[Any]]) -> None:
+    def add(self, rows: Sequence[int] | NDArray[np.intp], features: NDArray[np.floating[Any]]) -> None:
         """Features (k, dim) of slices of these patches; a patch may come several times."""
         self._count += np.bincount(rows, minlength=len(self._count))
         np.add.at(self._sum, rows, features)

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 
 @lru_cache(maxsize=64)
@@ -35,8 +36,19 @@ def weights(n_in: int, n_out: int) -> NDArray[np.float32]:
 
 
 def resample(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """image (C, H, W) float32 resampled to (C, height, width); the same array when it has that size already."""
+    """image (C, H, W) float32 resampled to (C, height, width); the same array when it has that size already.
+
+    By one thread, whatever a BLAS is set to: the sums of several threads differ in the last bit from those of one, and for
+    a matrix this small they mostly wait, in a loop that keeps the processor from whoever computes features.
+    """
     _, h, w = image.shape
     if (h, w) == (height, width):
         return image
-    return np.asarray(weights(h, height) @ image @ weights(w, width).T, np.float32)
+    with _blas().limit(limits=1):
+        return np.asarray(weights(h, height) @ image @ weights(w, width).T, np.float32)
+
+
+@lru_cache(maxsize=1)
+def _blas() -> ThreadpoolController:
+    """The linear algebra that numpy has loaded."""
+    return ThreadpoolController().select(user_api="blas")

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from alcore.artifact import write_atomic
+from alcore.encoder.ahead import ahead
+from alcore.encoder.checkpoint import Checkpoint
 from alcore.encoder.design import Design
 from alcore.encoder.mae import Encoder, MaskedAutoencoder
 from alcore.encoder.pretrained import digest
@@ -25,7 +22,6 @@ from alcore.encoder.stored import Slices
 from alcore.errors import PermanentError, Preempted, TransientError
 from alcore.stage import Context
 
-CHECKPOINT = "encoder-checkpoint.pt"
 REFERENCE_BATCH = 256
 ADAM_BETAS = (0.9, 0.95)
 REPORT_S = 5.0
@@ -85,9 +81,10 @@ def train(
     """Train on slices (n, C, S, S), S >= design.image_px, and return the encoder (on ctx.device) and the loss of each epoch.
 
     initial: weights that the encoder starts from, see `alcore.encoder.pretrained`; None starts from chance.
-    A checkpoint in ctx.scratch after each epoch lets the same call continue; on a CPU it then ends with the same weights
-    bit for bit, because the chances of an epoch depend on the seed and its number only.
-    Raises Preempted when asked to stop (the unfinished epoch is lost), PermanentError when the loss is not finite,
+    A checkpoint in ctx.scratch, after the first epoch that ends `checkpoint.EVERY_S` after the last one and after the last
+    epoch, lets the same call continue; on a CPU it then ends with the same weights bit for bit, because the chances of an
+    epoch depend on the seed and its number only.
+    Raises Preempted when asked to stop (what is not saved is lost), PermanentError when the loss is not finite,
     TransientError when the GPU has no memory left.
     """
     schedule.validate(design)
@@ -104,18 +101,19 @@ def train(
         "slices": list(slices.shape),
         "initial": digest(initial or {}),
     }
-    path = ctx.scratch / CHECKPOINT
-    losses = _resume(path, recipe, model, optimizer, ctx)
+    checkpoint = Checkpoint(ctx, recipe)
+    losses = checkpoint.resume(model, optimizer)
     report = _Report(ctx, schedule.epochs, len(losses))
     for epoch in range(len(losses), schedule.epochs):
         try:
-            losses.append(_epoch(epoch, slices, model, optimizer, schedule, ctx, report))
+            losses.append(_epoch(epoch, slices, model, optimizer, schedule, ctx, report, checkpoint.epochs))
         except torch.OutOfMemoryError as e:
             raise TransientError(
                 f"the GPU ran out of memory with encoder batch {schedule.batch} in {schedule.accumulate} parts; "
                 "raise encoder accumulate or free the GPU"
             ) from e
-        _save(path, recipe, model, optimizer, losses)
+        if checkpoint.due() or epoch + 1 == schedule.epochs:
+            checkpoint.save(model, optimizer, losses)
         report(epoch + 1, losses[-1], now=True)
     return model.encoder.eval(), losses
 
@@ -147,56 +145,89 @@ def _epoch(
     schedule: Schedule,
     ctx: Context,
     report: _Report,
+    saved: int,
 ) -> float:
-    """One pass over the slices in a new order; returns the mean loss."""
-    rng = np.random.default_rng([schedule.seed, epoch])
-    n, tokens = len(slices), model.design.tokens
-    total = 0.0
-    for start, rows in _batches(rng.permutation(n), schedule.batch):
-        if ctx.should_stop():
-            raise Preempted(f"encoder training stopped in epoch {epoch + 1} of {schedule.epochs}; {epoch} are saved")
-        # sorted rows read the file forwards; their order within a batch does not matter
-        images = torch.from_numpy(random_crops(slices[np.sort(rows)], model.design.image_px, rng))
-        order = torch.from_numpy(rng.random((len(rows), tokens)).argsort(axis=1))
-        rate = schedule.learning_rate(epoch + start / n)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad()
-        value = _gradients(model, images, order, schedule, ctx.device)
+    """One pass over the slices in a new order; returns the mean loss. saved: epochs in the checkpoint, for who is stopped.
+
+    A loss is looked at when the next batch is under way: looking makes a GPU finish, and it would wait for us afterwards.
+    """
+    n, total = len(slices), 0.0
+
+    def settle(batch: _Batch, loss: torch.Tensor, rate: float) -> None:
+        nonlocal total
+        value = float(loss)
         if not math.isfinite(value):
             raise PermanentError(
                 f"encoder training diverged: loss is {value} in epoch {epoch + 1} at learning rate {rate:.2g}; lower encoder base_lr"
             )
-        optimizer.step()
-        total += value * len(rows)
-        report(epoch + (start + len(rows)) / n, value)
+        total += value * len(batch.images)
+        report(epoch + (batch.start + len(batch.images)) / n, value)
+
+    behind: tuple[_Batch, torch.Tensor, float] | None = None
+    with contextlib.closing(ahead(_batches(epoch, slices, model.design, schedule, ctx.device))) as batches:
+        for batch in batches:
+            if ctx.should_stop():
+                raise Preempted(
+                    f"encoder training stopped in epoch {epoch + 1} of {schedule.epochs}; {saved} are saved"
+                )
+            rate = schedule.learning_rate(epoch + batch.start / n)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.zero_grad()
+            loss = _gradients(model, batch, schedule, ctx.device)
+            optimizer.step()
+            if behind:
+                settle(*behind)
+            behind = (batch, loss, rate)
+    if behind:
+        settle(*behind)
     return total / n
 
 
-def _gradients(
-    model: MaskedAutoencoder, images: torch.Tensor, order: torch.Tensor, schedule: Schedule, device: str
-) -> float:
-    """Add up the gradients of the parts of a batch; returns its loss. Every image counts the same, however it is cut."""
-    n = len(images)
+@dataclass(frozen=True)
+class _Batch:
+    """start: rows of the epoch before it. images (N, C, px, px); order (N, tokens), see `MaskedAutoencoder.forward`."""
+
+    start: int
+    images: torch.Tensor
+    order: torch.Tensor
+
+
+def _batches(epoch: int, slices: Slices, design: Design, schedule: Schedule, device: str) -> Iterator[_Batch]:
+    """The batches of an epoch, the last may be smaller: the slices in a new order, cropped and mirrored by chance."""
+    rng = np.random.default_rng([schedule.seed, epoch])
+    shuffled = rng.permutation(len(slices))
+    for start in range(0, len(shuffled), schedule.batch):
+        # sorted rows read the file forwards; their order within a batch does not matter
+        rows = np.sort(shuffled[start : start + schedule.batch])
+        images = torch.from_numpy(random_crops(slices[rows], design.image_px, rng))
+        order = torch.from_numpy(rng.random((len(rows), design.tokens)).argsort(axis=1))
+        if device == "cuda":
+            images, order = images.pin_memory(), order.pin_memory()
+        yield _Batch(start, images, order)
+
+
+def _gradients(model: MaskedAutoencoder, batch: _Batch, schedule: Schedule, device: str) -> torch.Tensor:
+    """Add up the gradients of the parts of a batch; returns its loss, a scalar on the device. Every image counts the same,
+    however the batch is cut."""
+    n = len(batch.images)
     parts = [torch.zeros((), device=device)]
     for some, permuted in zip(
-        torch.tensor_split(images, schedule.accumulate), torch.tensor_split(order, schedule.accumulate), strict=True
+        torch.tensor_split(batch.images, schedule.accumulate),
+        torch.tensor_split(batch.order, schedule.accumulate),
+        strict=True,
     ):
         if not len(some):
             continue
         with _precision(device):
-            loss = model(some.to(device), permuted.to(device), schedule.mask_ratio)
+            loss = model(
+                some.to(device, non_blocking=True), permuted.to(device, non_blocking=True), schedule.mask_ratio
+            )
         if schedule.accumulate > 1:
             loss = loss * (len(some) / n)
         loss.backward()
         parts.append(loss.detach())
-    return float(torch.stack(parts).sum())
-
-
-def _batches(order: NDArray[np.int64], batch: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """(rows before this batch, its rows); the last batch may be smaller."""
-    for start in range(0, len(order), batch):
-        yield start, order[start : start + batch]
+    return torch.stack(parts).sum()
 
 
 def _precision(device: str) -> contextlib.AbstractContextManager[Any]:
@@ -211,33 +242,3 @@ def _parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[
     matrices = [p for p in model.parameters() if p.ndim == 2]
     rest = [p for p in model.parameters() if p.ndim != 2]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-
-
-def _save(
-    path: Path, recipe: dict[str, Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer, losses: list[float]
-) -> None:
-    data = io.BytesIO()
-    state = {"recipe": recipe, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "losses": losses}
-    torch.save(state, data)
-    write_atomic(path, data.getvalue())
-
-
-def _resume(
-    path: Path, recipe: dict[str, Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer, ctx: Context
-) -> list[float]:
-    """Losses of the epochs already trained; a missing, damaged or foreign checkpoint means starting at the first."""
-    if not path.exists():
-        return []
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as e:  # a damaged pickle may raise anything; a checkpoint is only a cache
-        ctx.progress(0.0, f"{os.path.basename(path)} cannot be read ({type(e).__name__}); training starts again")
-        return []
-    if not isinstance(state, dict) or state.get("recipe") != recipe:
-        ctx.progress(0.0, f"{os.path.basename(path)} belongs to another recipe; training starts again")
-        return []
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    losses: list[float] = state["losses"]
-    ctx.progress(len(losses) / recipe["schedule"]["epochs"], f"continuing after epoch {len(losses)}")
-    return losses

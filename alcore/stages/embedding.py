@@ -52,4 +52,4 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     return {"n": len(embedded.vectors), "dim": embedder.dim, "flat": embedded.flat}
 
 
-STAGE = Stage("embedding", 2, run)
+STAGE = Stage("embedding", 3, run)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import ThreadpoolController
 
 from alcore.encoder.resample import resample, weights
 
@@ -37,3 +38,15 @@ def test_growing_is_bilinear(h: int, w: int, more_h: int, more_w: int) -> None:
     size = (h + more_h, w + more_w)
     expected = torch.nn.functional.interpolate(torch.from_numpy(image)[None], size=size, mode="bilinear")[0].numpy()
     np.testing.assert_allclose(resample(image, *size), expected, atol=1e-5)
+
+
+def test_the_same_bits_whatever_the_threads() -> None:
+    """Sums of two threads are rounded otherwise than those of one: an embedding would depend on who computed it."""
+    image = np.random.default_rng(0).normal(size=(1, 512, 512)).astype(np.float32)
+    blas = ThreadpoolController().select(user_api="blas")
+    found = []
+    for threads in (1, 2):
+        with blas.limit(limits=threads):
+            found.append(resample(image, 128, 128))
+            assert {library["num_threads"] for library in blas.info()} == {threads}  # left as it was
+    np.testing.assert_array_equal(*found)

@@ -16,14 +16,22 @@ import numpy as np
 import pytest
 import torch
 
+from alcore.encoder import checkpoint
+from alcore.encoder.checkpoint import CHECKPOINT
 from alcore.encoder.design import Design
 from alcore.encoder.mae import Encoder
-from alcore.encoder.training import CHECKPOINT, Schedule, train
+from alcore.encoder.training import Schedule, train
 from alcore.errors import PermanentError, Preempted
 from alcore.run import QuietContext
 
 DESIGN = Design.of("micro", 1, 8, 32)
 SCHEDULE = Schedule(epochs=4, warmup_epochs=1, base_lr=0.03, weight_decay=0.05, mask_ratio=0.75, batch=8, seed=3)
+
+
+@pytest.fixture(autouse=True)
+def saved_after_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs here take a moment."""
+    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
 
 
 def context(folder: Path) -> QuietContext:
@@ -86,6 +94,22 @@ def test_same_seed_same_weights_and_stopping_changes_nothing(tmp_path: Path, tex
     assert_same(weights(plain), weights(after))
 
 
+def test_short_epochs_are_not_each_saved(
+    tmp_path: Path, textured: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writing the state takes as long as a short epoch. The last one is saved in any case."""
+    monkeypatch.setattr(checkpoint, "EVERY_S", 3600.0)
+    slices = textured(16).astype(np.float16)  # two batches an epoch
+    stopping = StopsAfter(context(tmp_path).scratch, tmp_path)
+    stopping.limit = 7
+    with pytest.raises(Preempted, match="stopped in epoch 4 of 4; 0 are saved"):
+        train(slices, DESIGN, SCHEDULE, stopping)
+    assert not (tmp_path / CHECKPOINT).exists()
+    _, losses = train(slices, DESIGN, SCHEDULE, context(tmp_path))
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["losses"] == losses
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]  # nothing unfinished is left
+
+
 def test_a_batch_in_parts_is_the_same_batch(tmp_path: Path, textured: Callable[..., Any]) -> None:
     """Up to rounding: the optimiser sees the same gradients, whole batches and the last, smaller one."""
     slices = textured(29).astype(np.float16)  # the last batch of 5 does not divide into 3 equal parts
@@ -118,11 +142,12 @@ KILLED = """
 import sys
 from pathlib import Path
 import numpy as np, torch
+from alcore.encoder import checkpoint
 from alcore.encoder.design import Design
-from alcore.encoder.mae import Encoder
 from alcore.encoder.training import Schedule, train
 from alcore.run import QuietContext
 torch.set_num_threads(1)
+checkpoint.EVERY_S = 0.0
 folder = Path(sys.argv[1])
 train(np.load(folder / "slices.npy"), Design.of("micro", 1, 8, 32),
       Schedule(epochs=4000, warmup_epochs=1, base_lr=0.03, weight_decay=0.05, mask_ratio=0.75, batch=8, seed=3),

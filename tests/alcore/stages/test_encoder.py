@@ -17,6 +17,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from alcore.arrays.synthetic import em_volume
 from alcore.artifact import ArtifactStore
+from alcore.encoder import checkpoint
 from alcore.errors import EncoderRejectedError, PermanentError, Preempted
 from alcore.run import QuietContext, execute
 from alcore.stage import Input
@@ -177,8 +178,9 @@ class StopsAfter(QuietContext):
         return self.left < 0
 
 
-def test_stopped_twice_the_encoder_is_the_same(bench: Bench) -> None:
+def test_stopped_twice_the_encoder_is_the_same(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once while slices are read (48 of them), once in the second epoch."""
+    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
     for questions, said in ((10, "slices were read"), (48 + 8, "1 are saved")):
         ctx = StopsAfter(bench.context("stopped").scratch, bench.root)
         ctx.left = questions
