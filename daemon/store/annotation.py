@@ -45,10 +45,9 @@ class Annotation:
     # suggestions
 
     def n_waiting_for_expert(self) -> int:
-        """Suggestions that somebody can still answer; blind repeats apart, which not everybody can."""
-        sql = (
-            "SELECT COUNT(*) AS n FROM suggestion WHERE state IN ('open', 'claimed', 'rejected') AND repeat_of IS NULL"
-        )
+        """Suggestions that somebody could begin with now: those that people are at leave room for others, and blind repeats are
+        not for everybody."""
+        sql = "SELECT COUNT(*) AS n FROM suggestion WHERE state IN ('open', 'rejected') AND repeat_of IS NULL"
         return int(next(self._db.query(sql))["n"])
 
     def n_under_check(self) -> int:

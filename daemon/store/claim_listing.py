@@ -79,7 +79,7 @@ def nothing_words(state: QueueState) -> str:
         return f"{_patches(state.preparing)} being prepared for you; try again in a moment"
     if not state.patches:
         return "no volume has been read yet: the first patches are suggested a minute or two after the first volume arrives"
-    if not state.embedded:
+    if not state.embedded and not (state.claimed or state.checking or state.rejected):
         return "the volumes are being looked at: the first patches are suggested once some are embedded; see `alscope status`"
     waiting = [
         (state.claimed, "in the hands of others"),

@@ -22,6 +22,9 @@ ALTER TABLE suggestion ADD COLUMN repeat_of TEXT REFERENCES suggestion(id);
 DROP INDEX suggestion_patch;
 CREATE UNIQUE INDEX suggestion_patch ON suggestion(patch_id) WHERE repeat_of IS NULL;
 CREATE INDEX suggestion_of_patch ON suggestion(patch_id);
+CREATE INDEX received_suggestion ON received(suggestion_id, id);
+CREATE INDEX label_received ON label(received_id);
+CREATE INDEX round_label_label ON round_label(label_id, round);
 CREATE UNIQUE INDEX suggestion_repeat ON suggestion(repeat_of) WHERE repeat_of IS NOT NULL;
 UPDATE suggestion SET state = 'open' WHERE state = 'claimed';
 CREATE TABLE claim (

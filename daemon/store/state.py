@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 KEEP_EVENTS = 2000
+KEEP_RENEWALS_S = 3600.0
 
 
 class State:
@@ -124,3 +125,5 @@ class State:
         }
         with transaction(self._db):
             self._db.table("command").insert(row)
+            # whoever annotates renews once a minute; an answer is read within seconds
+            self._db.execute("DELETE FROM command WHERE verb = 'renew' AND at < ?", [now - KEEP_RENEWALS_S])
