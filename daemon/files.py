@@ -11,9 +11,11 @@ from pathlib import Path
 
 from alcore.artifact import MANIFEST, fsync_dir, write_atomic
 from daemon import sam_cache
+from daemon.commands import leave_label_note
 from daemon.label_names import suffix_of
 from daemon.publishing import Publisher
 from daemon.stems import MOST_BYTES, file_stem
+from daemon.store.labels import UNFINISHED
 from daemon.store.rows import path_of
 from daemon.store.sources import display_name
 from daemon.store.store import Store
@@ -99,6 +101,12 @@ class Files:
                     (self._workspace.labels / f"{received.suggestion.id}.tif").unlink(missing_ok=True)
                 elif self._workspace.artifacts.has(key.partition("/")[0]):  # a person may have deleted it
                     self.publish_label(received.suggestion.id, key)
+            elif (
+                received.state == "rejected" and received.reason == UNFINISHED and ours.exists() and not theirs.exists()
+            ):
+                leave_label_note(self._workspace, received.suggestion.id, received.note)
+                os.rename(ours, theirs)  # it settles there again
+                fsync_dir(theirs.parent)
             elif received.state == "rejected" and ours.exists():
                 set_aside(
                     ours,

@@ -15,6 +15,7 @@ from daemon.planner import PSEUDO_LABELS
 from daemon.policy import digest
 from daemon.results_selection import Failure
 from daemon.results_truth import TruthResults
+from daemon.store.labels import UNFINISHED
 from daemon.store.rows import JobRow, LabelRow, SourceRow, path_of
 from daemon.verdict import with_intervals
 
@@ -144,6 +145,10 @@ class Results(TruthResults):
 
     def _label_failed(self, job: JobRow, failure: Failure, now: float) -> None:
         (received,) = self.store.labels.received("id = ?", [int(job.subject.split(":")[1])])
+        if failure.kind == "source_changed":
+            self.store.labels.reject(received, UNFINISHED, now)
+            self.store.state.event("label", f"label of {received.suggestion.id}: {UNFINISHED}", now)
+            return
         self.store.labels.reject(received, failure.error, now)
         self.store.state.event("label", f"label of {received.suggestion.id} rejected: {failure.error}", now)
 

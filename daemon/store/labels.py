@@ -26,6 +26,9 @@ def _label(r: Mapping[str, Any]) -> LabelRow:
     box = Box((r["z"], r["y"], r["x"]), (r["dz"], r["dy"], r["dx"]))
     return LabelRow(id=r["lid"], artifact=r["artifact"], role=r["role"], volume_id=r["volume_id"], box=box)
 
+UNFINISHED = "it was still being written when it was taken: it is read again when it is whole"
+"""Why a label file goes back into the inbox."""
+
 
 class Labels:
     """From the file that somebody saved to the label of a patch."""

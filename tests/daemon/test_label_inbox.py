@@ -1,0 +1,139 @@
+"""Label files in the inbox, whatever their tool, number and moment: one clear line each, and nothing is lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from daemon.commands import leave_label_note
+from daemon.executors.port import Finished
+from daemon.walk import INBOX
+from tests.daemon.play import Stage
+from tests.daemon.scripted import results
+
+
+@pytest.fixture
+def stage(tmp_path):
+    made = Stage(tmp_path, results)
+    made.drop("a.tif", b"one")
+    made.run()
+    yield made
+    made.store.close()
+
+
+def save(stage, name: str, content: bytes = b"label") -> None:
+    path = stage.inbox / name
+    path.write_bytes(content)
+    stage.settled(path, INBOX)
+
+
+def received(stage) -> list[tuple[str, str, bytes]]:
+    """(state, author, bytes kept) of everything that came in."""
+    return [
+        (r.state, r.author, (stage.workspace.root / r.file).read_bytes()) for r in stage.store.labels.received("1 = 1")
+    ]
+
+
+@pytest.mark.parametrize("ending", [".tif", ".TIFF", ".ome.tif", ".nrrd", ".seg.nrrd", ".nii", ".nii.gz"])
+def test_every_ending_is_taken_and_kept(stage, ending):
+    save(stage, f"s00001{ending}")
+    stage.run()
+    assert stage.shot().labels["accepted"] == 1
+    (kept,) = stage.store.labels.received("1 = 1")
+    assert kept.file == f"labels/received/s00001-00001{ending.lower()}"
+    assert not list(stage.inbox.iterdir())
+    assert (stage.workspace.labels / "s00001.tif").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("s00001-labels.tif", "is it s00001.tif?"),
+        ("s00001.v2.nii.gz", "is it s00001.nii.gz?"),
+        ("s00001_mask.ome.tif", "is it s00001.ome.tif?"),
+        ("s99999.nrrd", "`alscope queue` lists the names"),
+        ("s00001.png", "a label is a TIFF (.tif, .ome.tif), NRRD (.nrrd) or NIfTI"),
+        ("s00001", "a label is a TIFF"),
+        ("s00001.mha", "a label is a TIFF"),
+    ],
+)
+def test_names_that_mean_nothing(stage, name, says):
+    save(stage, name)
+    kept = stage.workspace.rejected / name
+    assert kept.read_bytes() == b"label"
+    assert says in kept.with_name(f"{name}.txt").read_text()
+    assert stage.shot().labels == {"accepted": 0, "train": 0, "gate": 0, "rejected": 0, "asked": 0}
+
+
+def test_two_labels_at_once_are_both_kept_and_the_latest_counts(stage):
+    leave_label_note(stage.workspace, "s00001", {"user": "ana", "tool": "napari"})
+    save(stage, "s00001.tif", b"first")
+    save(stage, "s00001.nrrd", b"second")
+    assert (stage.inbox / "s00001.nrrd").exists(), "it waits for the verdict on the first"
+    stage.run()
+    stage.now -= 86400  # the clock of the machine is set back a day
+    stage.settled(stage.inbox / "s00001.nrrd", INBOX)
+    stage.run()
+    assert received(stage) == [("accepted", "ana", b"first"), ("accepted", "", b"second")]
+    (label,) = stage.store.labels.current()
+    assert label.artifact == stage.store.labels.artifact_of(2)
+    rows = list(stage.store.labels._db.query("SELECT received_id, superseded_by FROM label ORDER BY id"))
+    assert [(r["received_id"], r["superseded_by"]) for r in rows] == [(1, 2), (2, None)]
+
+
+def test_a_label_for_a_skipped_suggestion_counts_after_all(stage):
+    stage.store.annotation.move("s00001", "skipped", "too hard", 1.0)
+    save(stage, "s00001.nii.gz")
+    stage.run()
+    assert stage.store.annotation.suggestion("s00001").state == "accepted"
+
+
+def test_a_file_that_changed_while_it_was_read_settles_again_with_what_was_said_of_it(tmp_path):
+    tries = []
+
+    def script(order):
+        if order.stage == "label":
+            tries.append(order.params["confirm_empty"])
+            if len(tries) == 1:
+                order.inputs["file"][0].path.write_bytes(b"whole")  # its writer goes on where the file lies now
+                return Finished(order.job_id, order.fence, "failed", "s00001.tif: changed", "source_changed")
+        return results(order)
+
+    stage = Stage(tmp_path, script)
+    stage.drop("a.tif", b"one")
+    stage.run()
+    leave_label_note(stage.workspace, "s00001", {"user": "ana", "empty": True})
+    save(stage, "s00001.tif", b"who")
+    stage.run()
+    back = stage.inbox / "s00001.tif"
+    assert back.read_bytes() == b"whole"
+    assert not list(stage.workspace.rejected.iterdir())
+    assert "still being written" in stage.store.labels.received("id = 1")[0].reason
+    stage.settled(back, INBOX)
+    stage.run()
+    assert tries == [True, True]
+    assert [r.author for r in stage.store.labels.received("state = 'accepted'")] == ["ana"]
+    assert stage.shot().labels["accepted"] == 1
+    stage.store.close()
+
+
+def test_undo_takes_the_published_label_away_and_brings_the_former_one_back(stage):
+    published = stage.workspace.labels / "s00001.tif"
+    save(stage, "s00001.tif", b"first")
+    stage.run()
+    first = published.read_bytes()
+    save(stage, "s00001.tif", b"second")
+    stage.run()
+    second = published.read_bytes()
+    stage.store.labels.withdraw(stage.store.annotation.suggestion("s00001"), stage.now)
+    stage.run()
+    assert published.read_bytes() == first
+    stage.store.labels.withdraw(stage.store.annotation.suggestion("s00001"), stage.now)
+    stage.run()
+    assert not published.exists()
+    assert (stage.workspace.queue / "s00001").is_dir(), "it is asked about again"
+    assert [b for _, _, b in received(stage)] == [b"first", b"second"]
+    save(stage, "s00001.tif", b"third")
+    stage.run()
+    assert published.read_bytes() not in (b"",)
+    assert second
+    assert stage.shot().labels["accepted"] == 1
