@@ -76,3 +76,22 @@ def test_nothing_to_learn_from_is_refused(bench: Bench) -> None:
     empty = bench.label(9, Box((0, 0, 0), (8, 64, 32)))
     with pytest.raises(PermanentError, match="holds an object"):
         bench.run("finetune", {"label": [empty]}, params)
+
+
+def test_a_model_that_tells_objects_apart_in_another_way_is_refused(bench: Bench) -> None:
+    _, model = bench.pretrain(bench.pseudo)
+    params = {"schedule": QUICK, "seed": 5, "plan": {"name": "tiny", "instances": "border-core"}}
+    with pytest.raises(PermanentError, match=r'components, but training.instances = "border-core": .*--replan'):
+        bench.run("finetune", {"model": [model], "label": bench.labels}, params)
+    manifest, made = bench.run("finetune", {"label": bench.labels}, params)
+    assert manifest.result["plan"]["instances"] == "border-core"
+    about = json.loads((made.path / "model.json").read_text())
+    assert about["instances"] == "border-core" and about["border"] == {"px": 2.0, "in_plane": True}
+    assert json.loads((made.path / "dataset.json").read_text())["labels"] == {
+        "background": 0,
+        "core": 1,
+        "border": 2,
+        "ignore": 3,
+    }
+    evaluated, _ = bench.run("evaluate", {"model": [made], "label": bench.labels}, {})
+    assert evaluated.result["scores"]["n_true"] > 0
