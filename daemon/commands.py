@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alcore.artifact import write_atomic
-from daemon import commands_annotation, commands_labels, commands_models
+from daemon import commands_annotation, commands_labels, commands_models, commands_predictions
 from daemon.errors import AlscopeError, UsageError
 from daemon.store.rows import Picked
 from daemon.workspace import Workspace
@@ -153,4 +153,5 @@ VERBS = {
     **commands_annotation.VERBS,
     **commands_labels.VERBS,
     **commands_models.VERBS,
+    **commands_predictions.VERBS,
 }

@@ -1,14 +1,15 @@
-"""`alscope predict`: segment one file outside the loop, in this process, without a daemon."""
+"""`alscope predict`: segment one file outside the loop, in this process, without a daemon; or ask for all volumes."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -48,58 +49,122 @@ class TerminalContext:
 
 
 @click.command("predict")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", required=False, type=click.Path(path_type=Path))
 @click.option("--model", "version", metavar="V", help="A model version [default: the promoted one].")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Where to write [default: <name>-instances.tif in this folder]."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Where to write, a .tif or an .ome.zarr [default: <name>-instances in this folder].",
 )
-@click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.option("--part", metavar="NAME", help="The volume to segment, of several in the file.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
+@click.option("--all", "everything", is_flag=True, help="Let the daemon segment every volume with the promoted model.")
 @json_option
 @config_option
 @pass_session
 def predict_command(
-    session: Session, path: Path, version: str | None, out: Path | None, force: bool, as_json: bool
+    session: Session,
+    path: Path | None,
+    version: str | None,
+    out: Path | None,
+    part: str | None,
+    force: bool,
+    everything: bool,
+    as_json: bool,
 ) -> None:
-    """Segment PATH with the promoted model: a TIFF of instance ids with the voxel size kept.
+    """Segment PATH with the promoted model: instance ids with the voxel size kept, and a table of the objects (.csv) beside.
 
-    The file does not enter the pool, and the daemon need not run. It is read as the [[watch]] table of its folder says,
-    or as the first one does. Exit code 65: the file cannot be used.
+    PATH is a file, or a folder that is one volume. It does not enter the pool, and the daemon need not run. It is read as the
+    [[watch]] table of its folder says, or as the first one does. Above `prediction.zarr_above_gb` the segmentation is an
+    OME-Zarr, else a TIFF. Exit code 65: the file cannot be used.
+
+    --all asks the daemon to segment every volume of the pool that the promoted model has not segmented yet, whatever
+    `prediction.policy` says; the former segmentations stay until the new ones are complete.
 
     \b
     Example:
       alscope predict other_lab/stack.tif
       alscope predict stack.tif --model M_f-002 --out stack-002.tif
+      alscope predict --all
     """
+    if everything == (path is not None):
+        raise UsageError("name a file to segment, or --all for every volume of the pool")
+    if path is None:
+        if version or out or part or force:
+            raise UsageError("--all takes no other options: it is always the promoted model, into predictions/")
+        _all(session, as_json)
+        return
+    _one(session, path, version, out, part, force, as_json)
+
+
+def _all(session: Session, as_json: bool) -> None:
+    from daemon.cli.asking import ask_and_wait
     from daemon.cli.output import print_json, say
+
+    answer = ask_and_wait(session, "predict-all", {})
+    if as_json:
+        print_json({"answer": answer})
+    else:
+        say(answer)
+
+
+def _one(
+    session: Session, path: Path, version: str | None, out: Path | None, part: str | None, force: bool, as_json: bool
+) -> None:
+    from daemon.cli.output import print_json, say
+    from daemon.publishing import FORMS
     from daemon.stems import file_stem
     from daemon.store.sources import display_name
     from daemon.wording import count, short_path
 
     source = path.absolute()
-    if not source.is_file():
-        raise UsageError(f"{path}: no such file")
-    target = (out or Path(f"{file_stem(display_name(bytes(source.with_suffix(''))))}-instances.tif")).absolute()
-    _check_target(session.settings, source, target, force)
+    if not source.exists():
+        raise UsageError(f"{path}: no such file or folder")
+    if out is None:
+        stem = f"{file_stem(display_name(bytes(source.with_suffix(''))))}-instances"
+        targets = [Path(f"{stem}{form}").absolute() for form in FORMS]
+    else:
+        targets = [out.absolute()]
+        if not out.name.endswith(FORMS):
+            raise UsageError(f"{out}: a segmentation is written as {' or '.join(FORMS)}; name such a file with --out")
+    for target in targets:
+        _check_target(session.settings, source, target, force)
     chosen, key = _model(session, version)
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer, not for what libraries print
-        result = _segment(session, source, target, chosen, key)
+        result = _segment(session, source, targets, chosen, key, part)
+    target = Path(str(result["path"]))
     if as_json:
-        print_json({"path": str(target), "model": chosen, **result})
-    else:
-        say(f"{short_path(target)}: {count(int(result['n_objects']), 'object')} by {chosen}")
+        print_json({"model": chosen, **result})
+        return
+    say(
+        f"{short_path(target)}: {count(int(result['n_objects']), 'object')} by {chosen}; {_table(target).name} lists them"
+    )
+    for note in result["notes"]:
+        say(str(note))
+
+
+def _table(target: Path) -> Path:
+    return target.with_name(target.name.removesuffix(".tif").removesuffix(".ome.zarr") + ".csv")
+
+
+def _uncertainty(target: Path) -> Path:
+    form = ".ome.zarr" if target.name.endswith(".ome.zarr") else ".tif"
+    return target.with_name(target.name.removesuffix(form) + f"-uncertainty{form}")
 
 
 def _check_target(settings: Settings, source: Path, target: Path, force: bool) -> None:
-    if target == source:
+    if target == source or _table(target) == source:
         raise UsageError(f"{target}: would replace the image itself; name another file with --out")
     if not target.parent.is_dir():
         raise UsageError(f"{target.parent}: no such folder")
-    if target.exists() and not force:
-        raise UsageError(f"{target}: exists already; use --force to replace it, or another --out")
-    for watch in settings.watch:
-        if target.resolve().is_relative_to(watch.folder.resolve()):
+    for path in (target, _table(target)):
+        if path.exists() and not force:
+            raise UsageError(f"{path}: exists already; use --force to replace it, or another --out")
+    kinds = [("watched folder", watch.folder) for watch in settings.watch]
+    for kind, folder in [*kinds, *([("acquisition", source)] if source.is_dir() else [])]:
+        if target.resolve().is_relative_to(folder.resolve()):
             raise UsageError(
-                f"{target}: lies in the watched folder {watch.folder}, where it would be taken for a volume; use --out"
+                f"{target}: lies in the {kind} {folder}, where it would be taken for an acquisition; use --out"
             )
 
 
@@ -126,17 +191,20 @@ def _model(session: Session, version: str | None) -> tuple[str, str]:
     return version, key
 
 
-def _segment(session: Session, source: Path, target: Path, version: str, model_key: str) -> dict[str, float]:
-    """Run the stages `volume` and `predict` in a folder of their own beside the target, then put the result in place."""
+def _segment(
+    session: Session, source: Path, targets: list[Path], version: str, model_key: str, part: str | None
+) -> dict[str, Any]:
+    """Run the stages `volume` and `predict` in a folder of their own beside the target, then put the result in place: in that
+    of the targets that is named like what was made."""
     from alcore.artifact import ArtifactStore
     from alcore.errors import AlcoreError
     from alcore.fileset import fingerprint_of
     from alcore.run import execute
     from alcore.volumes import members
     from daemon.device import device, threads
-    from daemon.files import copy_durably
     from daemon.planner import Planner
     from daemon.store.rows import ModelRow, SourceRow, VolumeRow
+    from daemon.store.volumes import artifact_of
 
     settings = session.settings
     try:
@@ -151,7 +219,7 @@ def _segment(session: Session, source: Path, target: Path, version: str, model_k
     watched = (i for i, w in enumerate(settings.watch) if source.resolve().is_relative_to(w.folder.resolve()))
     file = SourceRow(0, bytes(source), next(watched, 0), fingerprint.to_text(), names)
     model = ModelRow(version, "finetuned", "promoted", model_key, None, 0)
-    with _own_folder(target) as folder:
+    with _own_folder(targets[0]) as folder:
         made = ArtifactStore(folder / "artifacts")
         ours = session.workspace.artifacts
         context = TerminalContext(
@@ -171,21 +239,58 @@ def _segment(session: Session, source: Path, target: Path, version: str, model_k
             read = planner.volume(file)
             found = execute("volume", read.inputs, read.params, made, context)
             held = found.result["volumes"]
-            if len(held) > 1:
-                raise UnusableFileError(
-                    f"{source}: holds {len(held)} volumes ({held[0]['part']}, ...); save the wanted one on its own, or "
-                    "drop the file into a watched folder: each of its volumes is segmented there"
-                )
-            info = held[0]["info"]
-            volume = VolumeRow(
-                0, source.name, info["sha256"], found.key, bytes(source), held[0]["read"], 0, members=names
-            )
+            chosen = _chosen(source, held, part)
+            info = chosen["info"]
+            key = artifact_of(found.key, chosen["folder"])
+            volume = VolumeRow(0, source.name, info["sha256"], key, bytes(source), chosen["read"], 0, members=names)
             wanted = planner.predict(volume, model)
-            done = execute("predict", wanted.inputs, wanted.params, made, context)
+            params = dict(wanted.params)
+            if len(targets) == 1:  # its name says what it is to be
+                params["zarr_above_gb"] = None if targets[0].suffix == ".tif" else -1
+            done = execute("predict", wanted.inputs, params, made, context)
         except AlcoreError as e:
             raise UnusableFileError(str(e)) from e
-        copy_durably(made.path(done.key) / "instances.tif", target)
-        return {name: float(value) for name, value in done.result.items() if isinstance(value, int | float)}
+        target = _put(made.path(done.key), targets)
+        return {"path": str(target), "table": str(_table(target)), **done.result}
+
+
+def _chosen(source: Path, held: list[dict[str, Any]], part: str | None) -> dict[str, Any]:
+    """The one volume in the file, or the one that is called `part`."""
+    names = [str(volume["part"]) for volume in held]
+    if part is None and len(held) == 1:
+        return held[0]
+    if part in names:
+        return held[names.index(part)]
+    listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    if part is not None:
+        raise UnusableFileError(f"{source}: holds no volume {part!r}; there is {listed or 'only one, without a name'}")
+    raise UnusableFileError(
+        f"{source}: holds {len(held)} volumes; name one with --part: {listed} (all are segmented if the file is dropped into a "
+        "watched folder)"
+    )
+
+
+def _put(made: Path, targets: list[Path]) -> Path:
+    """Copy what was made beside the target, then put it in place: a table never stands beside another segmentation."""
+    from daemon.publishing import FORMS, copy_aside, put, remove
+
+    (form,) = (form for form in FORMS if (made / f"instances{form}").exists())
+    target = next(t for t in targets if t.name.endswith(form))
+    files = {made / f"instances{form}": target, made / "objects.csv": _table(target)}
+    if (made / f"uncertainty{form}").exists():
+        files[made / f"uncertainty{form}"] = _uncertainty(target)
+    aside = {to: to.with_name(f".{n}-{os.getpid()}.alscope.tmp") for n, to in enumerate(files.values())}
+    try:
+        for source, to in files.items():
+            for _ in copy_aside(source, aside[to]):
+                pass
+        remove(_table(target))
+        for to, path in aside.items():
+            put(path, to)
+    finally:
+        for path in aside.values():
+            remove(path)
+    return target
 
 
 @contextlib.contextmanager

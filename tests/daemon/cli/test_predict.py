@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 import tifffile
 
 from alcore.volumes import open_volume
 from alcore.volumes.labels import read_labels, read_labels_metadata
+from alcore.volumes.labels_zarr import read_labels_zarr, write_labels_zarr
 from tests.alcore.stages.training_bench import QUICK, READ, SHAPE, VOXEL_UM, Bench
 
 
@@ -89,11 +92,52 @@ def test_a_file_outside_the_loop_is_segmented_with_a_real_model(scene, alscope, 
     scene.store.learning.add_model("M_f-001", "finetuned", "candidate", tuned.key, None, [], "", scene.now)
     done = alscope("predict", str(bench.root / "v.tif"), "--model", "M_f-001", "--json")
     assert done.code == 0, done.err
-    assert [p.name for p in here.iterdir()] == ["v-instances.tif"]
+    assert sorted(p.name for p in here.iterdir()) == ["v-instances.csv", "v-instances.tif"]
     instances, _ = read_labels(here / "v-instances.tif")
     assert instances.shape == SHAPE
     with open_volume(here / "v-instances.tif", READ) as reader:
         assert reader.voxel_um == pytest.approx(VOXEL_UM)
     assert read_labels_metadata(here / "v-instances.tif")["model"] == "M_f-001"
     assert done.data["n_objects"] == instances.max()
+    assert done.data["path"] == str(here / "v-instances.tif")
+    assert table(here / "v-instances.csv") == [str(n) for n in range(1, instances.max() + 1)]
     assert alscope("predict", str(bench.root / "v.tif"), "--model", "M_f-001").code == 64  # it is there now
+
+    # as an OME-Zarr, from an OME-Zarr
+    acquisition = scene.root / "other.ome.zarr"
+    write_labels_zarr(acquisition, lambda box: bench.image[0][box.slices], SHAPE, "uint8", VOXEL_UM, {}, labels=False)
+    done = alscope("predict", str(acquisition), "--model", "M_f-001", "--out", str(here / "b.ome.zarr"), "--json")
+    assert done.code == 0, done.err
+    assert (read_labels_zarr(here / "b.ome.zarr") == instances).all()
+    assert table(here / "b.csv") == table(here / "v-instances.csv")
+    inside = alscope("predict", str(acquisition), "--model", "M_f-001", "--out", str(acquisition / "x.tif"))
+    assert inside.code == 64 and "lies in the acquisition" in inside.err
+
+    # one of several volumes in a file
+    several = scene.root / "several.tif"
+    tifffile.imwrite(several, np.stack([bench.image[0]] * 2), imagej=True, metadata={"axes": "TZYX"})
+    done = alscope("predict", str(several), "--model", "M_f-001")
+    assert done.code == 65
+    name = done.err.split("--part: ")[1].split(",")[0]
+    wrong = alscope("predict", str(several), "--model", "M_f-001", "--part", "no such")
+    assert wrong.code == 65 and name in wrong.err
+    done = alscope("predict", str(several), "--model", "M_f-001", "--part", name, "--json")
+    assert done.code == 0, done.err
+    assert sorted(p.name for p in here.iterdir() if p.name.startswith(("several", "."))) == [
+        "several-instances.csv",
+        "several-instances.tif",
+    ]
+
+
+def table(path):
+    with open(path, newline="") as f:
+        return [row["id"] for row in csv.DictReader(f)]
+
+
+def test_every_volume_is_asked_for_by_itself(scene, alscope, image, here):
+    for arguments in ([], ["--all", str(image)], ["--all", "--force"], ["--all", "--model", "M_f-001"]):
+        assert alscope("predict", *arguments).code == 64
+    done = alscope("predict", str(image), "--out", str(here / "x.png"))
+    assert done.code == 64 and ".ome.zarr" in done.err
+    done = alscope("predict", "--all")
+    assert done.code == 69 and "kept" in done.err
