@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,43 +121,38 @@ class Side:
         found = matching.count(tifffile.imread(out / "instances.tif").astype(np.uint32), self.test_truth).scores()
         return found.f1, found.dice
 
-    def arms(self, seed: int, budgets: list[int]) -> dict[tuple[str, int], tuple[float, float]]:
-        """Scores by arm and number of labels."""
+    def arms(self, seed: int, budgets: list[int]) -> Iterator[tuple[str, int, tuple[float, float]]]:
+        """(arm, number of labels, scores), one after the other."""
         rng = np.random.default_rng(seed)
         order = self.chosen(max(budgets), rng)
         pretrained = self.train(f"{seed} M_p", training.Mixture(self.pseudo_cases(self.boxes)), PRETRAIN, seed)
         learned = self.scores(pretrained)
-        found = {}
+        both = replace(FINETUNE, epochs=FINETUNE.epochs + PRETRAIN.epochs)
         for n in budgets:
             labels = [self.labelled(box) for box in order[:n]]
             others = [b for b in self.boxes if b not in order[:n]]
             mix = [others[int(i)] for i in rng.permutation(len(others))[:MIX_PATCHES]]
-            both = replace(FINETUNE, epochs=FINETUNE.epochs + PRETRAIN.epochs)
             mixed = training.Mixture(labels, self.pseudo_cases(mix), MIX_SHARE)
-            made = {
-                ARMS[0]: self.train(f"{seed} {n} short", training.Mixture(labels), FINETUNE, seed),
-                ARMS[1]: self.train(f"{seed} {n} long", training.Mixture(labels), both, seed),
-                ARMS[3]: self.train(f"{seed} {n} M_f", mixed, FINETUNE, seed, pretrained),
-            }
-            found |= {(arm, n): self.scores(folder) for arm, folder in made.items()}
-            found[ARMS[2], n] = learned
-        return found
+            yield ARMS[2], n, learned
+            yield ARMS[3], n, self.scores(self.train(f"{seed} {n} M_f", mixed, FINETUNE, seed, pretrained))
+            yield ARMS[0], n, self.scores(self.train(f"{seed} {n} short", training.Mixture(labels), FINETUNE, seed))
+            yield ARMS[1], n, self.scores(self.train(f"{seed} {n} long", training.Mixture(labels), both, seed))
 
 
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--labels", type=int, nargs="+", default=[4, 8])
+    parser.add_argument("--labels", type=int, nargs="+", default=[4])
     args = parser.parse_args()
     scores: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         sides = [Side(Path(folder) / name, name == "left") for name in ("right", "left")]
         for seed in range(args.seeds):
             began = time.monotonic()
-            for key, found in sides[seed % 2].arms(seed, args.labels).items():
-                scores[key].append(found)
-                print(seed, *key, *(f"{value:.3f}" for value in found), flush=True)
+            for arm, n, found in sides[seed % 2].arms(seed, args.labels):
+                scores[arm, n].append(found)
+                print(seed, arm, n, *(f"{value:.3f}" for value in found), flush=True)
             print(f"seed {seed} took {time.monotonic() - began:.0f} s", flush=True)
     rows = []
     for n in args.labels:
@@ -165,7 +161,7 @@ def main() -> int:
             difference = np.array(scores[ARMS[3], n]) - both
             told = ["", ""]
             if arm != ARMS[3]:
-                told = [signed(interval(dict(enumerate(difference[:, c : c + 1].T.reshape(-1, 1))))) for c in (0, 1)]
+                told = [signed(interval(dict(enumerate(difference[:, c : c + 1])))) for c in (0, 1)]
             rows.append([str(n), arm, *(f"{value:.3f}" for value in both.mean(0)), *told])
     head = ["labels", "model", "F1", "Dice", "pre-trained and fine-tuned is better by, F1", "Dice"]
     print(markdown(head, rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -50,6 +51,9 @@ def prepare(
     manager = PlansManager(dict(design.plans))
     setup = manager.get_configuration(design.configuration)
     preprocessor = setup.preprocessor_class(verbose=False)
+    for case in cases:  # a case that is used stays (see `daemon.retention`)
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(folder / f"{case.id}.b2nd")
     missing = {case.id: case for case in cases if not (folder / f"{case.id}.b2nd").is_file()}
     staging = folder.with_name(f".{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     staging.mkdir()

@@ -18,7 +18,8 @@ class Schedule:
     a few hundred steps), or "auto": adamw for the tiny plan, sgd for the others.
     foreground_share: probability that a crop is centred on an object. validation_iterations per epoch only feed the
     progress report. patience: epochs without a better score of the held-out labels, where there are any, before the end;
-    None = a quarter of all, at least 5. checkpoint_s: least time between two checkpoints.
+    None = a quarter of all, at least 5. checkpoint_s: most time between two checkpoints; less passes
+    where they are written soon.
     """
 
     epochs: int = 10

@@ -21,6 +21,8 @@ from alcore.nnunet.schedule import Schedule
 from alcore.nnunet.validation import Validation
 from alcore.stage import Context
 
+LEAST_S, SAVING_SHARE = 2.0, 0.05
+"""Checkpoints come no closer than this, and take no more than this share of the time."""
 SEEDS = 1_000_003
 """Iterations that one seed has to itself."""
 
@@ -75,6 +77,7 @@ class Trainer(nnUNetTrainer):
         self.best: dict[str, Any] | None = None
         self.over = False
         self._losses: list[float] = []
+        self._saving_s = 0.0
         self._saved_at = self._began = time.monotonic()
         self._epochs_before = 0
         self.initialize()
@@ -148,7 +151,7 @@ class Trainer(nnUNetTrainer):
         self.logger.log("val_losses", loss, self.current_epoch)
 
     def on_epoch_end(self) -> None:
-        """Append to the log, report, and save when a minute has passed since the last save."""
+        """Append to the log, report, and save when it is time."""
         self.logger.log("epoch_end_timestamps", time.time(), self.current_epoch)
         self.current_epoch += 1
         self._losses = []
@@ -173,7 +176,7 @@ class Trainer(nnUNetTrainer):
             f"{' (held out)' if self.held_out else ''}, {_duration(eta_s)} left"
             + "".join(f"; {note}" for note in self.remedies.notes[-1:]),
         )
-        if left and now - self._saved_at >= self.schedule.checkpoint_s:
+        if left and now - self._saved_at >= self._save_every_s():
             self._save()
 
     def on_train_end(self) -> None:
@@ -214,7 +217,12 @@ class Trainer(nnUNetTrainer):
             self.on_validation_epoch_end([self.validation_step(next(self.dataloader_val)) for _ in steps])
         self.on_epoch_end()
 
+    def _save_every_s(self) -> float:
+        """Seconds between two checkpoints: as many as the schedule allows, less where a checkpoint is soon written."""
+        return min(self.schedule.checkpoint_s, max(LEAST_S, self._saving_s / SAVING_SHARE))
+
     def _save(self) -> None:
+        began = time.monotonic()
         weights = self.network.state_dict()
         if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
             raise DivergedError(f"the weights are no numbers any more after epoch {self.current_epoch}")
@@ -234,6 +242,7 @@ class Trainer(nnUNetTrainer):
             }
         )
         self._saved_at = time.monotonic()
+        self._saving_s = self._saved_at - began
 
     def check_disk(self) -> None:
         """Raise DiskFullError unless there is room for the checkpoints."""
