@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ import tifffile
 import torch
 
 from alcore.errors import PermanentError, Preempted
-from alcore.nnunet.prediction import Predictor
 from alcore.nnunet.fallback import NOTE
+from alcore.nnunet.prediction import Predictor
 from alcore.run import QuietContext
 from alcore.stage import Input
 from alcore.stages.predict import STAGE
@@ -228,3 +229,24 @@ def test_other_channels_than_in_training_are_refused(bench: Bench, tuned: Input)
     inputs = {"model": [tuned], "volume": [two], "source": [Input(bench.root / "two.tif", "sha256:two")]}
     with pytest.raises(PermanentError, match="2 channels"):
         bench.run("predict", inputs, {"read": READ, "version": "M"})
+
+
+def test_a_least_volume_counts_where_the_voxel_size_is_known_and_is_told_where_it_is_not(
+    bench: Bench, tuned: Input
+) -> None:
+    def predict(volume: Input, **params: object) -> dict[str, Any]:
+        inputs = {"model": [tuned], "volume": [volume], "source": [bench.source]}
+        return bench.run("predict", inputs, {"read": READ, "version": "M", **params})[0].result
+
+    um3 = 5000 * VOXEL_UM[0] * VOXEL_UM[1] * VOXEL_UM[2]
+    known, limited = predict(bench.volume, min_voxels=1, min_um3=um3), predict(bench.volume, min_voxels=5000)
+    assert known["n_objects"] == limited["n_objects"] < predict(bench.volume, min_voxels=1)["n_objects"]
+    assert known["foreground_fraction"] == limited["foreground_fraction"] and not known["notes"]
+    unknown = bench.folder("unknown")
+    for path in bench.volume.path.iterdir():
+        (unknown.path / path.name).write_bytes(path.read_bytes())
+    info = json.loads((unknown.path / "info.json").read_text())
+    (unknown.path / "info.json").write_text(json.dumps(info | {"voxel_um": None}))
+    free = predict(unknown, min_voxels=1, min_um3=um3)
+    assert free["n_objects"] > known["n_objects"]
+    assert "was not applied: the voxel size of this volume is unknown" in free["notes"][0]
