@@ -17,6 +17,10 @@ from alcore.volumes.labels import LabelTiff, read_behind_header
 from alcore.volumes.port import ReadOptions, VolumeReader
 
 
+UNNAMED = ("slices", "HDF5")
+"""Formats that do not name their dimensions: those of a mask are Z, Y, X."""
+
+
 class Mask(Protocol):
     """A mask (Z, Y, X) that boxes can be read of, as they are stored."""
 
@@ -66,7 +70,8 @@ def open_truth(path: Path, limit_bytes: int, whole_bytes: int) -> Iterator[Mask]
         with LabelTiff(path, limit_bytes) as tiff:
             yield tiff
         return
-    options = ReadOptions(rgb="refuse")
+    # chunks without any object are left out by those who write masks; nobody makes a mask of time points
+    options = ReadOptions(rgb="refuse", sparse=True, axes="ZYX" if format_.name in UNNAMED else None)
     if problems := format_.check(path, options, limit_bytes):
         raise UnreadableVolumeError(f"{path}: {problems[0]}")
     parts = format_.parts(path, options)

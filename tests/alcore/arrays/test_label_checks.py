@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,6 @@ from alcore.arrays.label_values import MAX_ID, order_hint, small_enough, whole_n
 from alcore.arrays.placement import better_place
 from alcore.arrays.synthetic import em_volume
 
-DATA = Path(os.environ.get("ALSCOPE_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA}")
 Labels = np.ndarray[Any, Any]
 
 
@@ -151,7 +149,6 @@ def test_nothing_is_said_of_what_says_nothing() -> None:
     assert better_place(labels, np.roll(labels, (1, 2), (1, 2)), image) is None, "that is how people draw"
 
 
-@needs_data
 @pytest.mark.parametrize(
     ("name", "box"),
     [
@@ -162,10 +159,12 @@ def test_nothing_is_said_of_what_says_nothing() -> None:
         ("fib_gala_train", (slice(None),) * 3),
     ],
 )
-def test_real_labels_against_nothing_but_the_image(name: str, box: tuple[slice, ...]) -> None:
+def test_real_labels_against_nothing_but_the_image(
+    real_data: Callable[[str], Path], name: str, box: tuple[slice, ...]
+) -> None:
     """True labels raise no question; mirrored ones do, without any pseudo-label."""
-    image = tifffile.imread(DATA / name / "image.tif")[box].astype(np.float32)
-    truth = tifffile.imread(DATA / name / "labels.tif")[box]
+    image = tifffile.imread(real_data(name) / "image.tif")[box].astype(np.float32)
+    truth = tifffile.imread(real_data(name) / "labels.tif")[box]
     assert better_place(truth, None, image) is None
     for axis, letter in ((1, "y"), (2, "x")):
         found = better_place(np.ascontiguousarray(np.flip(truth, axis)), None, image)
