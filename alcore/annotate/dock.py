@@ -67,7 +67,7 @@ class Dock(QWidget):
         """Bring the last line up to date."""
         s = self._session
         minutes = s.activity.active_s / 60
-        parts = [f"{s.n_objects()} objects", f"{minutes:.0f} min of work"]
+        parts = [f"{s.n_objects} objects", f"{minutes:.0f} min of work"]
         self.status.setText(escape(" · ".join([*parts, *([words] if words else [])])))
 
     def _line(self, text: str, style: str = "") -> QLabel:

@@ -35,6 +35,8 @@ class Session:
         self._work = Path(order.work)
         self._kept = (draft.labels if draft else patch.pseudo, draft.uncommitted if draft else None)
         self._has_draft = draft is not None
+        self.n_objects = _count(self._kept[0][self.patch.inside])
+        """Objects in the label when it was last kept, those in the margin alone left out."""
         if draft is not None and draft.uncommitted is not None and canvas.state is not None:
             canvas.put(CURRENT, draft.uncommitted)
 
@@ -43,6 +45,7 @@ class Session:
     def keep(self) -> bool:
         """Write a draft if anything was drawn since the last one; True when there is a draft now."""
         labels, uncommitted = self._labels(), self._drawn(CURRENT)
+        self.n_objects = _count(labels[self.patch.inside])
         if not (np.array_equal(labels, self._kept[0]) and _same(uncommitted, self._kept[1])):
             about = (self.order.user, time.time(), self.activity.active_s, self.activity.clicks, self.seen)
             save_draft(self._work, Draft(labels, uncommitted, *about))
@@ -76,7 +79,7 @@ class Session:
     def nothing_here(self, goes_on: bool) -> None:
         """Hand in an empty label on purpose. Asks when something was drawn."""
         label = counting(self._labels(), self.patch)
-        n = len(np.unique(label)) - int((label == 0).any())
+        n = _count(label)
         question = f"{n} objects are in the label, some perhaps of the pseudo-label."
         if n == 0 or self._ask(question, ("They are wrong: there is no object here", "Back to work")) == 0:
             self._hand_in("empty", np.zeros_like(label), goes_on)
@@ -85,17 +88,34 @@ class Session:
         """No answer to this patch; what was drawn is kept."""
         self._end(Outcome("skip", self.order.goes_on, reason_kind, reason))
 
-    def closing(self) -> None:
-        """The window is about to close, whoever asked for it: the last moment at which its layers hold anything."""
-        if self.outcome is None:
-            self._end(Outcome("closed"))
+    def closing(self) -> bool:
+        """The window is about to close, whoever asked for it: the last moment at which its layers hold anything. False when it
+        had better stay open: nothing could be written, and the person wants to see to that first."""
+        if self.outcome is not None or self._end(Outcome("closed")):
+            return True
+        return self._ask("Close all the same?", ("Close, and lose what was drawn since then", "Back to work")) == 0
 
     def _hand_in(self, answer: str, label: Labels, goes_on: bool) -> None:
-        about = {"suggestion": self.order.suggestion, "user": self.order.user, "tool": self.tool}
-        write_labels(self._work / LABEL, label, about)
-        self._end(Outcome(answer, goes_on))
+        self._end(Outcome(answer, goes_on), label)
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, outcome: Outcome, label: Labels | None = None) -> bool:
+        """Write everything, then close. False when the disk would not take it: the window stays open."""
+        try:
+            if label is not None:
+                about = {"suggestion": self.order.suggestion, "user": self.order.user, "tool": self.tool}
+                write_labels(self._work / LABEL, label, about)
+            self._write(outcome)
+        except OSError as e:
+            self.outcome = None
+            self._ask(
+                f"{self._work}: cannot be written ({e.strerror or e}). Make some room, and try again.", ("Go back",)
+            )
+            return False
+        if outcome.answer != "closed":
+            self._close()
+        return True
+
+    def _write(self, outcome: Outcome) -> None:
         draft = self.keep()
         work = {
             "active_s": round(self.activity.active_s, 1),
@@ -116,7 +136,6 @@ class Session:
             self.tool,
         )
         self.outcome.save(self._work)
-        self._close()
 
     # what is drawn
 
@@ -134,11 +153,6 @@ class Session:
         first, last = (min(max(z, inside.start), inside.stop - 1) - inside.start for z in sorted(self.seen))
         return None if (first, last) == (0, inside.stop - inside.start - 1) else (first, last)
 
-    def n_objects(self) -> int:
-        """Objects in the label, those that lie in the margin alone left out."""
-        label = self._labels()[self.patch.inside]
-        return len(np.unique(label)) - int((label == 0).any())
-
     def _labels(self) -> Labels:
         found = self.canvas.layer(COMMITTED)
         return self._kept[0] if found is None else found
@@ -146,6 +160,12 @@ class Session:
     def _drawn(self, name: str) -> Labels | None:
         found = self.canvas.layer(name) if self.canvas.state is not None else None
         return found if found is not None and found.any() else None
+
+
+def _count(labels: Labels) -> int:
+    """Objects in a label."""
+    ids = np.unique(labels)
+    return len(ids) - int(bool(len(ids)) and ids[0] == 0)
 
 
 def _nothing(patch: Patch) -> Labels:

@@ -36,30 +36,36 @@ def close_traps(viewer: Any, state: Any) -> None:
     (frame or state.widgets["embeddings"]).hide()
 
 
-def guard_layers(viewer: Any, names: tuple[str, ...]) -> None:
+class LayerGuard:
     """Layers that are removed or renamed come back at once, as they were: micro_sam would go on with an empty new one."""
-    from qtpy.QtCore import QTimer
 
-    kept = {name: viewer.layers[name] for name in names}
+    def __init__(self, viewer: Any, names: tuple[str, ...]) -> None:
+        self._viewer, self._on = viewer, True
+        self._kept = {name: viewer.layers[name] for name in names}
+        viewer.layers.events.removed.connect(self._removed)
+        for layer in self._kept.values():
+            layer.events.name.connect(self._renamed)
 
-    def back(event: Any) -> None:
-        for name, layer in kept.items():
+    def end(self) -> None:
+        """The viewer is about to take its layers apart."""
+        self._on = False
+
+    def _removed(self, event: Any) -> None:
+        from qtpy.QtCore import QTimer
+
+        for name, layer in self._kept.items():
             if event.value is layer:
-                QTimer.singleShot(0, lambda layer=layer, name=name: _bring_back(viewer, layer, name))
+                QTimer.singleShot(0, lambda name=name, layer=layer: self._bring_back(name, layer))
 
-    def renamed(layer: Any, name: str) -> None:
-        if layer.name != name:
-            layer.name = name
+    def _renamed(self, event: Any) -> None:
+        for name, layer in self._kept.items():
+            if layer.name != name and self._on:
+                layer.name = name
 
-    viewer.layers.events.removed.connect(back)
-    for name, layer in kept.items():
-        layer.events.name.connect(lambda event, layer=layer, name=name: renamed(layer, name))
-
-
-def _bring_back(viewer: Any, layer: Any, name: str) -> None:
-    if layer in viewer.layers or getattr(viewer, "_alscope_closing", False):
-        return
-    if name in viewer.layers:  # somebody made another of that name in the meantime: ours holds the work
-        viewer.layers[name].name = f"{name} (other)"
-    viewer.add_layer(layer)
-    viewer.status = f"{name} holds the work and stays; hide it with the eye instead"
+    def _bring_back(self, name: str, layer: Any) -> None:
+        if not self._on or layer in self._viewer.layers:
+            return
+        if name in self._viewer.layers:  # somebody made another of that name in the meantime: ours holds the work
+            self._viewer.layers[name].name = f"{name} (other)"
+        self._viewer.add_layer(layer)
+        self._viewer.status = f"{name} holds the work and stays; hide it with the eye instead"

@@ -22,25 +22,28 @@ ACTIVE = frozenset(
 
 
 class Watcher(QObject):
-    """An event filter that lets everything pass."""
+    """An event filter. closing: asked before the window closes, whether it may."""
 
-    def __init__(self, window: Any, activity: Activity, closing: Callable[[], None]) -> None:
+    def __init__(self, window: Any, activity: Activity, closing: Callable[[], bool]) -> None:
         super().__init__(window)
         self._window, self._activity, self._closing = window, activity, closing
+        self._pressed = -1
 
     def eventFilter(self, watched: Any, event: Any) -> bool:  # noqa: N802
         """See Qt."""
         kind = event.type()
         if kind in ACTIVE:
-            # a press goes from widget to widget until one takes it; windows get it first, and once
-            click = kind == QEvent.Type.MouseButtonPress and watched.isWindowType()
+            click = kind == QEvent.Type.MouseButtonPress and event.timestamp() != self._pressed
+            if click:
+                self._pressed = event.timestamp()  # it goes from widget to widget until one takes it, and counts once
             self._activity.seen(time.monotonic(), click)
-        elif kind == QEvent.Type.Close and watched is self._window:
-            self._closing()
+        elif kind == QEvent.Type.Close and watched is self._window and not self._closing():
+            event.ignore()
+            return True
         return False
 
 
-def watch(application: Any, window: Any, activity: Activity, closing: Callable[[], None]) -> Watcher:
+def watch(application: Any, window: Any, activity: Activity, closing: Callable[[], bool]) -> Watcher:
     """Begin to watch; ends with the window."""
     watcher = Watcher(window, activity, closing)
     application.installEventFilter(watcher)

@@ -33,7 +33,7 @@ class Window:
         from alcore.annotate.canvas import AUTOMATIC, COMMITTED, CURRENT, open_canvas
         from alcore.annotate.dock import Dock, ask_person
         from alcore.annotate.session import Session
-        from alcore.annotate.traps import guard_layers
+        from alcore.annotate.traps import LayerGuard
 
         began = time.monotonic()
         self.order, self._work = order, Path(order.work)
@@ -48,7 +48,7 @@ class Window:
         self.session = Session(order, patch, self.canvas, draft, ask_person(self.qt), self._close_later)
         self.dock: Dock | None = Dock(self.session, draft, words)
         names = (COMMITTED, CURRENT, AUTOMATIC) if self.canvas.state is not None else (COMMITTED,)
-        guard_layers(self.viewer, names)
+        self._guard = LayerGuard(self.viewer, names)
         self._arrange()
         self._listen()
         whole, theirs = time.monotonic() - began, self.canvas.library_s
@@ -138,12 +138,14 @@ class Window:
             dock.sam.setText(words)
             QApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
 
-    def _closing(self) -> None:
-        """Called before the viewer takes its layers apart."""
-        self.viewer._alscope_closing = True
+    def _closing(self) -> bool:
+        """Called before the viewer takes its layers apart; may it?"""
+        if not self.session.closing():
+            return False
         self._tick.stop()
         self._autosave.stop()
-        self.session.closing()
+        self._guard.end()
+        return True
 
     def _close_later(self) -> None:
         from qtpy.QtCore import QTimer

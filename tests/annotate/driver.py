@@ -79,6 +79,7 @@ class Person:
 def play(window: Any, scenario: Any) -> None:
     """Let the person do one step after the other, beginning when the window is there."""
     from qtpy.QtCore import QTimer
+    from qtpy.QtWidgets import QApplication
 
     person = Person(window)
     steps: Iterator[Any] = scenario(person)
@@ -98,7 +99,14 @@ def play(window: Any, scenario: Any) -> None:
             note()
             os._exit(9)
 
-    QTimer.singleShot(100, step)
+    def begin() -> None:
+        if QApplication.activeWindow() is None:  # without a window manager nobody else sees to it, and shortcuts need it
+            window.qt.activateWindow()
+            QTimer.singleShot(100, begin)
+        else:
+            step()
+
+    QTimer.singleShot(100, begin)
 
 
 def main(name: str, order: str) -> int:
