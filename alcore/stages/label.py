@@ -41,11 +41,11 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     info = VolumeInfo.from_json(json.loads((one(inputs, "volume") / "info.json").read_text()))
     box = Box.from_json(params["box"])
     package = _Package(one(inputs, "package"), box)
-    stored = package.cropped(name, _received(received, package.shape, ctx))
+    stored, remarks = _received(received, package.shape, info, ctx)
+    stored = package.cropped(name, stored)
     try:
         mask = whole_numbers(stored)
         parts = [said(params.get("seen"), box.shape), reserved(mask, int(params.get("not_looked_at", 0)), empty)]
-        remarks = []
         if parts[1] is not None:
             mask = np.where(parts[1], mask, 0)
             remarks.append(f"{1 - parts[1].mean():.0%} of it has the value {params['not_looked_at']}, not looked at")
@@ -113,9 +113,11 @@ class _Package:
         return None
 
 
-def _received(received: Input, shape: tuple[int, ...], ctx: Context) -> npt.NDArray[np.generic]:
-    """The mask in the received file, read from a copy of our own so that nobody changes it meanwhile."""
-    from alcore.volumes.labels import read_labels
+def _received(
+    received: Input, shape: tuple[int, ...], info: VolumeInfo, ctx: Context
+) -> tuple[npt.NDArray[np.generic], list[str]]:
+    """The mask in the received file, and what to ask about it; from a copy of our own so that nobody changes it meanwhile."""
+    from alcore.volumes.labels import read_labels, size_remark
 
     limit = max(LEAST_LIMIT_BYTES, 4 * 8 * math.prod(shape))
     ctx.scratch.mkdir(parents=True, exist_ok=True)
@@ -135,7 +137,7 @@ def _received(received: Input, shape: tuple[int, ...], ctx: Context) -> npt.NDAr
         if received.key.startswith("sha256:") and received.key != f"sha256:{digest.hexdigest()}":
             raise SourceChangedError(f"{received.path}: changed since it was received; save it again")
         try:
-            return read_labels(copy, limit)[0]
+            return read_labels(copy, limit)[0], size_remark(copy, info.voxel_um)
         except UnreadableVolumeError as e:
             raise BadLabelError(f"{received.path.name}{str(e).removeprefix(str(copy))}") from e
     finally:

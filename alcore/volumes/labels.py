@@ -12,16 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from alcore.errors import UnreadableVolumeError
-from alcore.types import Box
+from alcore.types import Box, VoxelSize
+from alcore.volumes import tiff_calibration
 from alcore.volumes.faults import readable
-from alcore.volumes.formats import format_of
+from alcore.volumes.formats import HEAD_BYTES, format_of
 from alcore.volumes.nifti_labels import is_nifti, read_nifti
 from alcore.volumes.nrrd_labels import SIGNATURE, read_nrrd
 from alcore.volumes.tiff_check import label_problem
-from alcore.volumes.tiff_planes import TiffPlanes
-from alcore.volumes.tiff_set import document_of, ome_xml_of, open_planes
+from alcore.volumes.tiff_planes import TiffPlanes, signature
+from alcore.volumes.tiff_set import TiffSet, document_of, ome_xml_of, open_planes
 from alcore.volumes.writers import METADATA_KEY, Scalar
 
+SAME_SIZE = 0.05
+"""Voxel sizes that differ by less are the same: tools round them."""
 LIMIT_BYTES = 4 << 30
 """Largest label that is read whole where nobody sets a limit."""
 
@@ -48,6 +51,23 @@ def read_behind_header(path: Path, limit_bytes: int) -> npt.NDArray[np.generic] 
     if head == SIGNATURE:
         return read_nrrd(path, limit_bytes)
     return read_nifti(path, limit_bytes) if is_nifti(path) else None
+
+
+def size_remark(path: Path, voxel_um: VoxelSize | None) -> list[str]:
+    """What to ask when a label TIFF states another voxel size (z, y, x) um than its volume has; nothing when either is unknown.
+
+    NRRD and NIfTI are not asked: their tools write millimetres, or ones, whatever the image was.
+    """
+    with readable(path), open(path, "rb") as file:
+        is_tiff = signature(path, file.read(HEAD_BYTES))
+    if voxel_um is None or not is_tiff:
+        return []
+    with LabelTiff(path, LIMIT_BYTES) as tiff:
+        stated, first = tiff.voxel_um, int(tiff.shape[0] == 1)
+    if stated is None or all(abs(a / b - 1) < SAME_SIZE for a, b in list(zip(stated, voxel_um, strict=True))[first:]):
+        return []
+    said, real = (" x ".join(f"{n:.4g}" for n in size) for size in (stated, voxel_um))
+    return [f"it says that voxels are {said} um (z, y, x), those of the image are {real}: is it of another image?"]
 
 
 class LabelTiff:
@@ -86,6 +106,16 @@ class LabelTiff:
         for index, plane in enumerate(mask, start=slices.start):
             self._planes.read(index, rows, columns, plane)
         return mask
+
+    @property
+    def voxel_um(self) -> VoxelSize | None:
+        """(z, y, x) um as the file states it, None when it does not."""
+        planes = self._planes
+        if isinstance(planes, TiffSet):
+            return tiff_calibration.from_ome(planes.ome.pixels, self.shape[0])
+        if planes.imagej is None:
+            return None
+        return tiff_calibration.from_imagej(planes.imagej, planes.resolution_xy, self.shape[0])[0]
 
     def close(self) -> None:
         """Let go of the file."""

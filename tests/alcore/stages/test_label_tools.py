@@ -365,3 +365,22 @@ def test_a_real_label_drawn_with_its_margin_comes_back_voxel_for_voxel(
         with open_volume(store.path(label.key) / "image.tif") as reader:
             np.testing.assert_array_equal(reader.read(Box((0, 0, 0), box.shape))[0], image[box.slices])
         assert not any("mirrored" in w or "shifted" in w for w in label.result["warnings"])
+
+
+def test_another_voxel_size_is_asked_about(desk: Desk, tmp_path: Path) -> None:
+    def warned(spacing: float, y: float, x: float, **more: Any) -> bool:
+        path = tmp_path / "s-1.tif"
+        tifffile.imwrite(
+            path,
+            drawing().astype(np.uint16),
+            imagej=True,
+            resolution=(1 / x, 1 / y),
+            metadata={"axes": "ZYX", "spacing": spacing, "unit": "um"} | more,
+        )
+        return any("is it of another image?" in w for w in desk.submit(file=path)[1]["warnings"])
+
+    assert not warned(0.5, 0.1, 0.1)
+    assert not warned(0.501, 0.101, 0.1)
+    assert not warned(0.5, 7, 7, unit="pixel"), "no unit of length: nobody set it"
+    assert warned(0.5, 0.2, 0.2)
+    assert warned(1.5, 0.1, 0.1)
