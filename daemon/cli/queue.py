@@ -54,7 +54,9 @@ def _list(session: Session, as_json: bool) -> None:
     held = snapshot.patches["held_back"]
     taken = any(q.user for q in snapshot.queue)
     if not snapshot.queue:
-        say(f"the queue is empty: {snapshot.work.nothing or 'suggestions follow once volumes are embedded'}")
+        say(
+            f"the queue is empty: {snapshot.work.nothing or 'suggestions follow once volumes are embedded; see `alscope status`'}"
+        )
     else:
         from rich.text import Text
 
