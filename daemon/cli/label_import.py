@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from daemon.cli.session import Session
-from daemon.errors import AlscopeError, UsageError
+from daemon.errors import AlscopeError, NotRunningError, UsageError
 
 POLL_S = 0.5
 
@@ -28,6 +28,7 @@ def import_truth(
     from daemon.cli.asking import ask_and_wait
     from daemon.look import reading
     from daemon.store.label_listing import imported
+    from daemon.workspace import read_holder
 
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder")
@@ -46,6 +47,8 @@ def import_truth(
             raise ImportFailedError(f"not imported: {found.outcome}")
         if found is not None and found.state == "done":
             return "done", found.outcome
+        if read_holder(session.workspace.lock_file) is None:
+            raise NotRunningError("the daemon has stopped; the import goes on when it starts (`alscope run`)")
         time.sleep(POLL_S)
     return "reading", f"import {number} is under way; `alscope label list` shows the labels when it is done"
 
