@@ -1,4 +1,5 @@
-"""`python -m alcore.annotate ORDER`: one window. With "-": load the libraries, then wait for the path of the order on stdin."""
+"""`python -m alcore.annotate ORDER`: one window. With "-" (and "plain", for one
+without Segment Anything): load the libraries, then wait for the path of the order on stdin."""
 
 from __future__ import annotations
 
@@ -17,14 +18,13 @@ def main(arguments: list[str]) -> int:
     from alcore.annotate.order import read_order
     from alcore.annotate.window import Window, load_libraries
     from alcore.errors import AlcoreError
-    from alcore.pseudo.packages import missing
 
     started = psutil.Process().create_time()
     os.environ.setdefault("QT_API", "pyside6")
     os.environ.setdefault("TQDM_DISABLE", "1")
     began = time.time()
-    if arguments == ["-"]:
-        load_libraries(not missing("micro_sam"))
+    if arguments[:1] == ["-"]:
+        load_libraries("plain" not in arguments)
         line = sys.stdin.readline().strip()
         if not line:
             return 0  # it was not needed

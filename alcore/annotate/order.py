@@ -54,8 +54,9 @@ class Order:
     idle_s: float = 30.0
 
     def save(self) -> Path:
-        """Write it into its working folder; returns the file."""
+        """Write it into its working folder, which is made where it is missing; returns the file."""
         path = Path(self.work) / ORDER
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(asdict(self), indent=1).encode(errors="surrogateescape"))
         return path
 

@@ -38,7 +38,7 @@ class WindowProcess:
         try:
             while process.poll() is None:
                 if spare and self._spare is None and (work / OPENED).is_file():
-                    self._spare = self._spawn(["-"], subprocess.PIPE)
+                    self._spare = self._spawn(["-"] if order.weights else ["-", "plain"], subprocess.PIPE)
                 meanwhile(time.monotonic() - began)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_S)

@@ -100,7 +100,9 @@ def play(window: Any, scenario: Any) -> None:
             os._exit(9)
 
     def begin() -> None:
-        if QApplication.activeWindow() is None:  # without a window manager nobody else sees to it, and shortcuts need it
+        if (
+            QApplication.activeWindow() is None
+        ):  # without a window manager nobody else sees to it, and shortcuts need it
             window.qt.activateWindow()
             QTimer.singleShot(100, begin)
         else:
@@ -109,7 +111,7 @@ def play(window: Any, scenario: Any) -> None:
     QTimer.singleShot(100, begin)
 
 
-def main(name: str, order: str) -> int:
+def main(name: str, order: str, *more: str) -> int:
     """One window, one scenario; killed when it takes too long."""
     signal.alarm(HARD_LIMIT_S)
     sys.path.insert(0, str(ROOT))
@@ -134,8 +136,8 @@ def main(name: str, order: str) -> int:
             super().run()
 
     room.Window = Played  # type: ignore[misc]
-    return program.main([order])
+    return program.main([order, *more])
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(*sys.argv[1:]))

@@ -130,17 +130,22 @@ def draw_more_and_close(p: Any) -> Steps:
     yield
 
 
-def start_again_and_submit(p: Any) -> Steps:
-    """Throws the draft away after all."""
+def start_again_then_none_at_all(p: Any) -> Steps:
+    """Throws the draft away after all, and finds that what the pseudo-label holds is no object either."""
     p.seen["labels"] = np.unique(p.layer().data).tolist()
     p.click(p.dock.start_again)
     yield
-    p.click(p.dock.submit)
+    p.seen["after"] = np.unique(p.layer().data).tolist()
+    p.answers("Back to work")
+    p.click(p.dock.empty)
+    yield 200
+    p.answers("They are wrong: there is no object here")
+    p.click(p.dock.empty)
     yield
 
 
 def draw_and_go_on(p: Any) -> Steps:
-    """The first patch is drawn and handed in, the second skipped, the third has no object; the fourth is closed."""
+    """The first patch is drawn and handed in, the second skipped, the third closed."""
     from qtpy.QtCore import Qt
     from qtpy.QtTest import QTest
 
@@ -158,9 +163,6 @@ def draw_and_go_on(p: Any) -> Steps:
         p.dock.reason.setCurrentText("out of focus")
         p.dock.words.setText("drift")
         p.click(p.dock.skip)
-    elif number.endswith("3"):
-        p.answers("They are wrong: there is no object here")
-        p.click(p.dock.empty)
     else:
         p.layer().paint((1, 30, 50), 9)
         p.viewer.window._qt_window.close()
