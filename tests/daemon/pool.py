@@ -116,11 +116,11 @@ class Pool:
         levels = self.planning.selection._levels(encoder, self.now)
         pool, covered = selection.pool(levels), selection.covered()
         spec = self.planning.planner.suggestions_spec(levels.embedding, selection.size(levels), n)
-        wanted = self.planning.planner.suggestions(pool, covered, selection.labelled(), n, selection.n_made(), 0, spec)
+        wanted = self.planning.selection._wanted(levels, n, spec, {})
         self.store.jobs.forget(self.done(wanted, {}).id)
         chosen = [pool[i * len(pool) // n].id for i in range(n)]
         picks = [Picked(volume, len(covered.get(volume, [])), 0.5, "far from the rest") for volume in chosen]
-        made = self.store.annotation.suggest(picks, self.now)
+        made = self.store.annotation.suggest(picks, self.now, self.planning.selection._level(levels))
         for suggestion in made:
             self.store.annotation.packaged(suggestion, self.artifact(f"package-{suggestion}"))
             self.store.annotation.set_published(suggestion, True)
@@ -182,6 +182,7 @@ class Pool:
             self.labelled(self.queued(n_labels))
             self.round()
             self.predicted()
+            assert not list(self.planning.predictions.wanted(self.now))  # and advice is given
             self.queued(self.settings.selection.queue_depth)
         self.store.state.started(1, "0.1.0", self.now)
         return self
