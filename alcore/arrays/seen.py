@@ -16,6 +16,8 @@ def said(seen: Mapping[str, Any] | None, shape: tuple[int, int, int]) -> Seen | 
     patch, both ends belonging to it, counted from 0; None means all. Raises ValueError in words for people."""
     if seen is None:
         return None
+    if not isinstance(seen, Mapping):
+        raise ValueError(f"what was looked at is not said by slices (z) or a box: {seen!r}")
     if set(seen) == {"z"}:
         spans = [seen["z"], [0, shape[1] - 1], [0, shape[2] - 1]]
     elif set(seen) == {"box"}:

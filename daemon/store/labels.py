@@ -30,6 +30,12 @@ UNFINISHED = "it was still being written when it was taken: it is read again whe
 """Why a label file goes back into the inbox."""
 
 
+def _said_by(note: Mapping[str, Any]) -> str:
+    """Who drew a label, as far as its note says so."""
+    user = note.get("user")
+    return user.encode(errors="replace").decode()[:200] if isinstance(user, str) else ""
+
+
 class Labels:
     """From the file that somebody saved to the label of a patch."""
 
@@ -44,7 +50,7 @@ class Labels:
         (see `daemon.commands.leave_label_note`)."""
         with transaction(self._db):
             number = int(next(self._db.query("SELECT COALESCE(MAX(id), 0) + 1 AS n FROM received"))["n"])
-            author = str(note.get("user", "")) or self._holder(suggestion.id)
+            author = _said_by(note) or self._holder(suggestion.id)
             row = {
                 "id": number,
                 "suggestion_id": suggestion.id,

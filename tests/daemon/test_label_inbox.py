@@ -137,3 +137,26 @@ def test_undo_takes_the_published_label_away_and_brings_the_former_one_back(stag
     assert published.read_bytes() not in (b"",)
     assert second
     assert stage.shot().labels["accepted"] == 1
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        b"",
+        b"not json",
+        b"[1, 2]",
+        b"\xff\xfe",
+        b'{"user": "ana", "work": {"active_s": NaN, "open_s": Infinity}}',
+        b'{"user": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        b'{"user": "' + b"a" * 100_000 + b'"}',
+        b'{"empty": {"a": 1}, "user": null, "tool": 3, "seen": "all"}',
+        b'{"user": "\\ud800"}',
+    ],
+)
+def test_a_note_of_nonsense_loses_no_label(stage, note):
+    (stage.workspace.commands / "label-s00001.note").write_bytes(note)
+    save(stage, "s00001.tif")
+    stage.run()
+    assert stage.shot().labels["accepted"] == 1
+    assert not list(stage.workspace.commands.glob("*.note"))
+    assert stage.store.labels.received("1 = 1")[0].author in ("", "ana", "?")

@@ -313,6 +313,8 @@ def test_slices_and_boxes_that_were_looked_at(desk: Desk, tmp_path: Path) -> Non
         ({"z": [-1, 1]}, "slices -1 to 1"),
         ({"z": ["a", 1]}, "not said by slices"),
         ({"z": 3}, "not said by slices"),
+        ([3, 4], "not said by slices"),
+        ("all", "not said by slices"),
         ({}, "not said by slices"),
         ({"box": [[0, 1], [0, 1]]}, "not said by slices"),
         ({"box": [[0, 1], [0, 1], [0, 60]]}, "columns 0 to 60"),
