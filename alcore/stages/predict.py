@@ -35,11 +35,11 @@ CHECKPOINT_S = 20.0
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
     """Write instances.tif (ids 1..n, uint16 or uint32 beyond 65535), objects.csv, patches.npz and prediction.json.
 
-    Inputs: model, volume, source. params: read, version (written into the files), min_voxels (null: the model's own),
-    min_um3 (0: no limit; the stricter one counts),
-    tile_step (0.5), zarr_above_gb (beyond it, at 4 bytes for each voxel, instances.ome.zarr is written instead of the TIFF;
-    null: never), uncertainty (false; true writes uncertainty.tif or uncertainty.ome.zarr, uint8, the predictive entropy
-    of every voxel in 0..255). Memory stays within `ctx.ram_bytes` for any volume (see `Predictor`); scratch needs 5 or
+    Inputs: model, volume, source. params: read, version (written into the files, with the key and the hash of the model),
+    min_voxels (null: the model's own), min_um3 (0: no limit; the stricter one counts), tile_step (0.5), zarr_above_gb
+    (beyond it, at 4 bytes for each voxel, instances.ome.zarr is written instead of the TIFF; null: never), uncertainty
+    (false; true writes uncertainty.tif or uncertainty.ome.zarr, uint8, the predictive entropy of every voxel in 0..255).
+    Memory stays within `ctx.ram_bytes` for any volume (see `Predictor`); scratch needs 5 or
     6 bytes per voxel (9 or 10 with border-core) for the time being. Goes on after a kill with the next row of tiles, and on
     the processor when the GPU has no room for a tile.
 
@@ -60,6 +60,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     from alcore.nnunet.environment import nnunet_process
     from alcore.pseudo.blocks import Checkpoints
     from alcore.volumes import open_volume
+    from alcore.weights.places import digest
 
     began = time.monotonic()
     volume = one(inputs, "volume")
@@ -67,6 +68,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     boxes = [Box.from_json(b) for b in json.loads((volume / "patches.json").read_text())]
     (model,) = inputs["model"]
     about = {"model": str(params["version"]), "model_key": model.key, "volume_sha256": info.sha256}
+    about["weights_sha256"] = digest(model.path / "weights.pt")
     kept = Checkpoints(ctx.scratch / f"prediction-{ctx.ram_bytes}")  # blocks are of one size as long as the memory is
     entropy = PatchEntropy(boxes)
     unsure = kept.grid("unsure", info.zyx, np.uint8) if params.get("uncertainty") else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from daemon.commands import ask
 from daemon.config import Prediction
 from daemon.planning.levels import AHEAD
 from daemon.policy import PRIORITY
+from daemon.store.connection import DATABASE, open_reader
 from daemon.store.quality_listing import advice, points, quality
 from daemon.store.report import snapshot
 from tests.daemon.pool import MODEL, Pool
@@ -45,6 +47,7 @@ def segmented(pool: Pool, version: str) -> None:
         pool.finish(job.id, {"n_objects": 1})
         assert job.volume_id is not None
         pool.store.predictions.add(job.volume_id, version, job.key, 1, pool.now)
+        pool.store.predictions.shown(job.volume_id, version)
 
 
 NEW, OLD = PRIORITY["predict"], PRIORITY["repredict"]
@@ -123,6 +126,13 @@ def test_segmented_in_another_way_all_are_wanted_again(tmp_path: Path) -> None:
 
 
 @pytest.fixture
+def db(scored: Pool) -> Iterator[sqlite3.Connection]:
+    """What reports read through, which sees what is committed."""
+    with contextlib.closing(open_reader(scored.workspace.root / DATABASE)) as made:
+        yield made
+
+
+@pytest.fixture
 def scored(tmp_path: Path) -> Iterator[Pool]:
     """A promoted model, scored on ten held-out patches, whose volumes it has segmented, and nothing calibrated yet."""
     pool = at_rest(tmp_path, 40, "always")
@@ -151,8 +161,7 @@ def scored(tmp_path: Path) -> Iterator[Pool]:
     pool.close()
 
 
-def test_confidence_is_calibrated_on_held_out_patches_and_names_the_worst(scored: Pool) -> None:
-    db = scored.store._db.conn
+def test_confidence_is_calibrated_on_held_out_patches_and_names_the_worst(scored: Pool, db: sqlite3.Connection) -> None:
     before = quality(db)
     assert before is not None and before.worst[0].dice is None and "0 held-out patches" in before.why
     scored.engine.tick()
@@ -164,15 +173,16 @@ def test_confidence_is_calibrated_on_held_out_patches_and_names_the_worst(scored
     # Dice = 0.5 + 4/3 (confidence - 0.6), to the right of all of them
     assert seen.worst[0].dice == pytest.approx(0.5 + 4 / 3 * (0.31 - 0.6)) and seen.worst[0].beyond
     assert scored.store.predictions.uncalibrated(MODEL) == []
-    again = scored.store.predictions
-    again.add(1, MODEL, scored.artifact("predict-again"), 3, scored.now, 0.9)
-    assert len(again.uncalibrated(MODEL)) == (1 if len(points(db, MODEL)) < 9 else 0)
+    again, labels = scored.store.predictions, scored.store.labels.current()
+    (held_out, *_) = [label.volume_id for label in labels if label.role == "gate"]
+    again.add(held_out, MODEL, scored.artifact("predict-again"), 3, scored.now, 0.9)
+    assert len(again.uncalibrated(MODEL)) == 1
     shot = snapshot(scored.workspace.root, scored.now)
-    assert json.loads(json.dumps(shot.to_json()))["quality"]["worst"][0]["volume"] == "stack_00001.tif"
+    assert json.loads(json.dumps(shot.to_json()))["quality"]["worst"][0]["volume"] == "stack_00000.tif"
 
 
-def test_advice_is_given_once_after_every_round(scored: Pool) -> None:
-    db = scored.store._db.conn
+def test_advice_is_given_once_after_every_round(scored: Pool, db: sqlite3.Connection) -> None:
+    scored.store._db.execute("DELETE FROM advice")  # what was said before the model was scored
     scored.engine.tick()
     scored.engine.tick()
     given = advice(db)

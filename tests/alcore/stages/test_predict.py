@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ def test_instances_with_voxel_size_and_model(bench: Bench, tuned: Input) -> None
         "model": "M_f-001",
         "model_key": tuned.key,
         "volume_sha256": "0" * 64,
+        "weights_sha256": hashlib.sha256((tuned.path / "weights.pt").read_bytes()).hexdigest(),
     }
 
 
@@ -109,7 +111,7 @@ def test_the_table_is_that_of_skimage(bench: Bench, tuned: Input) -> None:
 
 def test_without_a_voxel_size_the_table_counts_voxels(bench: Bench, tuned: Input) -> None:
     info = json.loads((bench.volume.path / "info.json").read_text()) | {"voxel_um": None}
-    unknown = bench.folder("unknown")
+    unknown = bench.folder("unsized")
     (unknown.path / "patches.json").write_text("[]")
     (unknown.path / "info.json").write_text(json.dumps(info))
     inputs = inputs_of(bench, tuned) | {"volume": [unknown]}
