@@ -12,6 +12,7 @@ from alcore.selection import quality
 from alcore.selection.control import control, is_control
 from alcore.selection.coreset import coreset
 from alcore.selection.coverage import BLOCK, some
+from alcore.selection.figures import explained
 from alcore.selection.foreground import foreground
 from alcore.selection.guided import guided
 from alcore.selection.herding import herding
@@ -103,7 +104,9 @@ def choose(pool: Pool, request: Request, strategy: str) -> Selection:
     if len(choices) < request.n:
         capped = " (the others are of volumes that have their share)" if int(eligible.sum()) > len(choices) else ""
         notes.append(f"{len(choices)} of {request.n} wanted: no more patches are eligible{capped}")
-    return Selection(choices, qc, int(eligible.sum()), duplicates, notes)
+    # figures of a patch depend on the pool, not on chance: the same patch in the next batch has the same
+    told = explained(pool, request, choices, np.random.default_rng(len(pool)))
+    return Selection(told, qc, int(eligible.sum()), duplicates, notes)
 
 
 def _streams(request: Request, strategy: str) -> list[np.random.Generator]:

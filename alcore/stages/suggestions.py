@@ -162,4 +162,4 @@ def _write(out: Path, result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-STAGE = Stage(name="suggestions", version=3, run=run)
+STAGE = Stage(name="suggestions", version=4, run=run)
