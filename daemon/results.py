@@ -136,10 +136,8 @@ class Results(TruthResults):
             now,
             float(result.get("seen_fraction", 1.0)),
         )
-        other = "held-out" if assigned.role == "train" else "training"
-        why = assigned.reason + (f", though it lies beside a {other} patch" if assigned.beside else "")
-        self.store.models.set_role_reason(made, why)
-        use = "for training" if assigned.role == "train" else f"held out to judge models ({why})"
+        self.store.models.set_role_reason(made, assigned.reason)
+        use = "for training" if assigned.role == "train" else f"held out to judge models ({assigned.reason})"
         text = f"label of {received.suggestion.id} accepted: {result['n_objects']} objects, {use}"
         self.store.state.event("label", text + (f" ({'; '.join(warnings)})" if warnings else ""), now)
 

@@ -11,17 +11,17 @@ from alcore.types import Box
 Role = Literal["train", "gate"]
 Placed = tuple[str, Box, Role]
 """An earlier label: volume id, box, role."""
-BUFFER_PX = 16
-"""Held-out patches keep this distance from training patches where they can: less than a patch, more than an edge in common."""
+BUFFER_PX = (4, 16, 16)
+"""Voxels (z, y, x) between what trains and what judges: an object that a border cuts is not learned on one side and asked for
+on the other."""
 
 
 @dataclass(frozen=True)
 class Assigned:
-    """A role, and why in words. beside: it lies nearer than `BUFFER_PX` to a patch of the other role."""
+    """A role, and why in words."""
 
     role: Role
     reason: str
-    beside: bool = False
 
 
 def assign_role(
@@ -36,22 +36,20 @@ def assign_role(
        switches the gate off.
     3. Stratified by volume: when exactly one more gate label is due and this volume already has its own rounded share,
        the place is kept for another volume. It waits until two are due, no longer.
-    4. Buffered: neighbours share objects and are alike. A patch within `BUFFER_PX` of a training patch leaves its place in
-       the gate to another, until two are due; one within `BUFFER_PX` of a gate patch judges as well, as long as the gate
-       is no more than one ahead of its share. Where that cannot be kept it is said (`Assigned.beside`).
+    4. Buffered: neighbours share objects and are alike. A patch beside a training patch leaves its place in the gate to
+       another, until two are due; only the very first place is taken by whatever comes. What of a held-out patch lies
+       within `BUFFER_PX` of a training patch is not looked at in judging (see `buffered`).
 
     Raises ValueError when the box overlaps both roles (either would leak), or for a share outside [0, 1).
     """
     if not 0 <= gate_share < 1 or gate_max < 0:
         raise ValueError(f"gate_share must be in [0, 1) and gate_max not negative, got {gate_share} and {gate_max}")
-    nearby = [(other, role) for name, other, role in previous if name == volume and _near(other, box)]
+    nearby = [(other, role) for name, other, role in previous if name == volume and buffered(box, [other])]
     touched = {role for other, role in nearby if other.overlaps(box)}
-    near: set[Role] = {role for _, role in nearby}
     if len(touched) > 1:
         raise ValueError(f"the patch {box} overlaps training and gate patches: it can neither train nor judge")
     if touched:
-        role = touched.pop()
-        return Assigned(role, "its voxels have this role already", len(near) > 1)
+        return Assigned(touched.pop(), "a label of the same voxels has this role")
     if gate_share == 0:
         return Assigned("train", "nothing is held out")
     n_gate = sum(role == "gate" for _, _, role in previous)
@@ -60,21 +58,26 @@ def assign_role(
     wanted = min(gate_max, max(_rounded(gate_share * total), 1 if total > 1 else 0))
     due = wanted - n_gate
     share_here = max(1, _rounded(gate_share * (len(here) + 1)))
-    if near == {"gate"} and due >= 0 and n_gate < gate_max:
-        return Assigned("gate", "it lies beside a held-out patch")
     if due <= 0:
-        return Assigned("train", "enough are held out", "gate" in near)
+        return Assigned("train", "enough are held out")
     if due == 1 and here.count("gate") >= share_here:
-        return Assigned("train", "the next one held out is to be of another volume", "gate" in near)
-    if due == 1 and "train" in near:
-        return Assigned("train", "it lies beside a training patch", "gate" in near)
-    return Assigned("gate", "one more is due to be held out", "train" in near)
+        return Assigned("train", "the next one held out is to be of another volume")
+    beside = "train" in {role for _, role in nearby}
+    if due == 1 and n_gate and beside:
+        return Assigned("train", "it lies beside a training patch")
+    return Assigned("gate", "one more was due" + (", though it lies beside a training patch" if beside else ""))
 
 
-def _near(one: Box, other: Box) -> bool:
-    """Are two boxes of a volume less than `BUFFER_PX` apart along every axis?"""
-    pairs = zip(one.start, one.stop, other.start, other.stop, strict=True)
-    return all(a < d + BUFFER_PX and c < b + BUFFER_PX for a, b, c, d in pairs)
+def buffered(box: Box, trained: Sequence[Box]) -> list[Box]:
+    """The parts of a held-out patch, in its own voxels, that lie within `BUFFER_PX` of patches (of its volume) that train."""
+    found = []
+    for other in trained:
+        low = [max(a, c - n) - a for a, c, n in zip(box.start, other.start, BUFFER_PX, strict=True)]
+        high = [min(b, d + n) - a for a, b, d, n in zip(box.start, box.stop, other.stop, BUFFER_PX, strict=True)]
+        if all(h > lo for lo, h in zip(low, high, strict=True)):
+            z, y, x = (h - lo for lo, h in zip(low, high, strict=True))
+            found.append(Box((low[0], low[1], low[2]), (z, y, x)))
+    return found
 
 
 def leaks(train: Sequence[tuple[str, Box]], gate: Sequence[tuple[str, Box]]) -> list[tuple[int, int]]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from alcore.stage import Context, Inputs, Params, Stage, one
+from alcore.types import Box
 
 
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
     """Write scores.json: per label, and pooled over all labels by sums of matches (not means of scores).
 
     Inputs: model (0 or 1; none scores each label artifact's pseudo.tif, and leaves out labels without), label[] (the gate).
-    params: iou (0.5), min_voxels (null: the model's own), min_um3 (0), tile_step (0.5). per_label has the counts behind the scores, and
-    the volume of each label, for the court (`alcore.arrays.court`). What the expert did not look at counts for neither side
-    (see `matching.count`). Raises PermanentError when there is nothing to score.
+    params: iou (0.5), min_voxels (null: the model's own), min_um3 (0), tile_step (0.5), near (none): by label, the boxes,
+    in its own voxels, that lie so near to what models learned from that they count for neither side. per_label has the
+    counts behind the scores, and the volume of each label, for the court (`alcore.arrays.court`). What the expert did not
+    look at counts for neither side (see `matching.count`). Raises PermanentError when there is nothing to score.
     """
     from dataclasses import asdict
 
@@ -33,18 +36,16 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
             raise PermanentError("none of the held-out labels has a pseudo-label to score")
     began = time.monotonic()
     segment = _segmenter(inputs, params, ctx)
+    near = {item.key: boxes for item, boxes in zip(inputs["label"], params.get("near", ()), strict=False)}
     counts, per_label = [], []
     for n, item in enumerate(labels):
         if ctx.should_stop():
             raise Preempted("evaluation stopped; run it again")
         ctx.progress(n / len(labels), f"scoring patch {n + 1} of {len(labels)}")
         since = time.monotonic()
-        count = matching.count(
-            segment(item.path),
-            sources.label_mask(item.path),
-            float(params.get("iou", 0.5)),
-            sources.label_ignored(item.path),
-        )
+        truth = sources.label_mask(item.path)
+        ignored = _ignored(truth.shape, sources.label_ignored(item.path), near.get(item.key, ()))
+        count = matching.count(segment(item.path), truth, float(params.get("iou", 0.5)), ignored)
         counts.append(count)
         seconds = round(time.monotonic() - since, 3)
         per_label.append(
@@ -63,6 +64,18 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     }
     (out / "scores.json").write_text(json.dumps(result, indent=1))
     return result
+
+
+def _ignored(shape: tuple[int, ...], unseen: Any, near: Sequence[Mapping[str, Any]]) -> Any:
+    """Which voxels (Z, Y, X) count for neither side: those nobody looked at, and those near to training patches; or None."""
+    import numpy as np
+
+    if not near:
+        return unseen
+    found = np.zeros(shape, bool) if unseen is None else unseen.copy()
+    for box in near:
+        found[Box.from_json(box).slices] = True
+    return found
 
 
 def _segmenter(inputs: Inputs, params: Params, ctx: Context) -> Any:

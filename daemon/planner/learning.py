@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from alcore.arrays.splits import buffered
 from alcore.stage import Input
+from alcore.types import Box
 from daemon.planner.base import Recipes
 from daemon.policy import PRIORITY, plan_name, plan_request, schedule
 from daemon.store.rows import LabelRow, ModelRow, PatchRow, RoundRow, VolumeRow, Wanted
@@ -87,8 +89,17 @@ class LearningRecipes(Recipes):
             "patches": [{"volume": index[p.volume_id], **p.box.to_json()} for p in patches],
         }
 
-    def evaluate(self, model: ModelRow | None, gate: Sequence[LabelRow]) -> Wanted:
-        """A model (None: the pseudo-labels) ought to be scored on a frozen set of held-out labels."""
+    def evaluate(
+        self, model: ModelRow | None, gate: Sequence[LabelRow], trained: Sequence[tuple[int, Box]] = ()
+    ) -> Wanted:
+        """A model (None: the pseudo-labels) ought to be scored on a frozen set of held-out labels.
+
+        trained: (volume id, box) of every patch that some model learned from; what lies near to them is left out.
+        """
+        near = [
+            [part.to_json() for part in buffered(label.box, [box for v, box in trained if v == label.volume_id])]
+            for label in gate
+        ]
         name = model.version if model else PSEUDO_LABELS
         return Wanted(
             stage="evaluate",
@@ -97,7 +108,7 @@ class LearningRecipes(Recipes):
                 "model": [self.artifact(model.artifact)] if model else [],
                 "label": [self.artifact(label.artifact) for label in gate],
             },
-            params={"iou": 0.5} | self.predict_params(),
+            params={"iou": 0.5} | self.predict_params() | ({"near": near} if any(near) else {}),
             priority=PRIORITY["evaluate"],
             spec="",
         )

@@ -67,9 +67,10 @@ class LearningPlans:
             reason = f"not promoted: {n} training labels overlap held-out patches, which makes every score too good"
             self._conclude(round_, Verdict(False, reason), None, None, now)
             return
-        wanted = [self.planner.evaluate(candidate, round_.gate), self.planner.evaluate(None, round_.gate)]
+        trained = self.store.models.trained(round_.number)
+        wanted = [self.planner.evaluate(model, round_.gate, trained) for model in (candidate, None)]
         if current is not None:
-            wanted.append(self.planner.evaluate(current, round_.gate))
+            wanted.append(self.planner.evaluate(current, round_.gate, trained))
         yield from wanted
         keys = [key_of(w.stage, w.inputs, w.params) for w in wanted]
         jobs = [self.store.jobs.by_key(k) for k in keys]

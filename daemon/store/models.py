@@ -65,6 +65,11 @@ class Models:
         """The model that a rollback brings back, or None."""
         return rollback_target(self.promotions())
 
+    def n_predicted(self, version: str) -> int:
+        """How many volumes a model has segmented."""
+        sql = "SELECT COUNT(*) AS n FROM prediction WHERE model = ?"
+        return int(next(self._db.query(sql, [version]))["n"])
+
     # roles of labels
 
     def placed(self) -> list[Placed]:
@@ -74,6 +79,17 @@ class Models:
             " JOIN patch p ON p.id = l.patch_id GROUP BY p.id ORDER BY MIN(l.id)"
         )
         return [_placed(r) for r in self._db.query(sql)]
+
+    def trained(self, number: int) -> list[tuple[int, Box]]:
+        """(volume id, box) of every patch that a model of this round or of one before it learned from an expert's label of."""
+        sql = (
+            "SELECT p.* FROM patch p WHERE p.id IN (SELECT l.patch_id FROM round_label r JOIN label l ON l.id = r.label_id"
+            " WHERE r.role = 'train' AND r.round <= ?) ORDER BY p.id"
+        )
+        return [
+            (r["volume_id"], Box((r["z"], r["y"], r["x"]), (r["dz"], r["dy"], r["dx"])))
+            for r in self._db.query(sql, [number])
+        ]
 
     def set_role_reason(self, label_id: int, reason: str) -> None:
         """Why a label trains or judges."""

@@ -25,7 +25,7 @@ def run(arrivals: list[tuple[str, Box]], **options: float) -> list[Placed]:
 
 def apart(volumes: list[str]) -> list[tuple[str, Box]]:
     """One arrival per name, no two near one another."""
-    return [(name, Box((i * (1 + BUFFER_PX), 0, 0), (1, 4, 4))) for i, name in enumerate(volumes)]
+    return [(name, Box((i * (1 + BUFFER_PX[0]), 0, 0), (1, 4, 4))) for i, name in enumerate(volumes)]
 
 
 @settings(max_examples=200)
