@@ -24,7 +24,8 @@ def border_core(
 
     The depth of a voxel is its distance to the nearest voxel of another object or of the background, in the unit of
     `spacing` (z, y, x), so that the outermost voxels of an object have a depth of one voxel. in_plane: only along y and x,
-    for planes that are far apart. The face of the array is no outside, and neither are voxels that are `unseen`: an object
+    for planes that are far apart; but a voxel above or below one of another object is border as well, so that cores do
+    not touch. The face of the array is no outside, and neither are voxels that are `unseen`: an object
     may go on there. An object thinner than two borders has a thinner border (see `CORE_SHARE`).
     """
     from scipy import ndimage
@@ -54,4 +55,16 @@ def border_core(
         deepest = float(depth[mine].max())
         limit = min(thickness, CORE_SHARE * deepest)
         classes[around][mine] = np.where(depth[mine] > limit, CORE, BORDER)
+    return _parted(classes, dense) if in_plane else classes
+
+
+def _parted(classes: npt.NDArray[np.uint8], dense: npt.NDArray[np.intp]) -> npt.NDArray[np.uint8]:
+    """Border also where an object lies above or below another one, unless that would leave it without a core."""
+    between = (dense[1:] != dense[:-1]) & (dense[1:] > 0) & (dense[:-1] > 0)
+    contact = np.zeros(dense.shape, bool)
+    contact[1:] |= between
+    contact[:-1] |= between
+    cores = np.where(contact | (classes != CORE), 0, dense)
+    has_core = np.bincount(cores.ravel(), minlength=int(dense.max()) + 1) > 0
+    classes[contact & has_core[dense]] = BORDER
     return classes

@@ -35,6 +35,13 @@ def by_distance(labels, thickness, spacing, in_plane, unseen):
         mine = labels == i
         limit = min(thickness, depth[mine].max() / 2)
         out[mine] = np.where(depth[mine] > limit + 1e-9, CORE, BORDER)
+    if in_plane:
+        beside = [((z, y, x), (z + d, y, x)) for z, y, x in places for d in (-1, 1) if 0 <= z + d < len(labels)]
+        contact = {v for v, w in beside if labels[v] and labels[w] and labels[v] != labels[w]}
+        kept = {labels[tuple(v)] for v in np.argwhere(out == CORE) if tuple(v) not in contact}
+        for v in contact:
+            if labels[v] in kept:
+                out[v] = BORDER
     return out
 
 
