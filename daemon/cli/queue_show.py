@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from daemon.cli.output import print_json, say
+from daemon.look import reading
 from daemon.status import glyph
+from daemon.store.claim_listing import held
 from daemon.store.queue_listing import SuggestionView
-from daemon.wording import ARM_WORDS, extent, place, why_lines
+from daemon.wording import ARM_WORDS, clean, extent, place, why_lines
 from daemon.workspace import Workspace
 
 HEADING = 10
@@ -19,6 +21,8 @@ def show(workspace: Workspace, found: SuggestionView, as_json: bool) -> None:
     files = sorted(str(path) for path in folder.iterdir()) if folder.is_dir() else []
     pictures = [str(folder / f"nearest_{n.number}.png") for n in found.neighbours]
     inbox = workspace.inbox / f"{found.id}.tif"
+    with reading(workspace.root) as db:
+        holder = held(db, found.id)
     if as_json:
         neighbours = [
             asdict(n) | {"picture": picture if picture in files else None}
@@ -31,10 +35,16 @@ def show(workspace: Workspace, found: SuggestionView, as_json: bool) -> None:
                 "folder": str(folder) if files else None,
                 "files": files,
                 "save_label_as": str(inbox),
+                "user": holder.user if holder else "",
             }
         )
         return
     say((f"{found.id}  ", "bold"), glyph(found.state), found.state, *([f": {found.note}"] if found.note else []))
+    if holder is not None:
+        _line(
+            "with",
+            f"{clean(holder.user)}, for about {max(1, round(holder.left_s / 60))} more min unless they go on working",
+        )
     _line("where", f"{found.volume} at {place(found.start)}, {extent(found.shape)} voxels (z, y, x)")
     _line("why", found.reason)
     if found.arm in ARM_WORDS:

@@ -123,6 +123,8 @@ def test_the_commands(queued, attended, alscope, monkeypatch):
         shown = alscope("queue").out
         assert "dora, 10 min" in shown and "ana, 10 min" in shown
         assert {q["id"]: q["user"] for q in alscope("queue", "--json").data}["s00002"] == "ana"
+        assert "ana, for about 10 more min" in alscope("queue", "show", "s00002").out
+        assert alscope("queue", "show", "s00002", "--json").data["user"] == "ana"
         assert alscope("queue", "release", "s00002").code == 1
         assert "back in the queue" in alscope("queue", "release", "s00002", "--user", "ana").out
         assert alscope("queue", "skip", "s00003", "--kind", "artefact").out == "s00003 skipped\n"
