@@ -11,6 +11,7 @@ from alcore.types import Box
 from daemon.results_selection import Failure, SelectionResults
 from daemon.store.rows import JobRow
 from daemon.wording import count
+from daemon.workspace import Workspace
 
 
 class TruthResults(SelectionResults):
@@ -35,7 +36,7 @@ class TruthResults(SelectionResults):
             elif (role := self._role(placed, str(truth.volume_id), boxes[row])) is None:
                 told["left out: between training and held-out patches"] += 1
             else:
-                made = self.store.truth.bring(truth, suggestion, case, label, role.role, now)
+                made = self.store.truth.bring(truth, suggestion, case, self._file(case), label, role.role, now)
                 self.store.models.set_role_reason(made, role.reason)
                 told[f"{role.role} accepted"] += 1
         told.update(f"left out: {patch['why']}" for patch in result["skipped"])
@@ -43,6 +44,11 @@ class TruthResults(SelectionResults):
         self.store.truth.ended(truth.id, "done", words)
         name = self.store.volumes.name(truth.volume_id)
         self.store.state.event("label", f"labels imported for {name}: {words}", now)
+
+    def _file(self, case: str) -> str:
+        """Where the label of one patch lies, relative to the workspace."""
+        workspace = Workspace(self.settings.workspace)
+        return str((workspace.artifacts.path(case) / "label.tif").relative_to(workspace.root))
 
     def _role(self, placed: list[Placed], volume: str, box: Box) -> Assigned | None:
         """The role of one more label, which is put among those placed; None where it could have none."""

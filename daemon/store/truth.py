@@ -86,14 +86,16 @@ class Truth:
         truth: TruthRow,
         suggestion: SuggestionRow | None,
         case: str,
+        file: str,
         label: Mapping[str, Any],
         role: str,
         now: float,
     ) -> int:
         """Accept one patch of the mask as its label; returns the label's id.
 
-        case: artifact of the import with the patch's folder in it. A patch that nobody was asked about gets a suggestion that
-        says why, answered at once: the queue never shows it. role: as `arrays.splits.assign_role` found.
+        case: artifact of the import with the patch's folder in it; file: its label, relative to the workspace. role: as
+        `arrays.splits.assign_role` found. A patch that nobody was asked about gets a suggestion that says why, answered at
+        once: the queue never shows it.
         """
         with transaction(self._db):
             if suggestion is None:
@@ -107,7 +109,7 @@ class Truth:
             self._db.table("artifact").insert(
                 {"key": case, "stage": "truth", "bytes": 0, "seconds": 0.0, "created_at": now}, ignore=True
             )
-            received = self._received(truth, suggestion, case, now)
+            received = self._received(truth, suggestion, case, file, now)
             return self._labels.accept(
                 received,
                 case,
@@ -118,9 +120,8 @@ class Truth:
                 float(label["seen_fraction"]),
             )
 
-    def _received(self, truth: TruthRow, suggestion: SuggestionRow, case: str, now: float) -> ReceivedRow:
+    def _received(self, truth: TruthRow, suggestion: SuggestionRow, case: str, file: str, now: float) -> ReceivedRow:
         """What came in for one patch: the part of the mask in the artifact. Brought again, it is the same."""
-        file = f"{case}/label.tif"
         if not (found := self._labels.received("file = ?", [file])):
             note = {"tool": "import", "user": truth.author}
             row = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import shutil
@@ -15,6 +16,7 @@ import tifffile
 
 from alcore.arrays.synthetic import em_volume
 from alcore.volumes.labels import read_labels
+from daemon.store.connection import DATABASE, open_reader
 from tests.daemon.daemons import real_daemon
 from tests.daemon.test_bad_input import CONFIG
 
@@ -58,6 +60,8 @@ def test_truth_in_one_command(tmp_path: Path) -> None:
             ("ana", "import", "accepted", True)
         }
 
+        for lies in received_files(daemon.workspace):
+            assert (daemon.workspace / lies).is_file()
         rows = export(daemon, tmp_path / "out")
         assert len(rows) == 6
         seen = np.zeros(truth.shape, bool)
@@ -124,3 +128,9 @@ def export(daemon: object, folder: Path) -> list[dict[str, object]]:
     assert [int(r["start_y"]) for r in flat] == [r["start"][1] for r in rows]
     assert all((folder / r["label"]).is_file() and (folder / r["image"]).is_file() for r in rows)
     return rows
+
+
+def received_files(workspace: Path) -> list[str]:
+    """Where everything that came in lies now."""
+    with contextlib.closing(open_reader(workspace / DATABASE)) as db:
+        return [r["file"] for r in db.execute("SELECT file FROM received")]
