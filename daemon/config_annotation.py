@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from alcore.annotate.weights import known_model
-
 from daemon.config_selection import Section
 
 

@@ -26,6 +26,7 @@ def _label(r: Mapping[str, Any]) -> LabelRow:
     box = Box((r["z"], r["y"], r["x"]), (r["dz"], r["dy"], r["dx"]))
     return LabelRow(id=r["lid"], artifact=r["artifact"], role=r["role"], volume_id=r["volume_id"], box=box)
 
+
 UNFINISHED = "it was still being written when it was taken: it is read again when it is whole"
 """Why a label file goes back into the inbox."""
 
@@ -157,7 +158,9 @@ class Labels:
         Returns how many labels it has left, and the rounds that used the one withdrawn: they keep it. Raises UsageError.
         """
         if suggestion.repeat_of is not None:
-            raise UsageError(f"{suggestion.id} was labelled to compare two people; save another label for it: the newest counts")
+            raise UsageError(
+                f"{suggestion.id} was labelled to compare two people; save another label for it: the newest counts"
+            )
         if suggestion.state == "submitted":
             raise UsageError(f"a label of {suggestion.id} is being checked; wait for its verdict")
         with transaction(self._db):
