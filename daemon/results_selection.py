@@ -107,7 +107,9 @@ class SelectionResults:
         """A second person labelled a patch: kept, compared, and never trained on."""
         warnings = [str(w) for w in result.get("warnings", [])]
         self.store.repeats.accept(received, artifact, int(result["n_objects"]), warnings, now)
-        text = f"label of {received.suggestion.id} accepted: {result['n_objects']} objects, compared with another person's"
+        text = (
+            f"label of {received.suggestion.id} accepted: {result['n_objects']} objects, compared with another person's"
+        )
         self.store.state.event("label", text, now)
 
     def _agreement_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
