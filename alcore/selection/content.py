@@ -13,7 +13,8 @@ Float64 = npt.NDArray[np.float64]
 def matter(pool: Pool, positions: Positions) -> Float64:
     """Share of foreground plus share of object borders of these patches, each at least 0; NaN where nobody knows.
 
-    Patches like one that a person found nothing in count less (`Pool.worth`). Borders count once more because a boundary teaches an instance segmentation more than the inside of a large object.
+    Patches like one that a person found nothing in count less (`Pool.worth`). Borders count once more because a boundary
+    teaches an instance segmentation more than the inside of a large object.
     """
     foreground = pool.trait("foreground", positions).astype(np.float64)
     border = pool.trait("border", positions).astype(np.float64)
