@@ -1,0 +1,103 @@
+"""An exported model predicts the same under plain nnU-Net, in processes that cannot import anything of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from alcore.arrays import normalise
+from alcore.export.nnunet_layout import export_nnunet
+from alcore.nnunet import training
+from alcore.nnunet.environment import nnunet_process
+from alcore.nnunet.plan import PlanRequest
+from alcore.nnunet.schedule import Schedule
+from alcore.run import QuietContext
+from tests.alcore.nnunet.nnunet_blobs import SPACING, blobs, case
+
+WITHOUT_US = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("alcore", "daemon"):
+            raise ImportError(f"{name} is not installed here")
+
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+@pytest.fixture(scope="module", params=["components", "border-core"])
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose masks have structure: on a binned grid, or of cores and borders on that of the image."""
+    root = tmp_path_factory.mktemp("model")
+    for name in ("scratch", "out"):
+        (root / name).mkdir()
+    ctx = QuietContext(root / "scratch", root / "cache")
+    cases = [case(s) for s in (1, 2)]
+    binning = (1, 2, 2) if request.param == "components" else (1, 1, 1)
+    plan = PlanRequest("tiny", binning, instances=request.param)
+    designed = training.design(plan, cases, ctx)
+    schedule = Schedule(epochs=3, iterations=10, lr=3e-3, validation_iterations=1, checkpoint_s=0.0)
+    training.train(designed, training.Mixture(cases), schedule, 0, None, root / "out", ctx, {})
+    return root / "out"
+
+
+def fresh(tmp_path: Path, *command: str) -> None:
+    """Run a program where only what nnU-Net needs can be imported, and no nnU-Net variable is set."""
+    (tmp_path / "site").mkdir(exist_ok=True)
+    (tmp_path / "site" / "sitecustomize.py").write_text(WITHOUT_US)
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("nnUNet", "ALSCOPE", "PYTHON"))}
+    env |= {f"nnUNet_{name}": str(tmp_path / "empty") for name in ("raw", "preprocessed")}
+    env |= {"PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
+    env["nnUNet_results"] = str(tmp_path / "exported" / "nnUNet_results")
+    done = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["uint16"])
+def test_plain_nnunet_predicts_the_same(trained: Path, tmp_path: Path, dtype: str) -> None:
+    from alcore.nnunet import instances
+    from alcore.nnunet.prediction import ArrayVoxels, Predictor
+    from alcore.nnunet.tile_sums import classes
+
+    shape = (13, 101, 90)
+    image = np.clip(blobs(7, shape, n=20)[0] * 900 + 3000, 0, 65535).astype(dtype)
+    tifffile.imwrite(tmp_path / "volume.tif", image[0])
+    stats = normalise.measure(image, np.random.default_rng(0))
+    with nnunet_process(tmp_path / "scratch", "cpu", 1):
+        predictor = Predictor(trained, "cpu")
+        ours = np.zeros(shape, np.uint8)
+        for box, logits in predictor.class_logits(ArrayVoxels(image), stats, SPACING):
+            ours[box.slices] = classes(logits)
+        objects = instances.segment_patch(predictor, image, stats, SPACING, None)
+    assert 0.01 < (ours > 0).mean() < 0.9
+
+    exported = tmp_path / "exported"
+    export_nnunet(trained, exported, "M_f-001")
+    about = json.loads((exported / "about.json").read_text())
+    fresh(tmp_path, "exported/prepare.py", "prepared", "volume.tif")
+    program = str(Path(sys.executable).with_name("nnUNetv2_predict"))
+    fresh(tmp_path, program, "-i", "prepared", "-o", "predicted", "-d", "1", "-c", about["configuration"], "-p", "plans",
+          "-tr", "nnUNetTrainer", "-f", "all", "-device", "cpu", "-npp", "1", "-nps", "1", "--save_probabilities")  # fmt: skip
+    seen = tifffile.imread(tmp_path / "predicted" / "volume.tif")
+    if "border" in about["classes"]:
+        assert (seen == ours).mean() > 0.999
+        assert set(np.unique(ours)) == {0, 1, 2}
+        return
+    assert seen.shape == (13, 51, 45)  # on the grid of the network
+    fresh(tmp_path, "exported/objects.py", "predicted", "objects", "volume.tif")
+    theirs = tifffile.imread(tmp_path / "objects" / "volume.tif")
+    dice = 2 * ((theirs > 0) & (objects > 0)).sum() / ((theirs > 0).sum() + (objects > 0).sum())
+    assert theirs.shape == shape
+    assert dice > 0.998  # nnU-Net adds tiles up in half precision
+    assert abs(int(theirs.max()) - int(objects.max())) <= 1
