@@ -1,4 +1,4 @@
-"""From `alscope annotate` to a window one can draw in. `xvfb-run -a python -m benchmarks.annotate`.
+"""From `alscope annotate` to a window one can draw in. `xvfb-run -a python -m benchmarks.annotate [RUNS]`.
 
 Limits (issue "Annotation"): embeddings do not count, and our own code is less than a tenth of the start. Segment Anything has one
 layer here; what the real one takes for a slice is counted up from what was measured of it (`CPU_SLICE_S`).
@@ -23,11 +23,11 @@ from alcore.annotate.weights import CPU_SLICE_S
 from alcore.weights.places import digest
 from benchmarks.table import Row, show
 
-RUNS = 3
+RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 3
 SHAPE = (32, 256, 256)
 """The default patch; its margin comes on top."""
 COMMAND = """
-import sys, time
+import sys
 from daemon.cli.main import main
 from daemon.cli import sitting
 sitting.Sitting.__init__.__defaults__ = ((sys.executable, "-m", "benchmarks.annotate_once"),)

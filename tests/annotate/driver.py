@@ -51,8 +51,21 @@ class Person:
         from qtpy.QtCore import Qt
         from qtpy.QtTest import QTest
 
+        self.activate()
         canvas = self.viewer.window._qt_viewer.canvas.native
         QTest.keyClick(canvas, key, modifier or Qt.KeyboardModifier.NoModifier)
+
+    def activate(self) -> None:
+        """Shortcuts need an active window, and without a window manager nobody else sees to it, after a question neither."""
+        from qtpy.QtTest import QTest
+        from qtpy.QtWidgets import QApplication
+
+        for _ in range(100):
+            if QApplication.activeWindow() is not None:
+                return
+            self.window.qt.activateWindow()
+            QTest.qWait(50)
+        raise AssertionError("the window does not become active")
 
     def click(self, button: Any) -> None:
         from qtpy.QtCore import Qt
@@ -79,7 +92,6 @@ class Person:
 def play(window: Any, scenario: Any) -> None:
     """Let the person do one step after the other, beginning when the window is there."""
     from qtpy.QtCore import QTimer
-    from qtpy.QtWidgets import QApplication
 
     person = Person(window)
     steps: Iterator[Any] = scenario(person)
@@ -99,16 +111,7 @@ def play(window: Any, scenario: Any) -> None:
             note()
             os._exit(9)
 
-    def begin() -> None:
-        if (
-            QApplication.activeWindow() is None
-        ):  # without a window manager nobody else sees to it, and shortcuts need it
-            window.qt.activateWindow()
-            QTimer.singleShot(100, begin)
-        else:
-            step()
-
-    QTimer.singleShot(100, begin)
+    QTimer.singleShot(100, step)
 
 
 def main(name: str, order: str, *more: str) -> int:

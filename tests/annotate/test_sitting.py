@@ -72,9 +72,18 @@ def state(scene: Scene, name: str) -> str:
     return str(next(scene.store.state._db.query("SELECT state FROM suggestion WHERE id = ?", [name]))["state"])
 
 
+def given_back(scene: Scene, name: str) -> bool:
+    """A patch is given back without waiting for the daemon, who comes to it a moment later."""
+    until = time.monotonic() + 10
+    while state(scene, name) != "open" and time.monotonic() < until:
+        time.sleep(0.05)
+    return state(scene, name) == "open"
+
+
 def test_patch_after_patch_is_handed_in_skipped_or_given_back(scene, attendant, sit, capsys) -> None:
     assert sit("draw_and_go_on").run(None, False) == 0
     said = capsys.readouterr().out
+    assert given_back(scene, "s00003")
     attendant.end()
     assert [state(scene, f"s0000{n}") for n in (1, 2, 3)] == ["accepted", "skipped", "open"]
     (drawn,) = attendant.notes
@@ -92,10 +101,7 @@ def test_patch_after_patch_is_handed_in_skipped_or_given_back(scene, attendant, 
 def test_a_window_that_dies_gives_the_patch_back_and_harms_nobody(scene, attendant, sit) -> None:
     with pytest.raises(NoWindowError, match="s00001: the window ended without a word"):
         sit("draw_and_die").run("s00001", False)
-    until = time.monotonic() + 10
-    while state(scene, "s00001") != "open" and time.monotonic() < until:
-        time.sleep(0.05)
-    assert state(scene, "s00001") == "open" and attendant.is_alive()
+    assert given_back(scene, "s00001") and attendant.is_alive()
 
 
 @pytest.mark.slow
@@ -118,10 +124,7 @@ def test_ctrl_c_closes_the_window_and_keeps_the_draft(scene, attendant) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err.decode()
     assert has_draft(work)
-    until = time.monotonic() + 10
-    while state(scene, "s00002") != "open" and time.monotonic() < until:
-        time.sleep(0.05)
-    assert state(scene, "s00002") == "open"
+    assert given_back(scene, "s00002")
 
 
 def test_what_stands_in_the_way_is_one_line(scene, capsys, monkeypatch) -> None:
