@@ -122,7 +122,9 @@ class VolumeInstances:
         self._spare = DiskGrid(self._folder / "spare.raw", self.shape, np.uint32)
         voxels = max(1, self._budget // block_bordercore.BYTES_PER_VOXEL)
         around = (block_bordercore.STEPS,) * 3
-        core = core_shape(self.shape, voxels, step=around, halo=around)  # smaller ones would be mostly their surroundings
+        core = core_shape(
+            self.shape, voxels, step=around, halo=around
+        )  # smaller ones would be mostly their surroundings
         found = block_bordercore.BorderCoreInstances(
             self._mask, self._ids, self._spare, self.shape, core, least, least_core, in_plane
         )

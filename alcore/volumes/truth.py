@@ -16,7 +16,6 @@ from alcore.volumes.formats import format_of
 from alcore.volumes.labels import LabelTiff, read_behind_header
 from alcore.volumes.port import ReadOptions, VolumeReader
 
-
 UNNAMED = ("slices", "HDF5")
 """Formats that do not name their dimensions: those of a mask are Z, Y, X."""
 

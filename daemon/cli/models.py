@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 
+from daemon.cli.model_diff import diff_command
 from daemon.cli.model_export import export_command
 from daemon.cli.model_moves import promote_command, rollback_command
 from daemon.cli.model_show import SCORES, figure, show_command
@@ -34,6 +35,7 @@ def models_group(ctx: click.Context, as_json: bool) -> None:
 
 
 models_group.add_command(show_command)
+models_group.add_command(diff_command)
 models_group.add_command(export_command)
 models_group.add_command(promote_command)
 models_group.add_command(rollback_command)

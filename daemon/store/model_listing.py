@@ -75,17 +75,20 @@ def model_page(db: sqlite3.Connection, version: str) -> ModelPage | None:
     )
 
 
-def gate_labels(db: sqlite3.Connection) -> list[str]:
-    """Artifacts of the labels held out now, oldest first."""
-    sql = "SELECT artifact FROM label WHERE role = 'gate' AND superseded_by IS NULL ORDER BY id"
-    return [str(r["artifact"]) for r in db.execute(sql)]
-
-
-def predicted_by(db: sqlite3.Connection, versions: tuple[str, str]) -> list[tuple[str, str, str, str]]:
-    """(volume name, volume artifact, segmentation by one, by the other) of volumes that both models have segmented."""
+def gate_labels(db: sqlite3.Connection) -> list[tuple[str, str]]:
+    """(suggestion, artifact) of the labels held out now, oldest first."""
     sql = (
-        "SELECT v.export_name AS name, v.artifact AS volume, a.artifact AS one, b.artifact AS other FROM prediction a"
+        "SELECT x.suggestion_id AS name, l.artifact FROM label l JOIN received x ON x.id = l.received_id"
+        " WHERE l.role = 'gate' AND l.superseded_by IS NULL ORDER BY l.id"
+    )
+    return [(str(r["name"]), str(r["artifact"])) for r in db.execute(sql)]
+
+
+def predicted_by(db: sqlite3.Connection, versions: tuple[str, str]) -> list[tuple[str, str, str]]:
+    """(volume name, segmentation by one, by the other) of volumes that both models have segmented."""
+    sql = (
+        "SELECT v.export_name AS name, a.artifact AS one, b.artifact AS other FROM prediction a"
         " JOIN prediction b ON b.volume_id = a.volume_id JOIN volume v ON v.id = a.volume_id"
         " WHERE a.model = ? AND b.model = ? ORDER BY v.id"
     )
-    return [(r["name"], r["volume"], r["one"], r["other"]) for r in db.execute(sql, list(versions))]
+    return [(r["name"], r["one"], r["other"]) for r in db.execute(sql, list(versions))]

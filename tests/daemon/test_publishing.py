@@ -56,7 +56,7 @@ class Shelf:
         return tuple(found)
 
     def hidden(self) -> list[Path]:
-        return [p for p in self.folder.rglob(".*")]
+        return list(self.folder.rglob(".*"))
 
 
 @pytest.fixture

@@ -1,0 +1,107 @@
+"""`alscope models diff`: what one model finds that another does not, object by object, with pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from daemon.cli.session import Session, config_option, json_option, pass_session
+from daemon.errors import UsageError, WorkspaceError
+
+KINDS = ("gained", "lost", "better", "worse", "invented", "no longer invented")
+
+
+@click.command("diff")
+@click.argument("a")
+@click.argument("b")
+@click.option(
+    "--volumes", is_flag=True, help="Compare the segmentations of volumes that both have made, without any truth."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="A folder for the pictures [default: A-B in this folder].")
+@json_option
+@config_option
+@pass_session
+def diff_command(session: Session, a: str, b: str, volumes: bool, out: Path | None, as_json: bool) -> None:
+    """What model B does differently from model A on every held-out patch, and a picture of each where something changed.
+
+    gained and lost are true objects (IoU above 0.5); better and worse are found by both, with an IoU that differs by 0.1 or
+    more; invented are no objects. In the pictures A is red, on the left, B is green, on the right, and the truth is yellow.
+
+    \b
+    Example:
+      alscope models diff M_f-001 M_f-002
+      alscope models diff M_f-001 M_f-002 --volumes --json
+    """
+    from daemon.cli.model_show import find_model
+    from daemon.cli.output import print_json, say, table
+
+    models = find_model(session, a), find_model(session, b)
+    folders = tuple(session.workspace.artifacts.path(m.artifact) for m in models)
+    target = (out or Path(f"{a}-{b}")).absolute()
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target}: is no folder; name one with --out")
+    target.mkdir(parents=True, exist_ok=True)
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer
+        rows = _volumes(session, (a, b), target) if volumes else _patches(session, (folders[0], folders[1]), target)
+    total = {kind: sum(row["counts"][kind] for row in rows) for kind in KINDS}
+    if as_json:
+        print_json({"a": a, "b": b, "on": "volumes" if volumes else "held-out patches", "total": total, "rows": rows})
+        return
+    shown = ("gained", "lost") if volumes else KINDS
+    where = "volume" if volumes else "held-out patch"
+    lines = [[row["name"], *(str(row["counts"][kind]) for kind in shown), row["picture"] or ""] for row in rows]
+    table([where, *(f">{kind}" for kind in shown), "picture"], [*lines, ["all", *(str(total[k]) for k in shown), ""]])
+    say(f"{b} against {a}: " + ", ".join(f"{total[kind]} {kind}" for kind in shown))
+
+
+def _patches(session: Session, folders: tuple[Path, Path], target: Path) -> list[dict[str, Any]]:
+    from alcore.errors import AlcoreError
+    from alcore.nnunet.environment import nnunet_process
+    from daemon.cli.predict import TerminalContext
+    from daemon.device import device, threads
+    from daemon.look import reading
+    from daemon.store.model_listing import gate_labels
+
+    with reading(session.workspace.root) as db:
+        held = gate_labels(db)
+    if not held:
+        raise UsageError("no labels are held out yet, so there is nothing to compare on; --volumes needs none")
+    labels = [(name, session.workspace.artifacts.path(key)) for name, key in held]
+    for path in (*folders, *(path for _, path in labels)):
+        if not path.is_dir():
+            raise WorkspaceError(f"{path}: these files are not there any more; restore them")
+    run, least = session.settings.run, session.settings.prediction
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch)
+        ctx = TerminalContext(place, place, device(run), threads(run), int(run.ram_gb * 2**30))
+        try:
+            with nnunet_process(place, ctx.device, ctx.threads):
+                from alcore.nnunet.difference import on_patches
+
+                return on_patches(folders, labels, target, ctx, least.min_object_voxels or None, least.min_object_um3)
+        except AlcoreError as e:
+            raise WorkspaceError(str(e)) from e
+
+
+def _volumes(session: Session, versions: tuple[str, str], target: Path) -> list[dict[str, Any]]:
+    from alcore.nnunet.difference import on_volume
+    from daemon.look import reading
+    from daemon.store.model_listing import predicted_by
+
+    with reading(session.workspace.root) as db:
+        both = predicted_by(db, versions)
+    if not both:
+        raise UsageError(f"no volume was segmented by both {versions[0]} and {versions[1]}")
+    rows = []
+    for name, one, other in both:
+        paths = [session.workspace.artifacts.path(key) / "instances.tif" for key in (one, other)]
+        if all(path.is_file() for path in paths):
+            rows.append(on_volume(name, paths[0], paths[1], target))
+        else:
+            click.echo(f"{name}: left out, its segmentations are no TIFFs, or not there any more", err=True)
+    return rows
