@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from alcore.annotate.patch import CHANNEL, Patch, limits, picture
 
 COMMITTED, CURRENT, AUTOMATIC = "committed_objects", "current_object", "auto_segmentation"
 """Layers as micro_sam calls them; the first is the label."""
+LABELS = (COMMITTED, CURRENT, AUTOMATIC)
 DIM = ((0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.6))
 """The margin under a dark veil."""
 OUTLINE = "#ffb000"
@@ -32,17 +33,22 @@ class Canvas:
     flat: bool
     state: Any
     library_s: float
+    layers: dict[str, Any] = field(init=False)
+    """The label layers by name, held here because the viewer empties its list when it closes."""
 
-    def layer(self, name: str) -> npt.NDArray[np.uint32] | None:
-        """A copy (Z, Y, X) of a label layer, or None where there is no such layer."""
-        if name not in self.viewer.layers:
-            return None
-        data = np.array(self.viewer.layers[name].data, np.uint32)
+    def __post_init__(self) -> None:
+        """Take hold of the layers."""
+        there = {name: self.viewer.layers[name] for name in LABELS if name in self.viewer.layers}
+        object.__setattr__(self, "layers", there)
+
+    def layer(self, name: str) -> npt.NDArray[np.uint32]:
+        """A copy (Z, Y, X) of a label layer."""
+        data = np.array(self.layers[name].data, np.uint32)
         return data[None] if self.flat else data
 
     def put(self, name: str, labels: npt.NDArray[np.uint32]) -> None:
         """Fill a label layer with a copy of (Z, Y, X)."""
-        self.viewer.layers[name].data = np.array(labels[0] if self.flat else labels, np.uint32)
+        self.layers[name].data = np.array(labels[0] if self.flat else labels, np.uint32)
 
     def commit(self, name: str) -> None:
         """Move what a layer of micro_sam holds into the label, as its own button does."""

@@ -154,11 +154,10 @@ class Session:
         return None if (first, last) == (0, inside.stop - inside.start - 1) else (first, last)
 
     def _labels(self) -> Labels:
-        found = self.canvas.layer(COMMITTED)
-        return self._kept[0] if found is None else found
+        return self.canvas.layer(COMMITTED)
 
     def _drawn(self, name: str) -> Labels | None:
-        found = self.canvas.layer(name) if self.canvas.state is not None else None
+        found = self.canvas.layer(name) if name in self.canvas.layers else None
         return found if found is not None and found.any() else None
 
 

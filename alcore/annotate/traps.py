@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -39,9 +40,8 @@ def close_traps(viewer: Any, state: Any) -> None:
 class LayerGuard:
     """Layers that are removed or renamed come back at once, as they were: micro_sam would go on with an empty new one."""
 
-    def __init__(self, viewer: Any, names: tuple[str, ...]) -> None:
-        self._viewer, self._on = viewer, True
-        self._kept = {name: viewer.layers[name] for name in names}
+    def __init__(self, viewer: Any, layers: Mapping[str, Any]) -> None:
+        self._viewer, self._on, self._kept = viewer, True, dict(layers)
         viewer.layers.events.removed.connect(self._removed)
         for layer in self._kept.values():
             layer.events.name.connect(self._renamed)

@@ -30,7 +30,7 @@ class Window:
     """The viewer of one order with its dock. `run` returns when it is closed."""
 
     def __init__(self, order: Order) -> None:
-        from alcore.annotate.canvas import AUTOMATIC, COMMITTED, CURRENT, open_canvas
+        from alcore.annotate.canvas import open_canvas
         from alcore.annotate.dock import Dock, ask_person
         from alcore.annotate.session import Session
         from alcore.annotate.traps import LayerGuard
@@ -47,8 +47,7 @@ class Window:
         self.qt: Any = self.viewer.window._qt_window
         self.session = Session(order, patch, self.canvas, draft, ask_person(self.qt), self._close_later)
         self.dock: Dock | None = Dock(self.session, draft, words)
-        names = (COMMITTED, CURRENT, AUTOMATIC) if self.canvas.state is not None else (COMMITTED,)
-        self._guard = LayerGuard(self.viewer, names)
+        self._guard = LayerGuard(self.viewer, self.canvas.layers)
         self._arrange()
         self._listen()
         whole, theirs = time.monotonic() - began, self.canvas.library_s
@@ -148,9 +147,10 @@ class Window:
         return True
 
     def _close_later(self) -> None:
+        """Close the window as its button does: `viewer.close` would empty the layers first."""
         from qtpy.QtCore import QTimer
 
-        QTimer.singleShot(0, self.viewer.close)
+        QTimer.singleShot(0, self.qt.close)
 
 
 def _unclosable(dock: Any) -> None:

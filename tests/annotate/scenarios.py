@@ -126,7 +126,7 @@ def draw_more_and_close(p: Any) -> Steps:
     p.seen["active_s"] = p.session.activity.active_s
     p.layer().paint((3, 30, 50), 11)
     yield
-    p.viewer.window._qt_window.close()
+    p.viewer.close()  # takes all layers out of its list before the window hears of it
     yield
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alcore.arrays.synthetic import em_volume
 from alcore.volumes.writers import write_image_tiff
 from daemon.cli.session import Session
 from daemon.cli.sitting import Sitting
 from tests.annotate.conftest import DRIVER
 from tests.daemon.daemons import real_daemon
 
+VOXEL_UM = (0.05, 0.01, 0.01)
 CONFIG = """
 workspace = "ws"
 [[watch]]
@@ -46,14 +48,9 @@ def test_labels_from_the_window_are_checked_and_what_was_said_with_them_is_kept(
 ) -> None:
     for name, value in screen.items():
         monkeypatch.setenv(name, value)
-    rng = np.random.default_rng(0)
-    _, y, x = np.ogrid[:6, :192, :192]
-    image = rng.normal(60, 8, (1, 6, 192, 192))
-    for cy in range(16, 192, 32):
-        for cx in range(16, 192, 32):
-            image[0][np.broadcast_to((y - cy) ** 2 + (x - cx) ** 2 < 80, (6, 192, 192))] += 90
+    image, _ = em_volume((6, 192, 192), VOXEL_UM, np.random.default_rng(0))
     with real_daemon(tmp_path, CONFIG) as daemon:
-        write_image_tiff(daemon.folder / "a.tif", image.clip(0, 255).astype(np.uint8), (0.1, 0.05, 0.05))
+        write_image_tiff(daemon.folder / "a.tif", image[None], VOXEL_UM)
         daemon.start()
         daemon.wait(lambda shot: len([q for q in shot.queue if q.ready]) >= 4, 240)
         session = Session()
