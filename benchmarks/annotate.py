@@ -81,8 +81,7 @@ def _rows(order: Order, ahead: str, tiny_s: float) -> list[Row]:
         Row("first prompt on a slice, on demand, one layer", _median(demand, "prompt_s"), "s"),
         Row("all slices before opening, as micro_sam does, one layer", tiny_s * SHAPE[0], "s"),
         Row("the same with vit_b on one CPU thread, counted up", float(real), "s"),
-        Row("of which interpreter", _median(before, "python_s"), "s"),
-        Row("of which loading libraries", _median(before, "libraries_s"), "s"),
+        Row("of which interpreter and libraries", _median(before, "start_s"), "s"),
         Row("of which annotator_3d of micro_sam", _median(before, "annotator_s"), "s"),
         Row("of which our own code", _median(before, "own_s"), "s"),
         Row("our own share of the window's start", 100 * own, "%", 10.0),
@@ -112,6 +111,7 @@ def _open(order: Order) -> list[dict[str, float]]:
             capture_output=True,
         )
         steps: dict[str, float] = json.loads((work / OPENED).read_text())
+        steps["start_s"] = steps["python_s"] + steps["libraries_s"]
         steps["total_s"] = (work / OPENED).stat().st_mtime - began
         if order.weights is not None:
             steps["prompt_s"] = json.loads((work / "prompt.json").read_text())

@@ -41,10 +41,12 @@ def _finish(window: object) -> None:
 
     viewer, state = window.viewer, window.canvas.state  # type: ignore[attr-defined]
     if os.environ.get("PROMPT"):
-        viewer.layers["point_prompts"].data = np.array([[4.0, 40.0, 40.0]])
+        viewer.layers["point_prompts"].data = np.array([[viewer.dims.current_step[0], 40.0, 40.0]])
         began = time.monotonic()
         state.widgets["segment"](viewer)
         took = time.monotonic() - began
+        if not viewer.layers["current_object"].data.any():
+            os._exit(1)  # a prompt that drew nothing measured nothing
         (Path(window.order.work) / "prompt.json").write_text(json.dumps(took))  # type: ignore[attr-defined]
     QTimer.singleShot(0, viewer.close)
 

@@ -147,15 +147,13 @@ def start_again_then_none_at_all(p: Any) -> Steps:
 def draw_and_go_on(p: Any) -> Steps:
     """The first patch is drawn and handed in, the second skipped, the third closed."""
     from qtpy.QtCore import Qt
-    from qtpy.QtTest import QTest
 
     number = p.session.order.suggestion
     p.seen["facts"] = [list(f) for f in p.session.order.facts]
     p.seen["progress"], p.seen["news"] = list(p.session.order.progress), list(p.session.order.news)
     if number.endswith("1"):
-        canvas = p.viewer.window._qt_viewer.canvas.native
         for _ in range(3):
-            QTest.mouseClick(canvas, Qt.MouseButton.LeftButton)
+            p.click(p.dock.status)
             yield 100
         p.layer().paint((1, 30, 50), 9)
         p.key(Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
