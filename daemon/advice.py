@@ -16,8 +16,9 @@ LEAST_HELD_OUT = 2
 MOST_ROUNDS = 20
 """The newest so many are looked at."""
 DRAWS = 200
-COVERED = 0.9
-"""Of the interval."""
+WEIGHT = 0.95
+"""Of the posterior, that the interval holds. It is called a 90 % interval: the true gain was in it in 88 to 96 % of simulated
+rounds, on the worst single curve in 70 %. What the grid leaves out makes a posterior too sure."""
 LITTLE = 0.01
 """A gain of F1 that is hardly worth the work."""
 EXPONENTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -121,7 +122,7 @@ def expected_gain(
     weighed = sorted((gain, math.exp(log - best)) for log, gain in found)
     total = math.fsum(weight for _, weight in weighed)
     mean = math.fsum(gain * weight for gain, weight in weighed) / total
-    low, high = _shortest(weighed, COVERED * total)
+    low, high = _shortest(weighed, WEIGHT * total)
     return mean, min(low, mean), max(high, mean)
 
 
