@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import find_objects
 
 from alcore.arrays.instancing import relabel_sequential
+from alcore.arrays.matching import overlaps
 
 Ids = npt.NDArray[np.unsignedinteger[Any]]
 FOUND = 0.5
@@ -77,9 +79,7 @@ def best_iou(objects: Ids, others: Ids) -> npt.NDArray[np.float64]:
     """For each object 1..n of one map the largest IoU with any object of the other map; both numbered without gaps."""
     n, m = int(objects.max(initial=0)), int(others.max(initial=0))
     sizes, other_sizes = np.bincount(objects.ravel(), minlength=n + 1), np.bincount(others.ravel(), minlength=m + 1)
-    both = (objects > 0) & (others > 0)
-    keys, common = np.unique(objects[both].astype(np.int64) * (m + 1) + others[both], return_counts=True)
-    one, other = np.divmod(keys, m + 1)
+    one, other, common = overlaps(objects, others)
     best = np.zeros(n + 1)
     np.maximum.at(best, one, common / (sizes[one] + other_sizes[other] - common))
     return best[1:]
@@ -93,8 +93,12 @@ def counts(found: list[Change]) -> Mapping[str, int]:
 
 def _placed(found: list[tuple[Kind, Ids, int, float, float]]) -> list[Change]:
     out = []
+    places: dict[int, list[tuple[slice, ...]]] = {}  # by map: an object is looked at in its own box alone
     for kind, ids, i, p, q in found:
-        where = np.argwhere(ids == i)
-        z, y, x = (int(v) for v in np.median(where, axis=0))
+        if id(ids) not in places:
+            places[id(ids)] = find_objects(ids.astype(np.int64))
+        box = places[id(ids)][i - 1]
+        where = np.argwhere(ids[box] == i)
+        z, y, x = (int(v) + s.start for v, s in zip(np.median(where, axis=0), box, strict=True))
         out.append(Change(kind, len(where), (z, y, x), round(p, 4), round(q, 4)))
     return sorted(out, key=lambda c: (-c.voxels, c.centre))

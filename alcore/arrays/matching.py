@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -99,9 +100,7 @@ def count(
         seen = ~ignore.ravel()
         p, t = p[seen], t[seen]
     p_sizes, t_sizes = (np.bincount(m, minlength=len(o)) for m, o in ((p, p_outside), (t, t_outside)))
-    both = (p > 0) & (t > 0)
-    keys, common = np.unique(t[both].astype(np.int64) * p_sizes.size + p[both], return_counts=True)
-    true_id, predicted_id = np.divmod(keys, p_sizes.size)
+    true_id, predicted_id, common = overlaps(t, p)
     ious = common / (t_sizes[true_id] + p_sizes[predicted_id] - common)
     pairs = np.flatnonzero(ious > iou)
     if iou < 0.5:
@@ -116,6 +115,17 @@ def count(
         common_voxels=int(common.sum()),
         n_strict=int((ious[pairs] > STRICT).sum()),
     )
+
+
+def overlaps(
+    one: npt.NDArray[np.unsignedinteger[Any]], other: npt.NDArray[np.unsignedinteger[Any]]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Objects of two maps of one shape that share voxels: (id in one, id in the other, shared voxels), (N,) each."""
+    both = (one > 0) & (other > 0)
+    width = int(other.max(initial=0)) + 1
+    keys, common = np.unique(one[both].astype(np.int64) * width + other[both], return_counts=True)
+    of_one, of_other = np.divmod(keys, width)
+    return of_one, of_other, common
 
 
 def _mostly_ignored(ids: npt.NDArray[np.uint32], ignore: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -49,8 +49,9 @@ def on_patches(
 def on_volume(name: str, a: Path, b: Path, out: Path) -> dict[str, Any]:
     """Compare two segmentations of a volume (instances.tif), which must fit into memory; the picture is of the objects alone."""
     one, other = (read_labels(path)[0].astype(np.uint32) for path in (a, b))
+    found = differences(one, other)
     either = ((one > 0).astype(np.uint8) + (other > 0)).astype(np.uint8)
-    return _row(name, differences(one, other), either, one, other, None, out)
+    return _row(name, found, either, one, other, None, out)
 
 
 def _row(name: str, found: list[Change], image: Any, a: Any, b: Any, truth: Any, out: Path) -> dict[str, Any]:

@@ -45,7 +45,6 @@ def diff_command(session: Session, a: str, b: str, volumes: bool, out: Path | No
     target = (out or Path(f"{a}-{b}")).absolute()
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target}: is no folder; name one with --out")
-    target.mkdir(parents=True, exist_ok=True)
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer
         rows = _volumes(session, (a, b), target) if volumes else _patches(session, (folders[0], folders[1]), target)
     total = {kind: sum(row["counts"][kind] for row in rows) for kind in KINDS}
@@ -75,6 +74,7 @@ def _patches(session: Session, folders: tuple[Path, Path], target: Path) -> list
     for path in (*folders, *(path for _, path in labels)):
         if not path.is_dir():
             raise WorkspaceError(f"{path}: these files are not there any more; restore them")
+    target.mkdir(parents=True, exist_ok=True)
     run, least = session.settings.run, session.settings.prediction
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
@@ -97,6 +97,7 @@ def _volumes(session: Session, versions: tuple[str, str], target: Path) -> list[
         both = predicted_by(db, versions)
     if not both:
         raise UsageError(f"no volume was segmented by both {versions[0]} and {versions[1]}")
+    target.mkdir(parents=True, exist_ok=True)
     rows = []
     for name, one, other in both:
         paths = [session.workspace.artifacts.path(key) / "instances.tif" for key in (one, other)]

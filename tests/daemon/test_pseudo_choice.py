@@ -100,7 +100,7 @@ def test_a_better_model_labels_what_is_new_and_old_volumes_keep_their_labels(sta
     assert labelled_by(stage)[3:] == [("d", "nnunet", promoted.artifact)]
     lanes = {o.params["backend"]: o.long for o in stage.executor.orders if o.stage == "pseudo"}
     assert lanes == {"threshold": False, "nnunet": True}, "nobody who checks a label waits behind a model"
-    told = "F1 0.60 against 0.40 of threshold on 4 held-out labels"
+    told = "F1 0.60 against 0.40 of threshold on 3 held-out labels"
     shot = stage.shot()
     assert (shot.pseudo.chosen, shot.pseudo.why) == (promoted.version, told)
     assert f"new volumes are pseudo-labelled by {promoted.version}: {told}" in events(stage)
@@ -124,7 +124,7 @@ def test_status_says_it_in_one_line_of_eighty_columns(stage):
     a_round(stage)
     lines = [t.plain for t in status(look(stage.workspace.root, stage.now), stage.workspace.root, 80)]
     (line,) = [t for t in lines if t.startswith("pseudo ")]
-    assert line == "pseudo    M_f-001: F1 0.60 against 0.40 of threshold on 4 held-out labels" and len(line) <= 80
+    assert line == "pseudo    M_f-001: F1 0.60 against 0.40 of threshold on 3 held-out labels" and len(line) <= 80
 
 
 def test_a_backend_that_is_named_needs_no_line(tmp_path, science):
