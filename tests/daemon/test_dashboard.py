@@ -187,7 +187,8 @@ class Terminal:
             stdout=self.slave,
             stderr=self.slave,
             start_new_session=True,
-            env=os.environ | {"TERM": "xterm-256color"},
+            # a size in the environment, as test runners set it, would count for more than the terminal's own
+            env={k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")} | {"TERM": "xterm-256color"},
         )
 
     def resize(self, width: int, height: int) -> None:
