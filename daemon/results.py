@@ -194,6 +194,8 @@ class Results(TruthResults):
         model = None if name == PSEUDO_LABELS else name
         scored = {**result, "scores": with_intervals(result)}
         self.store.learning.add_evaluation(job.key, model, digest([i.key for i in job.inputs["label"]]), scored, now)
+        for note in result.get("notes", []):
+            self.store.state.event("model", f"{name}, judged: {note}", now)
 
     def _predict_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         model = self.store.learning.model_of_artifact(job.inputs["model"][0].key)

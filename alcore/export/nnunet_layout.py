@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from alcore.nnunet import model
 from alcore.nnunet.model import Design
+from alcore.nnunet.targets import classes_of
 
 DATASET = "Dataset001_alscope"
 TRAINER = "nnUNetTrainer"
@@ -21,8 +21,9 @@ def export_nnunet(source: Path, target: Path, name: str) -> Path:
     nnUNet_results/Dataset001_alscope/nnUNetTrainer__plans__<configuration>/ holds dataset.json, plans.json,
     dataset_fingerprint.json and fold_all/checkpoint_final.pth. Our images are normalised with statistics of the whole
     volume, clipped to its percentiles, and may be binned, which no scheme of nnU-Net's can say: prepare.py does it, and
-    the plans say "NoNormalization". objects.py brings the result back to the grid of the image. The checkpoint forbids
-    mirroring, which we do not do either. Raises PermanentError for a model that cannot be read.
+    the plans say "NoNormalization". objects.py brings the result back to the grid of the image and tells objects apart as
+    the model was trained to. The checkpoint forbids mirroring, which we do not do either. Raises PermanentError for a
+    model that cannot be read.
     """
     import torch
 
@@ -57,8 +58,7 @@ def export_nnunet(source: Path, target: Path, name: str) -> Path:
     torch.save(checkpoint, folder / "fold_all" / "checkpoint_final.pth")
     here = Path(__file__)
     shutil.copyfile(here.with_name("prepare_script.py"), target / "prepare.py")
-    if design.border is None:
-        shutil.copyfile(here.with_name("objects_script.py"), target / "objects.py")
+    shutil.copyfile(here.with_name("objects_script.py"), target / "objects.py")
     (target / "about.json").write_text(json.dumps(about(design, name), indent=1))
     (target / "README.md").write_text(_readme(design, name))
     return folder
@@ -76,37 +76,43 @@ def about(design: Design, name: str) -> dict[str, Any]:
         "voxel_um": design.voxel_um,
         "spacing": spacing,
         "configuration": design.configuration,
-        "classes": _classes(design),
+        "classes": classes_of(design.dataset),
         "min_voxels": design.min_voxels,
+        "least_core": design.least_core,
+        "border": None if design.border is None else design.border.to_json(),
     }
-
-
-def _classes(design: Design) -> Mapping[str, int]:
-    from alcore.nnunet.targets import classes_of
-
-    return classes_of(design.dataset)
 
 
 def _readme(design: Design, name: str) -> str:
     made_for = "unknown" if design.voxel_um is None else " x ".join(f"{v:g}" for v in design.voxel_um) + " um (z, y, x)"
     z, y, x = design.binning
-    last = (
-        "python objects.py predicted objects volume.tif\n"
-        if design.border is None
-        else "# classes 1 and 2 are core and border of objects; grow the connected cores into their borders\n"
-    )
     return f"""# {name}, for plain nnU-Net
 
-Made for voxels of {made_for}; {z} x {y} x {x} of them are one network pixel. In an environment with nnunetv2 alone:
+Made for voxels of {made_for}; {z} x {y} x {x} of them are one network pixel. In an environment with nnunetv2 alone (without a GPU
+add `-device cpu` to the second command):
 
 ```sh
 python prepare.py prepared volume.tif          # fixed normalisation and binning, as in training
 nnUNet_results=$PWD/nnUNet_results nnUNet_raw=/tmp nnUNet_preprocessed=/tmp \\
   nnUNetv2_predict -i prepared -o predicted -d 1 -c {design.configuration} -p plans -tr {TRAINER} -f all \\
   --save_probabilities
-{last}```
+python objects.py predicted objects volume.tif  # on the voxels of the image: ids 1..n
+```
 
 nnU-Net normalises an image by itself or not at all. This model saw every voxel with the statistics of its whole volume: clipped
 to the 0.5 and 99.5 percentiles, minus the mean, divided by the standard deviation. That is what prepare.py does; the plans
 tell nnU-Net to leave the image alone. Give it whole volumes. Without it the result is worthless.
+
+{_told_apart(design)} Objects of fewer than {design.min_voxels} voxels are left out (min_voxels in about.json).
 """
+
+
+def _told_apart(design: Design) -> str:
+    if design.border is None:
+        return "Objects are the 6-connected components of the foreground; objects.py numbers them."
+    pace = "at one pace, first within their planes, then across them" if design.border.in_plane else "at one pace"
+    return (
+        "The network tells cores (class 1) from borders (class 2), so that objects in contact stay apart: objects.py takes\n"
+        f"every 6-connected core for an object and lets all of them grow into the borders {pace}.\n"
+        "Foreground that no core reaches is an object of its own."
+    )

@@ -11,8 +11,7 @@ import numpy as np
 from alcore.arrays.changes import Change, changes, counts, differences
 from alcore.arrays.sizes import least_voxels
 from alcore.nnunet import sources
-from alcore.nnunet.instances import segment_patch
-from alcore.nnunet.prediction import Predictor
+from alcore.nnunet.fallback import PatchSegmenter
 from alcore.stage import Context
 from alcore.volumes.labels import read_labels
 from alcore.volumes.picture_changes import write_changes
@@ -31,13 +30,13 @@ def on_patches(
     Returns one row per patch: {"name", "counts": see `changes.counts`, "changes", "picture"}. What nobody looked at does not
     count. Runs inside `nnunet_process`.
     """
-    predictors = [Predictor(folder, ctx.device, 0.5, ctx.ram_bytes) for folder in models]
+    segmenters = [PatchSegmenter(folder, ctx.device, 0.5, ctx.ram_bytes) for folder in models]
     rows = []
     for n, (name, path) in enumerate(labels):
         ctx.progress(n / len(labels), f"comparing on {name}")
         image, stats, voxel_um = sources.label_image(path)
         least = least_voxels(min_voxels, min_um3, voxel_um)
-        maps = [sources.label_mask(path), *(segment_patch(p, image, stats, voxel_um, least) for p in predictors)]
+        maps = [sources.label_mask(path), *(s.segment(image, stats, voxel_um, least) for s in segmenters)]
         ignored = sources.label_ignored(path)
         if ignored is not None:
             maps = [np.where(ignored, 0, ids).astype(np.uint32) for ids in maps]

@@ -139,22 +139,14 @@ class NnunetLabeler:
 
     def _where_there_is_room(self, segment: Callable[[Predictor], None], weights: str, ctx: Context) -> tuple[str, ...]:
         """Segment on the device of the job, or on the processor if its memory does not hold a tile, which the plan fixes. Notes."""
-        import torch
-
+        from alcore.nnunet.fallback import where_there_is_room
         from alcore.nnunet.prediction import Predictor
 
         assert self._model is not None
         model, step = self._model, self.options.tile_step
-        for device in dict.fromkeys((ctx.device, "cpu")):
-            try:
-                key = (self.name, weights, str(model), device, step, ctx.ram_bytes)
-                segment(warm(key, partial(Predictor, model, device, step, ctx.ram_bytes)))
-                break
-            except torch.OutOfMemoryError:
-                if device == "cpu":
-                    raise
-                forget()
-                torch.cuda.empty_cache()
-        if device == ctx.device:
-            return ()
-        return ("the GPU has no room for one tile of the model: labelled by the processor, which takes longer",)
+
+        def attempt(device: str) -> None:
+            key = (self.name, weights, str(model), device, step, ctx.ram_bytes)
+            segment(warm(key, partial(Predictor, model, device, step, ctx.ram_bytes)))
+
+        return where_there_is_room(ctx.device, attempt, forget)

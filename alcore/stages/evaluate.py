@@ -6,10 +6,14 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alcore.stage import Context, Inputs, Params, Stage, one
 from alcore.types import Box
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
@@ -19,7 +23,8 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     params: iou (0.5), min_voxels (null: the model's own), min_um3 (0), tile_step (0.5), near (none): by label, the boxes,
     in its own voxels, that lie so near to what models learned from that they count for neither side. per_label has the
     counts behind the scores, and the volume of each label, for the court (`alcore.arrays.court`). What the expert did not
-    look at counts for neither side (see `matching.count`). Raises PermanentError when there is nothing to score.
+    look at counts for neither side (see `matching.count`). notes: for people, where the GPU had no room for the model.
+    Raises PermanentError when there is nothing to score.
     """
     from dataclasses import asdict
 
@@ -35,7 +40,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         if not labels:
             raise PermanentError("none of the held-out labels has a pseudo-label to score")
     began = time.monotonic()
-    segment = _segmenter(inputs, params, ctx)
+    segment = _Segmenting(inputs, params, ctx)
     near = {item.key: boxes for item, boxes in zip(inputs["label"], params.get("near", ()), strict=False)}
     counts, per_label = [], []
     for n, item in enumerate(labels):
@@ -45,7 +50,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         since = time.monotonic()
         truth = sources.label_mask(item.path)
         ignored = _ignored(truth.shape, sources.label_ignored(item.path), near.get(item.key, ()))
-        count = matching.count(segment(item.path), truth, float(params.get("iou", 0.5)), ignored)
+        count = matching.count(segment.instances(item.path), truth, float(params.get("iou", 0.5)), ignored)
         counts.append(count)
         seconds = round(time.monotonic() - since, 3)
         per_label.append(
@@ -60,6 +65,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     result = {
         "scores": matching.pool(counts).to_json(),
         "per_label": per_label,
+        "notes": list(segment.notes),
         "seconds": round(time.monotonic() - began, 3),
     }
     (out / "scores.json").write_text(json.dumps(result, indent=1))
@@ -78,31 +84,35 @@ def _ignored(shape: tuple[int, ...], unseen: Any, near: Sequence[Mapping[str, An
     return found
 
 
-def _segmenter(inputs: Inputs, params: Params, ctx: Context) -> Any:
-    """A function from a label artifact to the instances to be scored."""
-    from alcore.nnunet import sources
+class _Segmenting:
+    """From a label artifact to the instances to be scored: those of the model, or without one the pseudo-labels."""
 
-    def pseudo(label: Path) -> Any:
-        return sources.label_mask(label, "pseudo.tif")
+    def __init__(self, inputs: Inputs, params: Params, ctx: Context) -> None:
+        from alcore.nnunet.fallback import PatchSegmenter
 
-    if not inputs.get("model"):
-        return pseudo
-    from alcore.arrays.sizes import least_voxels
-    from alcore.nnunet.environment import nnunet_process
+        self._params, self._ctx = params, ctx
+        self._model: PatchSegmenter | None = None
+        if inputs.get("model"):
+            step = float(params.get("tile_step", 0.5))
+            self._model = PatchSegmenter(one(inputs, "model"), ctx.device, step, ctx.ram_bytes)
 
-    with nnunet_process(ctx.scratch, ctx.device, ctx.threads):
-        from alcore.nnunet.instances import segment_patch
-        from alcore.nnunet.prediction import Predictor
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know."""
+        return self._model.notes if self._model else ()
 
-        predictor = Predictor(one(inputs, "model"), ctx.device, float(params.get("tile_step", 0.5)), ctx.ram_bytes)
+    def instances(self, label: Path) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """(Z, Y, X) of the patch of a label."""
+        from alcore.arrays.sizes import least_voxels
+        from alcore.nnunet import sources
+        from alcore.nnunet.environment import nnunet_process
 
-    def predicted(label: Path) -> Any:
+        if self._model is None:
+            return sources.label_mask(label, "pseudo.tif")
         image, stats, voxel_um = sources.label_image(label)
-        with nnunet_process(ctx.scratch, ctx.device, ctx.threads):
-            least = least_voxels(params.get("min_voxels"), params.get("min_um3", 0.0), voxel_um)
-            return segment_patch(predictor, image, stats, voxel_um, least)
-
-    return predicted
+        least = least_voxels(self._params.get("min_voxels"), self._params.get("min_um3", 0.0), voxel_um)
+        with nnunet_process(self._ctx.scratch, self._ctx.device, self._ctx.threads):
+            return self._model.segment(image, stats, voxel_um, least)
 
 
 STAGE = Stage("evaluate", 3, run, long=True)

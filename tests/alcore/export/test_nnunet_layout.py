@@ -11,13 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
 
-from alcore.arrays import normalise
+from alcore.arrays import block_bordercore, matching, normalise
+from alcore.arrays.instancing import connected_components
+from alcore.export import objects_script
 from alcore.export.nnunet_layout import export_nnunet
 from alcore.nnunet import training
+from alcore.nnunet.binning import upsample
 from alcore.nnunet.environment import nnunet_process
 from alcore.nnunet.plan import PlanRequest
 from alcore.nnunet.schedule import Schedule
+from alcore.nnunet.tile_sums import classes
 from alcore.run import QuietContext
 from tests.alcore.nnunet.nnunet_blobs import SPACING, blobs, case
 
@@ -68,7 +73,6 @@ def fresh(tmp_path: Path, *command: str) -> None:
 def test_plain_nnunet_predicts_the_same(trained: Path, tmp_path: Path, dtype: str) -> None:
     from alcore.nnunet import instances
     from alcore.nnunet.prediction import ArrayVoxels, Predictor
-    from alcore.nnunet.tile_sums import classes
 
     shape = (13, 101, 90)
     image = np.clip(blobs(7, shape, n=20)[0] * 900 + 3000, 0, 65535).astype(dtype)
@@ -93,11 +97,43 @@ def test_plain_nnunet_predicts_the_same(trained: Path, tmp_path: Path, dtype: st
     if "border" in about["classes"]:
         assert (seen == ours).mean() > 0.999
         assert set(np.unique(ours)) == {0, 1, 2}
-        return
-    assert seen.shape == (13, 51, 45)  # on the grid of the network
+    else:
+        assert seen.shape == (13, 51, 45)  # on the grid of the network
     fresh(tmp_path, "exported/objects.py", "predicted", "objects", "volume.tif")
     theirs = tifffile.imread(tmp_path / "objects" / "volume.tif")
     dice = 2 * ((theirs > 0) & (objects > 0)).sum() / ((theirs > 0).sum() + (objects > 0).sum())
     assert theirs.shape == shape
     assert dice > 0.998  # nnU-Net adds tiles up in half precision
     assert abs(int(theirs.max()) - int(objects.max())) <= 1
+    matched = matching.score(theirs, objects, 0.9)
+    assert objects.max() > 5 and matched.f1 > 0.95, matched
+
+
+@pytest.mark.parametrize("in_plane", [None, False, True])
+def test_the_script_tells_objects_apart_as_we_do(in_plane: bool | None) -> None:
+    """Objects are compared id by id, on patterns of classes of every kind, thin and coreless ones among them."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        shape = tuple(int(n) for n in rng.integers(1, 40, 3))
+        noise = ndimage.gaussian_filter(rng.normal(size=shape), rng.uniform(0.5, 3))
+        edges = np.quantile(noise, sorted(rng.uniform(0.3, 0.95, 2)))
+        found = np.where(noise > edges[1], 1, np.where(noise > edges[0], 2, 0)).astype(np.uint8)
+        least, least_core = (int(n) for n in rng.integers(0, 12, 2))
+        about = {"min_voxels": least, "least_core": least_core, "border": None}
+        if in_plane is None:
+            expected = connected_components(found, least)
+        else:
+            about["border"] = {"px": 2.0, "in_plane": in_plane}
+            expected = block_bordercore.instances(found, least, least_core, in_plane)
+        np.testing.assert_array_equal(objects_script.objects(found, about), expected)
+
+
+def test_the_script_finds_the_classes_of_our_voxels() -> None:
+    """From probabilities on a binned grid, against what prediction makes of the same logits."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(3, 5, 7, 9)).astype(np.float32)
+    odds = np.exp(logits - logits.max(axis=0))
+    about_voxels = np.stack([upsample(k - logits[0], (1, 2, 3))[:, :13, :26] for k in logits[1:]])
+    found = objects_script.most_likely(odds / odds.sum(axis=0), (1, 2, 3), (5, 13, 26))
+    assert (found == classes(about_voxels)).mean() > 0.9999  # where two are as likely, rounding decides
+    assert set(np.unique(found)) == {0, 1, 2}

@@ -239,7 +239,7 @@ def test_a_model_of_our_own_goes_on_by_the_processor_when_the_gpu_is_full(
     labels, again = label(image, name=name, **options)
     assert devices == ["cuda", "cpu"]
     assert np.array_equal(labels, whole) and again.confidence == said.confidence
-    assert any("no room for one tile" in note for note in again.notes) and not said.notes
+    assert any("no room for a tile" in note for note in again.notes) and not said.notes
     forget()
 
 

@@ -1,4 +1,4 @@
-"""Stage evaluate without a model: pooled scores are sums of matches; what cannot be scored is refused."""
+"""Stage evaluate: pooled scores are sums of matches; what cannot be scored is refused; a full GPU stops nothing."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from alcore.arrays import matching
 from alcore.errors import PermanentError
+from alcore.nnunet.fallback import NOTE
+from alcore.nnunet.prediction import Predictor
+from alcore.run import QuietContext
 from alcore.stage import Input
+from alcore.stages.evaluate import STAGE
 from alcore.volumes.labels import read_labels
 from alcore.volumes.writers import write_labels_tiff
-from tests.alcore.stages.training_bench import VOXEL_UM, Bench
+from tests.alcore.stages.training_bench import QUICK, VOXEL_UM, Bench
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +70,35 @@ def test_what_the_expert_did_not_look_at_counts_for_neither_side(bench: Bench, t
     expected = matching.score(pseudo[3:5].astype(np.uint32), truth[3:5].astype(np.uint32))
     assert result["scores"] == expected.to_json()
     assert expected.dice != matching.score(pseudo.astype(np.uint32), truth.astype(np.uint32)).dice
+
+
+def test_without_room_on_the_gpu_the_processor_scores_all_that_is_left(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = {"schedule": {**QUICK, "epochs": 4, "iterations": 8}, "seed": 1, "plan": "tiny"}
+    tuned = bench.run("finetune", {"label": bench.labels}, params)[1]
+    inputs = {"model": [tuned], "label": bench.labels}
+    expected = bench.run("evaluate", inputs, {"min_voxels": 1})[0].result
+    assert expected["notes"] == [] and expected["scores"]["n_predicted"] > 0
+    made: list[str] = []
+    tiles = {"cuda": 0}
+    real = Predictor.__init__
+
+    def pretend(self, folder, device, *args):  # type: ignore[no-untyped-def]
+        made.append(device)
+        real(self, folder, "cpu", *args)
+        if device == "cuda":
+            self._logits = no_room_later
+
+    def no_room_later(tile):  # type: ignore[no-untyped-def]
+        tiles["cuda"] += 1
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Predictor, "__init__", pretend)
+    ctx = QuietContext(tmp_path / "scratch", tmp_path / "cache", "cuda")
+    for folder in (ctx.scratch, tmp_path / "out"):
+        folder.mkdir()
+    result = STAGE.run(inputs, {"min_voxels": 1}, tmp_path / "out", ctx)
+    assert (made, tiles["cuda"]) == (["cuda", "cpu"], 1), "the GPU is tried once, not again for every patch"
+    assert result["notes"] == [NOTE] and result["scores"] == expected["scores"]
+    assert [r["counts"] for r in result["per_label"]] == [r["counts"] for r in expected["per_label"]]
