@@ -16,10 +16,10 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
 
     Inputs: model (0 or 1), label[], and for rehearsal against forgetting volume[], source[], pseudo[] (aligned) with
     params patches and read. params: schedule, seed, plan (used from scratch; a model to start from must tell objects apart in
-    the way it says), mix_share (share of training crops
-    that come from pseudo-labelled patches), min_confidence (of those), validation_share (of the labels, held out to say when to
-    stop; see `alcore.nnunet.holdout`). Labels that the model's frozen plan does not take (other channels or voxel size) are left
-    out. Resumes from `ctx.scratch`. Raises PermanentError when there is no label or no label holds an object, Preempted after
+    the way it says), mix_share (share of training crops that come from pseudo-labelled patches), min_confidence (of those),
+    validation_share (of the labels, held out to say when to stop; see `alcore.nnunet.holdout`). Labels that the model's frozen
+    plan does not take (other channels or voxel size) are left out. The result's "data" is the kind of data that the model takes.
+    Resumes from `ctx.scratch`. Raises PermanentError when there is no label or no label holds an object, Preempted after
     saving.
     """
     from alcore.errors import PermanentError
@@ -74,7 +74,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         result["stop"] = (
             f"trained to the end: {len(fitting)} labels are too few to hold any out that would say when to stop"
         )
-    return {**result, "n_other": n_other}
+    return {**result, "n_other": n_other, "data": designed.made_for.kind.to_json()}
 
 
 def _kind(label: Path) -> Kind:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alcore.arrays.splits import leaks
 from alcore.run import key_of
@@ -11,7 +11,7 @@ from daemon.config import Settings
 from daemon.planner import Planner
 from daemon.planning.training import TrainingPlans
 from daemon.results import labels_digest
-from daemon.store.rows import RoundRow, Wanted
+from daemon.store.rows import ModelRow, RoundRow, Wanted
 from daemon.store.store import Store
 from daemon.verdict import UNGATED, Verdict, judge
 
@@ -58,9 +58,13 @@ class LearningPlans:
         """Score candidate, current model and pseudo-labels on the frozen gate; when all are there, give the verdict."""
         candidate = self.store.learning.model(round_.model or "")
         assert candidate is not None
-        current = self.store.learning.promoted() or self.store.learning.pretrained()
-        if not round_.gate:
-            self._conclude(round_, UNGATED, None, None, now)
+        current, elsewhere = self.training.opponents(candidate)
+        gate = self.training.taken(candidate, round_.gate)
+        if current is not None:
+            gate = self.training.taken(current, gate)
+        if not gate:
+            verdict = replace(UNGATED, reason=f"{UNGATED.reason} of its data") if round_.gate else UNGATED
+            self._conclude(round_, self._beside(verdict, elsewhere), None, None, now)
             return
         if leaked := leaks(*([(str(label.volume_id), label.box) for label in s] for s in (round_.train, round_.gate))):
             n = len({i for i, _ in leaked})
@@ -68,9 +72,9 @@ class LearningPlans:
             self._conclude(round_, Verdict(False, reason), None, None, now)
             return
         trained = self.store.models.trained(round_.number)
-        wanted = [self.planner.evaluate(model, round_.gate, trained) for model in (candidate, None)]
+        wanted = [self.planner.evaluate(model, gate, trained) for model in (candidate, None)]
         if current is not None:
-            wanted.append(self.planner.evaluate(current, round_.gate, trained))
+            wanted.append(self.planner.evaluate(current, gate, trained))
         yield from wanted
         keys = [key_of(w.stage, w.inputs, w.params) for w in wanted]
         jobs = [self.store.jobs.by_key(k) for k in keys]
@@ -89,10 +93,21 @@ class LearningPlans:
             mine,
             scores[2] if current is not None else None,
             current.version if current else "",
-            self.store.learning.promoted() is not None,
+            current is not None and current.state == "promoted",
             self.settings.training.gate_min_patches,
         )
-        self._conclude(round_, verdict, mine["scores"], pseudo["scores"] if pseudo else None, now)
+        self._conclude(
+            round_, self._beside(verdict, elsewhere), mine["scores"], pseudo["scores"] if pseudo else None, now
+        )
+
+    def _beside(self, verdict: Verdict, elsewhere: ModelRow | None) -> Verdict:
+        """The verdict, unless a model is in use that a candidate for other data cannot be compared with: a person decides then."""
+        if elsewhere is None or not verdict.promoted:
+            return verdict
+        made_for = self.training.made_for(elsewhere)
+        of = f" ({made_for.kind})" if made_for else ""
+        reason = f"not promoted: {elsewhere.version}, which is in use, is for other data{of}; `alscope models promote` changes that"
+        return replace(verdict, promoted=False, reason=f"{reason}. {verdict.reason}")
 
     def _conclude(
         self,

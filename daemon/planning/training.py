@@ -153,10 +153,45 @@ class TrainingPlans:
         base, made_for = fitting[0] if fitting else (None, MadeFor(kind))
         current = self.store.learning.promoted()
         if self.settings.training.finetune_from == "current" and current is not None:
-            origin = self._origin(current)
+            takes, origin = self.made_for(current), self._origin(current)
+            if takes is not None and not takes.takes(kind):
+                return base, made_for
             if base is None or origin == base.version:
                 return current, made_for
         return base, made_for
+
+    # who takes what
+
+    def made_for(self, model: ModelRow) -> MadeFor | None:
+        """The data that a model takes; None: all, it is from a time when there was one model for all."""
+        found = self.store.training.made_for(model.artifact)
+        if found is not None or model.parent is None:
+            return found
+        parent = self.store.learning.model(model.parent)
+        assert parent is not None
+        return self.made_for(parent)
+
+    def taken(self, model: ModelRow, labels: Sequence[LabelRow]) -> list[LabelRow]:
+        """Those of the labels that a model can be judged on: of data that it takes."""
+        made_for = self.made_for(model)
+        if made_for is None:
+            return list(labels)
+        kinds = self.store.training.kinds(label.volume_id for label in labels)
+        return [label for label in labels if made_for.takes(kinds[label.volume_id])]
+
+    def opponents(self, candidate: ModelRow) -> tuple[ModelRow | None, ModelRow | None]:
+        """(the model that a candidate is compared with, the one in use where that is for other data).
+
+        Compared is with the model in use, or else with the newest M_p, if it was made for such data; None where there is none.
+        """
+        mine, promoted = self.made_for(candidate), self.store.learning.promoted()
+
+        def alike(made_for: MadeFor | None) -> bool:
+            return mine is None or made_for is None or made_for.takes(mine.kind)
+
+        if promoted is not None and alike(self.made_for(promoted)):
+            return promoted, None
+        return next((m for m, made_for in self.store.training.pretrained() if alike(made_for)), None), promoted
 
     def _origin(self, model: ModelRow) -> str:
         """The version that a line of models began with."""

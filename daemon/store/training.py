@@ -58,6 +58,11 @@ class Training:
         )
         return [(ModelRow(**r), _made_for(result)) for r in self._db.query(sql) for result in [r.pop("result")]]
 
+    def made_for(self, artifact: str) -> MadeFor | None:
+        """The data that the model in this artifact was made for; None where its training did not say."""
+        row = next(self._db.query("SELECT result FROM job WHERE key = ? AND state = 'done'", [artifact]), None)
+        return None if row is None else _made_for(row["result"])
+
     def tried(self) -> list[tuple[str, str, str]]:
         """(kind of data, subject, state) of every pre-training, oldest first."""
         sql = "SELECT spec, subject, state FROM job WHERE stage = 'pretrain' ORDER BY id"
