@@ -56,12 +56,12 @@ MODEL_TRANSITIONS: frozenset[tuple[str, str]] = frozenset(
         ("candidate", "rejected"),
         ("promoted", "retired"),  # another takes over
         ("promoted", "rejected"),  # rolled back
+        ("baseline", "promoted"),  # by the verdict on the first model that is no better than it
         ("retired", "promoted"),  # from here on: only by a person, see BY_HAND
         ("rejected", "promoted"),
-        ("baseline", "promoted"),
     }
 )
-BY_HAND: frozenset[str] = frozenset({"retired", "rejected", "baseline"})
+BY_HAND: frozenset[str] = frozenset({"retired", "rejected"})
 """From these states no round promotes a model: a person does, by `promote` or `rollback`."""
 
 

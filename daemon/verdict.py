@@ -18,11 +18,13 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a round. ruling: the court's word, empty where it was not asked."""
+    """The outcome of a round. ruling: the court's word, empty where it was not asked. instead: the model that comes into use
+    in place of the candidate, empty where none does."""
 
     promoted: bool
     reason: str
     ruling: str = ""
+    instead: str = ""
 
 
 UNGATED = Verdict(True, "ungated: no held-out labels yet")
@@ -33,8 +35,8 @@ def judge(candidate: Evaluation, current: Evaluation | None, name: str, serving:
     """The verdict on a candidate, by the rule in `alcore.arrays.court`.
 
     current: the model `name` on the same held-out patches, None when there is none. serving: has it been promoted? While
-    no model has, a candidate is promoted unless it is worse with confidence: no segmentation at all would be worse than one
-    that cannot be told from the pre-trained model's. least: held-out patches below which there is no gate.
+    no model has, one of the two comes into use, which is better than no segmentation at all: the candidate where it is no
+    lower, or else the pre-trained one. least: held-out patches below which there is no gate.
     Raises ValueError when the two were not scored on the same patches.
     """
     n = len(candidate["per_label"])
@@ -48,8 +50,13 @@ def judge(candidate: Evaluation, current: Evaluation | None, name: str, serving:
     ruling = rule(found, max(2, least))
     figures = f"F1 {_against(found.f1, name)}; Dice {_against(found.dice, '')} {gate}"
     opening = _opening(ruling, name, serving, least)
-    if not serving and ruling != "worse" and not promotes(ruling):
-        return Verdict(True, f"{opening}, but no model is in use yet: {figures}", ruling)
+    if not serving and not promotes(ruling):
+        if found.not_lower:
+            return Verdict(True, f"{opening}, but no model is in use yet: {figures}", ruling)
+        lower = ", and lower" if ruling == "undecided" else ""
+        return Verdict(
+            False, f"{opening}{lower}, so {name} comes into use: {figures}{_advice(ruling, found)}", ruling, name
+        )
     return Verdict(promotes(ruling), f"{opening}: {figures}{_advice(ruling, found)}", ruling)
 
 

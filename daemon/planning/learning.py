@@ -102,8 +102,10 @@ class LearningPlans:
 
     def _beside(self, verdict: Verdict, elsewhere: ModelRow | None) -> Verdict:
         """The verdict, unless a model is in use that a candidate for other data cannot be compared with: a person decides then."""
-        if elsewhere is None or not verdict.promoted:
+        if elsewhere is None:
             return verdict
+        if not verdict.promoted:
+            return replace(verdict, instead="")
         made_for = self.training.made_for(elsewhere)
         of = f" ({made_for.kind})" if made_for else ""
         reason = f"not promoted: {elsewhere.version}, which is in use, is for other data{of}; `alscope models promote` changes that"
@@ -121,6 +123,8 @@ class LearningPlans:
             self.store.learning.finish_round(
                 round_, verdict.promoted, verdict.reason, scores, pseudo, now, verdict.ruling
             )
+            if verdict.instead:
+                self.store.models.promote(verdict.instead, "round", "", f"{round_.model} {verdict.reason}", now)
             word = "promoted" if verdict.promoted else "rejected"
             self.store.state.event("round", f"round {round_.number}: {round_.model} {word}: {verdict.reason}", now)
 

@@ -10,6 +10,7 @@ from daemon.store.schema_claims import CLAIMS
 from daemon.store.schema_labels import LABELS
 from daemon.store.schema_models import MODELS
 from daemon.store.schema_predictions import PREDICTIONS
+from daemon.store.schema_training import TRAINING
 
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
@@ -298,6 +299,10 @@ def migrations() -> Migrations:
     @found(name="0010_predictions")
     def predictions(db: Database) -> None:
         _run(db, PREDICTIONS)
+
+    @found(name="0011_training")
+    def training(db: Database) -> None:
+        _run(db, TRAINING)
 
     return found
 

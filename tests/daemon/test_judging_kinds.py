@@ -105,6 +105,25 @@ def test_a_model_for_other_data_is_neither_an_opponent_nor_taken_out_of_use(pool
     assert promoted is not None and promoted.version == "M_f-001"
 
 
+def test_the_parent_comes_into_use_where_the_first_model_is_lower_but_not_beside_one_for_other_data(pool: Pool) -> None:
+    candidate(pool, "fine")
+    found = judge(pool, {"M_f-001": 0.4, "M_p-001": 0.5})
+    assert not found.promoted
+    promoted = pool.store.learning.promoted()
+    assert promoted is not None and promoted.version == "M_p-001"
+    (record,) = pool.store.models.promotions()
+    assert (record.model, record.how, record.previous) == ("M_p-001", "round", None)
+    assert record.reason.startswith(
+        "M_f-001 ungated (fewer than 2 held-out patches), and lower, so M_p-001 comes into use"
+    )
+    candidate(pool, "thick")
+    assert not judge(pool, {"M_f-002": 0.4, "M_p-002": 0.5}).promoted
+    assert pool.store.learning.promoted() == promoted
+    candidate(pool, "fine")
+    assert judge(pool, {"M_f-003": 0.7, "M_p-001": 0.5}).promoted
+    assert pool.store.models.before() == "M_p-001"
+
+
 def test_a_model_of_the_kind_in_use_is_compared_with_it(pool: Pool) -> None:
     candidate(pool, "fine")
     assert judge(pool, {"M_f-001": 0.6, "M_p-001": 0.5}).promoted

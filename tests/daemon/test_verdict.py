@@ -64,17 +64,24 @@ def test_undecided_keeps_what_is_in_use_and_says_what_would_tell():
     first = judge(mixed, evaluated(OLD), "M_p-001", False, 3)
     assert first.promoted
     assert "no model is in use yet" in first.reason
+    assert not first.instead
+    noisy = evaluated([9, 12, 8, 14, 7, 13, 9, 11])
+    assert not judge(noisy, evaluated(OLD), "M_f-001", True, 3).promoted
+
+
+def test_while_no_model_is_in_use_the_better_of_the_first_and_its_parent_comes_into_use():
     noisy = evaluated([9, 12, 8, 14, 7, 13, 9, 11])
     lower = judge(noisy, evaluated(OLD), "M_p-001", False, 3)
-    assert lower.promoted
-    assert lower.reason.startswith("undecided, but no model is in use yet: ")
-    assert not judge(noisy, evaluated(OLD), "M_f-001", True, 3).promoted
+    assert (lower.promoted, lower.instead) == (False, "M_p-001")
+    assert lower.reason.startswith("undecided, and lower, so M_p-001 comes into use: F1 ")
     worse = judge(evaluated([max(0, m - 5) for m in OLD]), evaluated(OLD), "M_p-001", False, 3)
-    assert not worse.promoted
-    assert worse.reason.startswith("worse: ")
+    assert (worse.promoted, worse.instead) == (False, "M_p-001")
+    assert worse.reason.startswith("worse, so M_p-001 comes into use: ")
     few = judge(evaluated([m - 1 for m in OLD[:2]]), evaluated(OLD[:2]), "M_p-001", False, 3)
-    assert few.promoted
-    assert few.reason.startswith("ungated (fewer than 3 held-out patches), and lower, but no model is in use yet: ")
+    assert (few.promoted, few.instead) == (False, "M_p-001")
+    assert few.reason.startswith("ungated (fewer than 3 held-out patches), and lower, so M_p-001 comes into use: ")
+    better = judge(evaluated([m + 3 for m in OLD]), evaluated(OLD), "M_p-001", False, 3)
+    assert (better.promoted, better.instead) == (True, "")
 
 
 @pytest.mark.parametrize(
