@@ -2,6 +2,7 @@
 
 from alcore.selection.batch import STRATEGIES, Selection, choose
 from alcore.selection.port import TRAITS, Choice, Flaw, Pool, Request
+from alcore.selection.queue_order import Queued, in_order
 from alcore.selection.reconsider import Reconsidered, reconsider
 
 __all__ = [
@@ -10,9 +11,11 @@ __all__ = [
     "Choice",
     "Flaw",
     "Pool",
+    "Queued",
     "Reconsidered",
     "Request",
     "Selection",
     "choose",
+    "in_order",
     "reconsider",
 ]

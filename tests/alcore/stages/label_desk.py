@@ -16,6 +16,7 @@ from alcore.types import Box
 from alcore.volumes.store import create_labels
 from alcore.volumes.writers import write_image_tiff
 
+Labels = np.ndarray[Any, Any]
 BOX = Box((2, 10, 20), (5, 40, 60))
 
 
@@ -41,7 +42,7 @@ class Desk:
         self.sha256 = volume.result["sha256"]
         self.volume = [Input(self.store.path(volume.key), volume.key)]
         inputs = {"source": source, "volume": self.volume, "pseudo": [Input(folder / "pseudo", "pseudo-1")]}
-        suggestion = {"id": "s-1", "rank": 1, "distance": 0.1, "reason": "", "volume_name": "v.tif"}
+        suggestion = {"id": "s-1", "distance": 0.1, "reason": "", "volume_name": "v.tif"}
         params = {"read": {}, "box": BOX.to_json(), "suggestion": suggestion, "margin": list(margin)}
         made = execute("package", inputs, params, self.store, self.ctx)
         self.package = [Input(self.store.path(made.key), made.key)]
@@ -71,3 +72,11 @@ def drawing() -> np.ndarray[Any, Any]:
     labels[:, 4:12, 4:12] = 7
     labels[2:, 20:30, 30:50] = 300
     return labels
+
+
+def in_image(labels: Labels) -> Labels:
+    """The drawing in the frame of image.tif, with an object in the margin that counts nowhere."""
+    whole = np.zeros((7, 60, 105), labels.dtype)
+    whole[1:6, 10:50, 20:80] = labels
+    whole[0, 0:5, 0:5] = 99
+    return whole

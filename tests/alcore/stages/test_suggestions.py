@@ -1,8 +1,6 @@
-"""The suggestions stage on real artifacts: continues from what is covered, explains itself, survives a broken cache."""
+"""The suggestions stage on real artifacts: continues from what is covered, and explains itself."""
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 import pytest
@@ -10,12 +8,9 @@ import pytest
 from alcore.arrays.coreset import farthest_first
 from alcore.artifact import ArtifactStore
 from alcore.errors import PermanentError
-from alcore.run import QuietContext, execute
-from alcore.stage import Input
+from alcore.run import QuietContext
 from alcore.stages import suggestions as stage_file
-
-DIM = 16
-STRATEGIES = ["guided", "coreset", "random", "foreground", "typiclust", "herding", "uncertainty"]
+from tests.alcore.stages.suggestion_pool import DIM, STRATEGIES, Volume, clustered, places, suggest
 
 
 @pytest.fixture
@@ -26,63 +21,6 @@ def store(tmp_path):
 @pytest.fixture
 def ctx(tmp_path):
     return QuietContext(scratch=tmp_path / "scratch", cache=tmp_path / "cache")
-
-
-def clustered(seed: int, n: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    rows = rng.normal(size=(n, DIM)) + 3 * rng.normal(size=(3, DIM))[rng.integers(0, 3, n)]
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-class Volume:
-    """Artifacts of one volume as the stage sees them, with n patches in a row along x."""
-
-    def __init__(self, store: ArtifactStore, name: str, rows: np.ndarray, encoder: str = "encoder-1", flat: tuple = ()):
-        self.store, self.name = store, name
-        boxes = [{"start": [0, 0, 32 * i], "shape": [8, 32, 32]} for i in range(len(rows))]
-        self.volume = self._made(
-            "volume", {}, lambda out: {"patches": (out / "patches.json").write_text(json.dumps(boxes))}
-        )
-        self.embedding = self._made(
-            "embedding",
-            {"encoder": [Input(store.root, encoder)]},
-            lambda out: np.save(out / "embeddings.npy", rows) or {"n": len(rows), "flat": list(flat)},
-        )
-        self.traits: Input | None = None
-        self.prediction: Input | None = None
-
-    def _made(self, stage: str, inputs: dict, fill) -> Input:
-        key = f"{stage}-{self.name}"
-        self.store.create(key, stage, 1, {}, inputs, fill)
-        return Input(self.store.path(key), key)
-
-    def with_traits(self, **arrays: np.ndarray) -> Volume:
-        self.traits = self._made("traits", {}, lambda out: np.savez(out / "traits.npz", **arrays) or {})
-        return self
-
-    def with_prediction(self, **arrays: np.ndarray) -> Volume:
-        self.prediction = self._made(
-            "predict", {}, lambda out: (np.savez(out / "patches.npz", **arrays) if arrays else None) or {}
-        )
-        return self
-
-
-def suggest(store: ArtifactStore, ctx: QuietContext, volumes: list[Volume], **params: object) -> dict:
-    given = {"strategy": "coreset", "covered": {}, "n": 5, "initial": 3, "seed": 11} | params
-    inputs = {
-        "embedding": [v.embedding for v in volumes],
-        "volume": [v.volume for v in volumes],
-        "traits": [v.traits for v in volumes if v.traits],
-        "prediction": [v.prediction for v in volumes if v.prediction],
-    }
-    for what in ("traits", "prediction"):
-        keys = [v.embedding.key for v in volumes if getattr(v, what)]
-        given[f"{what}_of"] = {key: i for i, key in enumerate(keys)}
-    return execute("suggestions", inputs, given, store, ctx).result
-
-
-def places(result: dict) -> list[tuple[str, int]]:
-    return [(s["embedding"], s["row"]) for s in result["suggestions"]]
 
 
 def test_the_core_set_is_the_papers(store, ctx):
@@ -260,101 +198,24 @@ def _counting(frontier, built: list[int]):
     return counted
 
 
-def test_a_broken_cache_changes_nothing_but_the_note(store, ctx):
-    volumes = [Volume(store, "a", clustered(1, 25))]
-    first = suggest(store, ctx, volumes, covered={"embedding-a": [0]})
-    stage_file._kept.clear()
-    for path in (ctx.cache / "index").iterdir():
-        path.write_bytes(b"\0" + path.read_bytes()[:100])
-    again = suggest(store, ctx, volumes, covered={"embedding-a": [0]}, seed=12)
-    assert again["suggestions"] == first["suggestions"]
-    assert "rebuilt" in again["notes"][0]
-
-
-def test_an_index_of_another_encoder_is_replaced(store, ctx):
-    suggest(store, ctx, [Volume(store, "old", clustered(1, 25), encoder="encoder-0")])
-    result = suggest(store, ctx, [Volume(store, "new", clustered(2, 15))])
-    assert result["indexed"] == 15 and {key for key, _ in places(result)} == {"embedding-new"}
-
-
-def test_a_cache_that_cannot_be_written_is_only_a_note(store, ctx):
-    ctx.cache.mkdir()
-    (ctx.cache / "index").write_text("a file where the directory should be")
-    result = suggest(store, ctx, [Volume(store, "a", clustered(1, 6))])
-    assert len(result["suggestions"]) == 5
-    assert any("could not be saved" in note for note in result["notes"])
-
-
-def test_the_file_says_what_the_result_says(store, ctx):
-    result = suggest(store, ctx, [Volume(store, "a", clustered(1, 8))], strategy="guided")
-    (path,) = store.root.rglob("suggestions.json")
-    assert json.loads(path.read_text()) == result
-
-
-def test_no_embeddings_no_suggestions(store, ctx):
-    assert suggest(store, ctx, [])["suggestions"] == []
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize(
-    "rows", [np.eye(DIM, dtype=np.float32)[:1], np.tile(np.eye(DIM, dtype=np.float32)[:1], (300, 1))]
-)
-def test_one_patch_and_all_alike(strategy, rows, store, ctx):
+def test_new_suggestions_and_those_that_wait_come_back_in_one_order(store, ctx):
+    rows = np.zeros((6, DIM), np.float32)
+    rows[[0, 1, 2], 0] = 1  # what is labelled, and two that look nearly the same
+    rows[1, 1], rows[2, 1] = 0.3, 0.35
+    rows[3, 2] = rows[4, 3] = rows[5, 4] = 1
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     volume = Volume(store, "a", rows)
-    result = suggest(store, ctx, [volume], strategy=strategy, n=4)
-    assert len(result["suggestions"]) == min(4, len(rows)) == len(set(places(result)))
-    later = suggest(store, ctx, [volume], strategy=strategy, n=4, covered={volume.embedding.key: [0]})
-    if strategy == "coreset":
-        assert len(later["suggestions"]) == min(4, len(rows) - 1)
-    else:
-        assert later["suggestions"] == [] and later["duplicates"] == len(rows) - 1
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_all_labelled(strategy, store, ctx):
-    volume = Volume(store, "a", clustered(1, 20))
-    covered = {volume.embedding.key: list(range(20))}
-    result = suggest(store, ctx, [volume], strategy=strategy, covered=covered, labelled=covered)
-    assert result["suggestions"] == [] and result["eligible"] == 0
-
-
-def test_unknown_and_senseless_traits_do_no_harm(store, ctx):
-    n = 50
-    nonsense = {name: np.full(n, np.nan, np.float32) for name in ("foreground", "border", "n_objects", "sharpness")}
-    nonsense["contrast"] = np.full(n, np.inf, np.float32)
-    nonsense["clipped"] = np.ones(n, np.float32)
-    rows = clustered(1, n)
-    plain = suggest(store, ctx, [Volume(store, "a", rows)], strategy="guided", n=12)
-    same = suggest(store, ctx, [Volume(store, "b", rows).with_traits(**nonsense)], strategy="guided", n=12)
-    assert [row for _, row in places(same)] == [row for _, row in places(plain)] and same["qc"] == []
-
-
-def test_bad_input_is_one_clear_line(store, ctx):
-    good = Volume(store, "good", clustered(1, 5))
-    nan = clustered(1, 5)
-    nan[3] = np.nan
-    with pytest.raises(PermanentError, match="embedding-nan: the embedding in row 3 is not finite"):
-        suggest(store, ctx, [good, Volume(store, "nan", nan)])
-    with pytest.raises(PermanentError, match="different encoders"):
-        suggest(store, ctx, [good, Volume(store, "other", clustered(2, 5), encoder="encoder-2")])
-    with pytest.raises(PermanentError, match="expected"):
-        suggest(store, ctx, [good, Volume(store, "wide", np.eye(3, dtype=np.float32))])
-    for what in ("covered", "labelled"):
-        with pytest.raises(PermanentError, match=f"{what} row 5 of embedding embedding-good"):
-            suggest(store, ctx, [good], **{what: {"embedding-good": [5]}})
-    with pytest.raises(PermanentError, match="covered row 0 of embedding embedding-gone"):
-        suggest(store, ctx, [good], covered={"embedding-gone": [0]})
-    with pytest.raises(PermanentError, match="strategy 'best' does not exist; known: guided, coreset"):
-        suggest(store, ctx, [good], strategy="best")
-    with pytest.raises(PermanentError, match=r"control share must be at least 0 and below 1, got 1\.5"):
-        suggest(store, ctx, [good], control_share=1.5)
-    with pytest.raises(PermanentError, match=r"minutes_base is -1\.0"):
-        suggest(store, ctx, [good], minutes={"base": -1})
-    short = Volume(store, "short", clustered(4, 5)).with_traits(foreground=np.zeros(4, np.float32))
-    with pytest.raises(PermanentError, match=r"traits\.npz: foreground is \(4,\) float32, the volume has 5 patches"):
-        suggest(store, ctx, [short])
-    cut = Volume(store, "cut", clustered(3, 5))
-    (cut.embedding.path / "embeddings.npy").chmod(0o640)
-    (cut.embedding.path / "embeddings.npy").write_bytes((cut.embedding.path / "embeddings.npy").read_bytes()[:150])
-    with pytest.raises(PermanentError, match=r"embeddings\.npy: not a readable array"):
-        suggest(store, ctx, [good, cut])
+    key = volume.embedding.key
+    queue = [[key, 2], [key, 3]]
+    asked = {"covered": {key: [0, 2, 3]}, "labelled": {key: [0]}, "queue": queue, "initial": 0}
+    result = suggest(store, ctx, [volume], n=2, **asked)
+    assert {s["row"] for s in result["suggestions"]} == {4, 5}
+    order = [q["row"] for q in result["order"]]
+    assert order[0] == 3 and set(order[1:3]) == {4, 5} and order[3] == 2
+    assert result["order"][3]["nearest"] == {"embedding": key, "row": 0}
+    assert result["order"][3]["distance"] == pytest.approx(1 - rows[2] @ rows[0], abs=1e-6)
+    again = suggest(store, ctx, [volume], n=2, **asked | {"waiting": {key: [2, 3]}})
+    gone = [q["row"] for q in again["taken_back"]]
+    assert [q["row"] for q in again["order"]][-len(gone) :] == gone == [2]
+    with pytest.raises(PermanentError, match="queue row 9 of embedding embedding-a"):
+        suggest(store, ctx, [volume], **asked | {"queue": [[key, 9]]})
