@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 import warnings
 from collections.abc import Sequence
@@ -14,12 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alcore.export.nnunet_layout import about
+from alcore.export.nnunet_layout import about, told_apart
 from alcore.nnunet import model
 from alcore.nnunet.model import Design
 
 Floats = npt.NDArray[np.float32]
 EPS = 1e-6
+OBJECTS = "objects.py"
 CITE = (
     ("Isensee et al. 2021, nnU-Net", "10.1038/s41592-020-01008-z"),
     (
@@ -43,8 +45,8 @@ def export_bioimage(source: Path, target: Path, name: str, made_by: Credits) -> 
     The network takes images on its own grid (see `binning` in rdf.yaml's config), at least one patch large, and gives a
     probability for each class. The preprocessing that rdf.yaml states is that of training: clipping to the 0.5 and 99.5
     percentiles, zero mean, unit variance. bioimageio.core takes all statistics before it changes anything, as we do; a reader
-    that takes mean and deviation after clipping differs a little. Objects are the 6-connected components where background is
-    not the likeliest class.
+    that takes mean and deviation after clipping differs a little. objects.py, which is attached, makes objects of the likeliest
+    class of every voxel.
     """
     import torch
 
@@ -63,6 +65,7 @@ def export_bioimage(source: Path, target: Path, name: str, made_by: Credits) -> 
     np.save(target / "test_output.npy", result)
     (target / "README.md").write_text(_readme(design, name))
     (target / "about.json").write_text(json.dumps(about(design, name), indent=1))
+    shutil.copyfile(Path(__file__).with_name("objects_script.py"), target / OBJECTS)
     _cover(target / "cover.png", image, result)
     page = _page(design, name, made_by, target, patch, torch.__version__.split("+")[0])
     (target / "rdf.yaml").write_text(json.dumps(page, indent=1))  # JSON is YAML
@@ -129,7 +132,7 @@ def _page(
         "license": made_by.license,
         "documentation": {"source": "README.md", **_sha(folder / "README.md")},
         "covers": [{"source": "cover.png", **_sha(folder / "cover.png")}],
-        "attachments": [{"source": "about.json", **_sha(folder / "about.json")}],
+        "attachments": [{"source": name, **_sha(folder / name)} for name in ("about.json", OBJECTS)],
         "tags": ["nnunet", "segmentation", "active-learning"],
         "timestamp": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
         "version": "0.1.0",
@@ -202,8 +205,10 @@ An nnU-Net ({design.configuration}) that was pre-trained on pseudo-labels and fi
 active learning.
 
 It was made for voxels of {size} (z, y, x); {z} x {y} x {x} of them, averaged, are one voxel of its input. It gives the
-probability of each class ({", ".join(model.classes_of(design.dataset))}). Objects are the 6-connected components of what is
-not background.
+probability of each class ({", ".join(model.classes_of(design.dataset))}). The attached objects.py makes objects of them:
+`objects(classes, about)` takes the most likely class of each voxel, and about.json.
+
+{told_apart(design)}
 
 ## Validation
 

@@ -88,8 +88,8 @@ def _readme(design: Design, name: str) -> str:
     z, y, x = design.binning
     return f"""# {name}, for plain nnU-Net
 
-Made for voxels of {made_for}; {z} x {y} x {x} of them are one network pixel. In an environment with nnunetv2 alone (without a GPU
-add `-device cpu` to the second command):
+Made for voxels of {made_for}; {z} x {y} x {x} of them are one network pixel.
+In an environment with nnunetv2 alone (without a GPU add `-device cpu` to the second command):
 
 ```sh
 python prepare.py prepared volume.tif          # fixed normalisation and binning, as in training
@@ -103,16 +103,18 @@ nnU-Net normalises an image by itself or not at all. This model saw every voxel 
 to the 0.5 and 99.5 percentiles, minus the mean, divided by the standard deviation. That is what prepare.py does; the plans
 tell nnU-Net to leave the image alone. Give it whole volumes. Without it the result is worthless.
 
-{_told_apart(design)} Objects of fewer than {design.min_voxels} voxels are left out (min_voxels in about.json).
+{told_apart(design)}
+Objects of fewer than {design.min_voxels} voxels are left out (min_voxels in about.json).
 """
 
 
-def _told_apart(design: Design) -> str:
+def told_apart(design: Design) -> str:
+    """What is an object, in words for whoever uses the model."""
     if design.border is None:
         return "Objects are the 6-connected components of the foreground; objects.py numbers them."
     pace = "at one pace, first within their planes, then across them" if design.border.in_plane else "at one pace"
     return (
         "The network tells cores (class 1) from borders (class 2), so that objects in contact stay apart: objects.py takes\n"
-        f"every 6-connected core for an object and lets all of them grow into the borders {pace}.\n"
+        f"every 6-connected core for an object and lets all of them grow into the borders, {pace}.\n"
         "Foreground that no core reaches is an object of its own."
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alcore.arrays.instancing import connected_components
 from alcore.export.bioimage import Credits, export_bioimage, preprocessed
 from alcore.nnunet import training
 from alcore.nnunet.plan import PlanRequest
@@ -96,3 +97,21 @@ def test_larger_images_go_through_as_well(package: Path) -> None:
     out = script(torch.from_numpy(preprocessed(larger))).detach().numpy()
     assert out.shape == (1, 2, *larger.shape[2:])
     np.testing.assert_allclose(out.sum(axis=1), 1, atol=1e-5)
+
+
+def test_objects_come_out_of_its_classes(package: Path) -> None:
+    """The attached script, as somebody would use it who has nothing of ours."""
+    use = (
+        "import json, sys; import numpy as np; sys.path.insert(0, sys.argv[1]); from objects import objects;"
+        "about = json.load(open(sys.argv[1] + '/about.json'));"
+        "p = np.load(sys.argv[1] + '/test_output.npy')[0];"
+        "ids = objects(p.argmax(axis=0).astype(np.uint8), about | {'min_voxels': 20});"
+        "print(int(ids.max()), int((ids > 0).sum()))"
+    )
+    done = subprocess.run([sys.executable, "-c", use, str(package)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    probabilities = np.load(package / "test_output.npy")[0]
+    expected = connected_components(probabilities.argmax(axis=0), 20)
+    assert done.stdout.split() == [str(expected.max()), str((expected > 0).sum())]
+    listed = {a["source"] for a in json.loads((package / "rdf.yaml").read_text())["attachments"]}
+    assert listed == {"about.json", "objects.py"}

@@ -54,6 +54,10 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return root / "out"
 
 
+PLAIN = Path(os.environ.get("ALSCOPE_PLAIN_PYTHON", sys.executable))
+"""A Python where nnunetv2 alone is installed. Without one, ours, where nothing of ours can be imported."""
+
+
 def fresh(tmp_path: Path, *command: str) -> None:
     """Run a program where only what nnU-Net needs can be imported, and no nnU-Net variable is set."""
     (tmp_path / "site").mkdir(exist_ok=True)
@@ -62,9 +66,7 @@ def fresh(tmp_path: Path, *command: str) -> None:
     env |= {f"nnUNet_{name}": str(tmp_path / "empty") for name in ("raw", "preprocessed")}
     env |= {"PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
     env["nnUNet_results"] = str(tmp_path / "exported" / "nnUNet_results")
-    done = subprocess.run(
-        [sys.executable, *command], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run([str(PLAIN), *command], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
 
 
@@ -90,7 +92,7 @@ def test_plain_nnunet_predicts_the_same(trained: Path, tmp_path: Path, dtype: st
     export_nnunet(trained, exported, "M_f-001")
     about = json.loads((exported / "about.json").read_text())
     fresh(tmp_path, "exported/prepare.py", "prepared", "volume.tif")
-    program = str(Path(sys.executable).with_name("nnUNetv2_predict"))
+    program = str(PLAIN.with_name("nnUNetv2_predict"))
     fresh(tmp_path, program, "-i", "prepared", "-o", "predicted", "-d", "1", "-c", about["configuration"], "-p", "plans",
           "-tr", "nnUNetTrainer", "-f", "all", "-device", "cpu", "-npp", "1", "-nps", "1", "--save_probabilities")  # fmt: skip
     seen = tifffile.imread(tmp_path / "predicted" / "volume.tif")
