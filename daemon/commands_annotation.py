@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from alcore.annotate.draft_files import drafted_by
 from daemon.errors import AlscopeError, UsageError
 from daemon.store.claim_listing import nothing_words
 from daemon.store.rows import SuggestionRow
@@ -27,7 +28,8 @@ def claim(engine: Engine, arguments: dict[str, Any], now: float) -> str:
     """Let a user have a suggestion (id None: the next one). Answers JSON: {"id"}, or {"nothing": why}."""
     user, wanted = _user(arguments), arguments.get("id")
     if wanted is None:
-        found = engine.store.claims.next_for(user, lambda s: _in_inbox(engine, s))
+        drafts = engine.workspace.drafts
+        found = engine.store.claims.next_for(user, lambda s: _in_inbox(engine, s), lambda s: drafted_by(drafts / s))
         if found is None:
             return json.dumps({"nothing": _nothing(engine)})
         _take(engine, found, user, now)

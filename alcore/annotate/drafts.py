@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from alcore.annotate.draft_files import ABOUT, DRAFT, UNCOMMITTED
 from alcore.artifact import fsync_dir, write_atomic
-
-DRAFT, UNCOMMITTED, ABOUT = "draft.tif", "uncommitted.tif", "draft.json"
 
 
 @dataclass(frozen=True)
@@ -79,17 +78,6 @@ def _read(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint32] | N
     except (AlcoreError, OSError):
         return None
     return found.astype(np.uint32) if found.shape == shape else None
-
-
-def forget_draft(folder: Path) -> None:
-    """Remove a draft, and nothing else that lies there."""
-    for name in (DRAFT, UNCOMMITTED, ABOUT):
-        (folder / name).unlink(missing_ok=True)
-
-
-def has_draft(folder: Path) -> bool:
-    """Is there one?"""
-    return (folder / DRAFT).is_file()
 
 
 def write_labels(path: Path, labels: npt.NDArray[np.uint32], about: dict[str, str] | None = None) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alcore.annotate.drafts import forget_draft
+from alcore.annotate.draft_files import forget_draft
 from alcore.annotate.order import LABEL, WORD, Order, Outcome
 from alcore.annotate.weights import INSTALL, missing_window
 from daemon.cli import claiming, inbox

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alcore.annotate.activity import Activity
-from alcore.annotate.drafts import DRAFT, Draft, forget_draft, has_draft, read_draft, save_draft
+from alcore.annotate.draft_files import DRAFT, drafted_by, forget_draft
+from alcore.annotate.drafts import Draft, read_draft, save_draft
 from alcore.annotate.order import Order, Outcome, Weights, read_order, read_outcome
 from alcore.errors import PermanentError
 
@@ -65,7 +66,7 @@ def test_forgetting_a_draft_leaves_what_else_is_there(tmp_path: Path) -> None:
     save_draft(tmp_path, draft(1))
     (tmp_path / "mine.txt").write_text("notes")
     forget_draft(tmp_path)
-    assert not has_draft(tmp_path) and [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+    assert drafted_by(tmp_path) is None and [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 100), st.booleans()), max_size=30), st.integers(1, 50))

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from alcore.annotate.drafts import has_draft
+from alcore.annotate.draft_files import drafted_by
 from alcore.annotate.order import OPENED
 from daemon.cli import sitting
 from daemon.cli.main import main
@@ -93,7 +93,7 @@ def test_patch_after_patch_is_handed_in_skipped_or_given_back(scene, attendant, 
     assert ["why", "far from the rest"] in first["facts"] and len(first["progress"]) == 1
     assert any("s00001: accepted" in line for line in seen(scene, "s00003")["news"] + seen(scene, "s00002")["news"])
     drafts = scene.workspace.drafts
-    assert [has_draft(drafts / f"s0000{n}") for n in (1, 3)] == [False, True]
+    assert [drafted_by(drafts / f"s0000{n}") is not None for n in (1, 3)] == [False, True]
     assert "s00002: skipped (out of focus)" in said and "draft is kept, the patch is back in the queue" in said
     assert not list(drafts.glob("window-*.log"))
 
@@ -123,7 +123,7 @@ def test_ctrl_c_closes_the_window_and_keeps_the_draft(scene, attendant) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err.decode()
-    assert has_draft(work)
+    assert drafted_by(work) is not None
     assert given_back(scene, "s00002")
 
 

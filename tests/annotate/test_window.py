@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alcore.annotate.drafts import has_draft, read_draft
+from alcore.annotate.draft_files import drafted_by
+from alcore.annotate.drafts import read_draft
 from alcore.annotate.order import LABEL, Order, Weights
 from alcore.annotate.patch import picture, read_patch
 from alcore.annotate.sam import embed_slice, load_predictor, store_embeddings
@@ -80,7 +81,7 @@ def test_a_draft_outlives_a_kill_and_a_close_and_is_offered(play, tmp_path: Path
     assert again.outcome is not None and (again.outcome.answer, again.outcome.goes_on) == ("empty", True)
     assert not read_labels(tmp_path / "work" / LABEL)[0].any()
     assert again.outcome.work["changed_voxels"] == np.count_nonzero(read_patch(folder).pseudo)
-    assert has_draft(tmp_path / "work"), "it goes when the label was accepted, not before"
+    assert drafted_by(tmp_path / "work") is not None, "it goes when the label was accepted, not before"
 
 
 @pytest.mark.slow

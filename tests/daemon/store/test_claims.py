@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from typing import Any
 
@@ -143,3 +144,26 @@ def test_a_rejected_label_is_still_to_be_mended_after_somebody_had_a_look(engine
         engine.store.claims.pass_time(LEASE_S, 8.0)
     (row,) = engine.store.claims._db.query("SELECT state, note FROM suggestion WHERE id = 's00002'")
     assert row == {"state": "rejected", "note": "wrong shape"}
+
+
+def test_the_next_patch_is_the_one_that_its_user_has_begun_and_last_what_others_began(engine):
+    drafts = engine.workspace.drafts
+    for name, user in (("s00001", "ben"), ("s00003", "ana")):
+        (drafts / name).mkdir(parents=True)
+        (drafts / name / "draft.tif").write_bytes(b"drawn")
+        (drafts / name / "draft.json").write_text(json.dumps({"user": user}))
+    assert given(engine, "ana") == {"id": "s00003"}
+    assert given(engine, "cleo") == {"id": "s00002"}
+    assert given(engine, "dora") == {"id": "s00001"}  # nothing else waits
+    ask(engine, "release", user="dora", id="s00001")
+    assert given(engine, "ben") == {"id": "s00001"}
+
+
+@pytest.mark.parametrize("about", [None, "", "[]", "not json", '{"user": 7}'])
+def test_a_draft_of_nobody_is_nobody_s(engine, about):
+    folder = engine.workspace.drafts / "s00001"
+    folder.mkdir(parents=True)
+    (folder / "draft.tif").write_bytes(b"drawn")
+    if about is not None:
+        (folder / "draft.json").write_text(about)
+    assert given(engine, "ana") == {"id": "s00002"}
