@@ -106,6 +106,19 @@ class ArtifactStore:
         """True when the artifact is complete: the manifest is written last and renamed with everything else."""
         return (self.path(key) / MANIFEST).is_file()
 
+    def discard(self, key: str) -> None:
+        """Remove an artifact that nobody needs: it is there as a whole, or not at all. What a kill leaves is cleaned with the
+        staging."""
+        final = self.path(key)
+        if not final.is_dir():
+            return
+        self.staging.mkdir(parents=True, exist_ok=True)
+        aside = self.staging / f"{key}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        final.chmod(stat.S_IRWXU)
+        os.rename(final, aside)
+        fsync_dir(final.parent)
+        remove_tree(aside)
+
     def create(
         self,
         key: str,

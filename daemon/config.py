@@ -113,6 +113,8 @@ class Prediction(Section):
     policy: Literal["always", "new", "manual"] = "always"
     zarr_above_gb: float = Field(default=4.0, ge=0)
     uncertainty: bool = False
+    keep_models: int = Field(default=2, ge=1)
+    keep_days: float = Field(default=14.0, ge=0)
 
 
 class Inbox(Section):

@@ -12,6 +12,7 @@ from typing import Any
 from daemon import commands
 from daemon.arrival import Arriving, Gone, Identified, Reachable, Settled
 from daemon.claims import ClaimClock
+from daemon.clearing import Clearing
 from daemon.config import Settings
 from daemon.dispatch import Dispatch, Machine
 from daemon.endings import Endings
@@ -53,6 +54,8 @@ class Engine:
         self.endings = Endings(self.store, self.workspace.artifacts, self.results, self.ingest)
         self.files = Files(self.store, self.workspace)
         self.keeping = Housekeeping(self.store, self.workspace, self.settings.training.keep_days)
+        prediction = self.settings.prediction
+        self.clearing = Clearing(self.store, self.workspace, prediction.keep_models, prediction.keep_days)
         self.inbox = Inbox(self.settings, self.workspace, self.store)
         self.claim_clock = ClaimClock(self.store)
         self.dispatch = Dispatch(
@@ -195,6 +198,7 @@ class Engine:
         except sqlite3.OperationalError as e:
             log.warning("checkpoint postponed: %s", e)
         self.keeping.run(self.clock())
+        self.clearing.run(self.clock())
 
 
 def is_sighting(event: Any) -> bool:

@@ -19,6 +19,7 @@ JOB_TRANSITIONS: frozenset[tuple[str, str]] = frozenset(
         ("waiting", "cancelled"),
         ("ready", "cancelled"),
         ("running", "cancelled"),
+        ("done", "cancelled"),  # what it made was cleared away; wanted again, it is made again
         ("failed", "ready"),  # a person says: try again
         ("cancelled", "ready"),
     }

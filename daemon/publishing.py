@@ -77,12 +77,17 @@ class Publisher:
             self._current = None
 
     def _lost(self, showing: Showing) -> None:
-        """Its files were deleted: what people see stays."""
+        """Its files were deleted: what people see stays until it is made again."""
+        now = time.time()
         self._store.predictions.forget(showing.volume_id, showing.model)
+        job = self._store.jobs.by_key(showing.artifact)
+        if job is not None and job.state == "done":
+            self._store.jobs.withdraw(job.id, "its segmentation is not there any more", now)
         text = (
-            f"{showing.name}: the segmentation by {showing.model} is not there any more; the one in predictions/ stays"
+            f"{showing.name}: the segmentation by {showing.model} is not there any more; the one in predictions/ stays until it "
+            "is made again"
         )
-        self._store.state.event("predict", text, time.time())
+        self._store.state.event("predict", text, now)
 
     def _copy(self, showing: Showing) -> Iterator[None]:
         """Copy everything aside, then swap."""

@@ -97,19 +97,24 @@ class Models:
             self._db.execute("UPDATE label SET role_reason = ? WHERE id = ?", [reason, label_id])
 
 
-def rollback_target(history: Sequence[Promotion]) -> str | None:
-    """The model that was in use before the present one, and was not itself rolled back; None without any.
+def pile(history: Sequence[Promotion]) -> list[str]:
+    """Models in the order in which rollbacks would bring them back, the one in use first; each is named once.
 
     Promotions pile up; a rollback takes the topmost off. Rolling back twice goes two models back, never to and fro.
     """
-    pile: list[str] = []
+    found: list[str] = []
     for step in history:
         if step.how == "rollback":
-            while pile and pile[-1] != step.model:
-                pile.pop()
+            while found and found[-1] != step.model:
+                found.pop()
         else:
-            pile.append(step.model)
-    return next((version for version in reversed(pile) if version != pile[-1]), None)
+            found.append(step.model)
+    return list(dict.fromkeys(reversed(found)))
+
+
+def rollback_target(history: Sequence[Promotion]) -> str | None:
+    """The model that was in use before the present one, and was not itself rolled back; None without any."""
+    return next(iter(pile(history)[1:]), None)
 
 
 def _placed(r: Mapping[str, Any]) -> Placed:

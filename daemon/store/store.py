@@ -20,6 +20,7 @@ from daemon.store.labels import Labels
 from daemon.store.learning import Learning
 from daemon.store.ledger import entries, timed
 from daemon.store.models import Models
+from daemon.store.outgrown import OutgrownSegmentations
 from daemon.store.predictions import Predictions
 from daemon.store.repeats import Repeats
 from daemon.store.schema import migrations
@@ -58,6 +59,7 @@ class Store:
         self.learning = Learning(self._db)
         self.models = Models(self._db)
         self.predictions = Predictions(self._db)
+        self.outgrown = OutgrownSegmentations(self._db)
         self.training = Training(self._db)
         self.state = State(self._db)
 
