@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 import numpy.typing as npt
 
@@ -35,6 +33,7 @@ class FastPool:
         self._labelled: dict[tuple[int, int], Labelled] = {}
         self._looks: dict[int, Features] = {}
         self._pseudo: dict[int, Labelled] = {}
+        self._tests: dict[int, tuple[Features, npt.NDArray[np.generic]]] = {}
 
     def _features(self, row: int) -> Features:
         """Filters see the patch alone, as they do in a label artifact."""
@@ -69,6 +68,16 @@ class FastPool:
             self._looks[row] = np.ascontiguousarray(flat[:, voxels].T)
         return self._looks[row]
 
+    def test(self, split: int) -> tuple[Features, npt.NDArray[np.generic]]:
+        """Features and true instances of a test region on the working grid, filtered without its surround."""
+        if split not in self._tests:
+            region = self.pool.splits[split].region.slices
+            features = training_set.filtered(
+                self.pool.voxels[(slice(None), *region)], self.pool.info.voxel_um, self.factor
+            )
+            self._tests[split] = features, training_set.coarse_labels(self.pool.truth[region], self.factor)
+        return self._tests[split]
+
 
 class FastLearner:
     """A Learner. Its threshold comes from folds of the labelled patches. Scores are on its working grid, where test region and
@@ -76,7 +85,7 @@ class FastLearner:
 
     def __init__(self, kept: FastPool, split: int, seed: int, rows: Rows) -> None:
         self._kept, self._rows, self._seed = kept, rows, seed
-        self._region = kept.pool.splits[split].region
+        self._split = split
 
     def learn(self, rows: Rows, pretrained: bool) -> learner.Model:
         """See `Learner`. Pre-training stands for a share of the training voxels, from patches that are not labelled."""
@@ -92,17 +101,9 @@ class FastLearner:
             labels += [Labelled(p.rows, p.inside, p.weight * by, np.empty(0, np.int64)) for p in others]
         return learner.fit(labels, self._seed)
 
-    @cached_property
-    def _test(self) -> tuple[Features, npt.NDArray[np.generic]]:
-        """Features and true instances of the test region on the working grid, filtered without its surround."""
-        pool, factor = self._kept.pool, self._kept.factor
-        voxels = pool.voxels[(slice(None), *self._region.slices)]
-        truth = training_set.coarse_labels(pool.truth[self._region.slices], factor)
-        return training_set.filtered(voxels, pool.info.voxel_um, factor), truth
-
     def scores(self, model: learner.Model) -> Scores:
         """See `Learner`."""
-        features, truth = self._test
+        features, truth = self._kept.test(self._split)
         return matching.count(model.segment(features), truth).scores()
 
     def seen(self, model: learner.Model) -> dict[str, npt.NDArray[np.float32]]:

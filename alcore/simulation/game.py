@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from alcore.arrays import matching
 from alcore.simulation import cell as cells
 from alcore.simulation import choosing, expert
 from alcore.simulation.cell import ALL, NONE, Cell, Curve, Played
@@ -48,6 +50,19 @@ class Game:
     def __init__(self, pool: LabelledPool, folder: Path) -> None:
         self.pool, self.folder = pool, folder
         self._fast: FastPool | None = None
+        self._work: dict[tuple[int, int], tuple[float, int]] = {}
+
+    def warm(self) -> None:
+        """Make what every cell needs, once, before several processes ask for it at the same time."""
+        for made in (self.pool.embeddings, self.pool.seen_traits, self.pool.true_traits):
+            assert len(made)
+
+    @cached_property
+    def pseudo_scores(self) -> list[Scores]:
+        """Of the pseudo-labels themselves on every test region: what no label at all gives."""
+        pool = self.pool
+        regions = [split.region.slices for split in pool.splits]
+        return [matching.count(pool.pseudo_labels[region], pool.truth[region]).scores() for region in regions]
 
     def play(self, curve: Curve) -> int:
         """Play the cells of a curve that are missing; returns how many these were."""
@@ -92,7 +107,7 @@ class Game:
 
     def _played(self, cell: Cell, rows: Rows, chosen: Rows, scores: Scores, notes: list[str], began: float) -> Played:
         pool, picks = self.pool, rows[chosen]
-        work = [expert.minutes(pool.drawn(int(row), cell.seed), pool.settings.expert) for row in picks]
+        work = [self._effort(int(row), cell.seed) for row in picks]
         radius, distance = choosing.coverage(pool.embeddings[rows], chosen) if len(chosen) else (None, None)
         return Played(
             cell=cell,
@@ -108,3 +123,10 @@ class Game:
             seconds=round(time.monotonic() - began, 3),
             notes=tuple(notes),
         )
+
+    def _effort(self, row: int, seed: int) -> tuple[float, int]:
+        """(minutes, objects) of a patch."""
+        key = (row, seed if self.pool.settings.expert.errs else 0)
+        if key not in self._work:
+            self._work[key] = expert.minutes(self.pool.drawn(row, seed), self.pool.settings.expert)
+        return self._work[key]

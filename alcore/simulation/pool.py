@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from alcore.artifact import ArtifactStore, remove_tree
 from alcore.errors import PermanentError
-from alcore.run import QuietContext, execute, key_of
+from alcore.run import QuietContext, execute, key_of, stage
 from alcore.simulation import cutting, expert
 from alcore.simulation.pair import Pair, sha256
 from alcore.simulation.settings import Settings
@@ -44,13 +44,13 @@ class Workshop:
         """Everything made so far, by recipe."""
         return ArtifactStore(self.folder / "artifacts")
 
-    def made(self, stage: str, inputs: Mapping[str, list[Input]], params: Mapping[str, Any]) -> Input:
+    def made(self, name: str, inputs: Mapping[str, list[Input]], params: Mapping[str, Any]) -> Input:
         """The artifact of a stage, made now or earlier; what a killed run left of a training goes on from its checkpoint."""
-        key = key_of(stage, inputs, params)
+        key = key_of(name, inputs, params)
         scratch = self.folder / "scratch" / key
         scratch.mkdir(parents=True, exist_ok=True)
         ctx = QuietContext(scratch, self.folder / "rebuildable", self.device, self.threads, self.ram_bytes)
-        manifest = execute(stage, inputs, params, self.artifacts, ctx)
+        manifest = execute(name, inputs, params, self.artifacts, ctx)
         if scratch.exists():
             remove_tree(scratch)
         return Input(self.artifacts.path(manifest.key), manifest.key)
@@ -107,6 +107,12 @@ class LabelledPool:
                 "(--test-share)"
             )
         return kept
+
+    def versions(self, learner: str) -> dict[str, int]:
+        """Of every stage that a score rests on: a stage that changed makes cells new."""
+        names = ["volume", "pseudo", "traits", "encoder", "embedding"]
+        names += ["truth", "pretrain", "finetune", "evaluate", "predict"] if learner == "nnunet" else []
+        return {name: stage(name).version for name in names}
 
     @property
     def voxels_inputs(self) -> dict[str, list[Input]]:

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from alcore.simulation import cell as cells
 from alcore.simulation.cell import Cell, Curve, Played
 from alcore.simulation.pool import LabelledPool
 from alcore.types import Box
+
+if TYPE_CHECKING:
+    from alcore.simulation.game import Game
+    from alcore.simulation.worker import Run
 
 COLUMNS = (
     "pool",
@@ -49,22 +53,55 @@ PICKS = ("pool", "split", "seed", "strategy", "pretrained", "learner", "order", 
 z, y, x: its first voxel."""
 
 
-def write(
-    out: Path, folder: Path, pools: Sequence[LabelledPool], played: Sequence[Curve], about: Mapping[str, Any]
-) -> int:
-    """Write the four files from what is there of these curves; returns the rows of results.csv. folder: of the cells."""
+def write(out: Path, games: Sequence[Game], played: Sequence[Curve], told: Mapping[str, Any]) -> int:
+    """Write the four files from what is there of these curves; returns the rows of results.csv. told: see `about`."""
     rows, picks = [], []
-    boxes = {pool.pair.name: pool.boxes for pool in pools}
+    by_name = {game.pool.pair.name: game for game in games}
     for curve in played:
-        found = [p for cell in curve.cells if (p := cells.read(cell, folder)) is not None]
+        game = by_name[curve.first.pool]
+        found = [p for cell in curve.cells if (p := cells.read(cell, game.folder)) is not None]
         rows += [_row(p) for p in found]
         if found and curve.first.strategy not in (cells.NONE, cells.ALL):
-            picks += _picks(found[-1], boxes[curve.first.pool])
+            picks += _picks(found[-1], game.pool.boxes)
     write_atomic(out / "results.csv", _csv(COLUMNS, rows))
     write_atomic(out / "picks.csv", _csv(PICKS, picks))
-    _latent(out / "latent.npz", pools)
-    write_atomic(out / "run.json", (json.dumps(about, indent=1, allow_nan=False) + "\n").encode())
+    _latent(out / "latent.npz", [game.pool for game in games])
+    write_atomic(out / "run.json", (json.dumps(told, indent=1, allow_nan=False) + "\n").encode())
     return len(rows)
+
+
+def about(run: Run, games: Sequence[Game]) -> dict[str, Any]:
+    """What run.json says: settings, seeds, versions, digests of the inputs, where test regions lie, and how good the pseudo-labels
+    are there."""
+    import alcore
+
+    pools = {}
+    for game in games:
+        pool = game.pool
+        pools[pool.pair.name] = {
+            "image": {"name": pool.pair.image.name, "key": pool.source.key},
+            "labels": {"name": pool.pair.labels.name, "key": pool.labels.key},
+            "shape": list(pool.info.shape),
+            "voxel_um": pool.info.voxel_um,
+            "patch_px": list(pool.patch_px),
+            "n_pool": pool.size,
+            "n_objects": int(pool.truth.max()),
+            "foreground": float((pool.truth > 0).mean()),
+            "regions": [split.region.to_json() for split in pool.splits],
+            "pseudo_labels": [scores.to_json() for scores in game.pseudo_scores],
+            "cells": game.folder.name,
+        }
+    return {
+        "alscope": alcore.__version__,
+        "versions": games[0].pool.versions(run.learner),
+        "settings": run.settings.to_json(),
+        "strategies": list(run.strategies),
+        "pretrained": [int(start) for start in run.starts],
+        "seeds": list(run.seeds),
+        "learner": run.learner,
+        "device": run.device,
+        "pools": pools,
+    }
 
 
 def _who(cell: Cell) -> dict[str, Any]:

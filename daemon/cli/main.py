@@ -34,6 +34,7 @@ COMMANDS = {
     "pause": ("daemon.cli.control:pause_command", "Start no new work for a while."),
     "resume": ("daemon.cli.control:resume_command", "End a pause."),
     "predict": ("daemon.cli.predict:predict_command", "Segment one file with a trained model, outside the loop."),
+    "simulate": ("daemon.cli.simulate:simulate_command", "Play the loop on labelled images: does choosing pay here?"),
     "demo": ("daemon.cli.demo:demo_command", "See the whole loop run in minutes, on simulated or your own data."),
     "doctor": ("daemon.cli.doctor:doctor_command", "Check this machine and say how to mend what is wrong."),
     "init": ("daemon.cli.init:init_command", "Write a commented config.toml and make a workspace."),

@@ -1,0 +1,161 @@
+"""Play a simulation in as many processes as asked for; goes on where an earlier one, ended or killed, stopped. Imports no numpy."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import multiprocessing
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from alcore.errors import AlcoreError, PermanentError, TransientError
+from alcore.simulation import worker
+from alcore.simulation.cell import Curve
+from alcore.simulation.worker import Plan, Run
+
+TICK_S = 0.5
+REPORT_EVERY_S = 120.0
+"""So often the tables are brought up to date while cells are played."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Cells that are there, of how many; seconds until the end as it looks now (None: nobody knows yet); what is being done."""
+
+    done: int
+    total: int
+    left_s: float | None
+    doing: str
+
+
+@dataclass
+class _Worker:
+    """A process, its end of the pipe, and what it is doing (None: waits)."""
+
+    process: BaseProcess
+    pipe: Connection
+    doing: str | None = None
+
+    def ask(self, doing: str, method: str, *arguments: Any) -> None:
+        self.doing = doing
+        self.pipe.send((method, arguments))
+
+    def answer(self) -> Any:
+        """What came back. Raises what the work raised, TransientError when the process is gone."""
+        doing, self.doing = self.doing, None
+        try:
+            kind, value = self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            raise TransientError(
+                f"a process ended while it was at {doing} (exit code {self.process.exitcode}; killed, or out of memory?): the "
+                "same command goes on where it stopped, --workers 1 needs least memory"
+            ) from None
+        if kind == "done":
+            return value
+        if isinstance(value, AlcoreError):
+            raise value
+        raise PermanentError(f"{doing}: {value}")
+
+
+@dataclass
+class Engine:
+    """A run in progress. tell: is told about progress twice a second."""
+
+    run: Run
+    n_workers: int
+    tell: Callable[[Progress], None]
+    _workers: list[_Worker] = field(default_factory=list)
+
+    def play(self) -> tuple[int, int]:
+        """Play what is missing and write the tables; returns (rows of results.csv, cells that were played now).
+
+        Raises PermanentError for images, labels or settings that cannot be played, TransientError when a process was lost, or
+        another run is at work in the folder. What was played before stays.
+        """
+        self.run.out.mkdir(parents=True, exist_ok=True)
+        with _alone(self.run.out), self._staff():
+            plan = self._first_of(self._start(), "reading the images", "plan")
+            return self._all(plan)
+
+    @contextlib.contextmanager
+    def _staff(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            for one in self._workers:
+                if one.doing is not None:
+                    one.process.kill()
+                one.pipe.close()
+            for one in self._workers:
+                one.process.join()
+                one.process.close()
+            self._workers.clear()
+
+    def _start(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=worker.main, args=(self.run, theirs), name="simulation")
+        process.start()
+        theirs.close()
+        self._workers.append(_Worker(process, ours))
+        return self._workers[-1]
+
+    def _first_of(self, one: _Worker, doing: str, method: str, *arguments: Any) -> Any:
+        """The answer to a question that nothing else can be done before."""
+        one.ask(doing, method, *arguments)
+        while not one.pipe.poll(TICK_S):
+            self.tell(Progress(0, 0, None, doing))
+        return one.answer()
+
+    def _all(self, plan: Plan) -> tuple[int, int]:
+        missing = {i: [f for f in files if not f.exists()] for i, files in enumerate(plan.files)}
+        waiting = deque(plan.curves[i] for i, files in missing.items() if files)
+        open_files = {file for files in missing.values() for file in files}
+        total, to_play = sum(map(len, plan.files)), len(open_files)
+        while len(self._workers) < min(self.n_workers, len(waiting)):
+            self._start()
+        began = reported = time.monotonic()
+        while waiting or any(one.doing for one in self._workers):
+            for one in self._workers:
+                if one.doing is None and time.monotonic() - reported > REPORT_EVERY_S:
+                    one.ask("the tables", "report", plan.curves)
+                    reported = time.monotonic()
+                elif one.doing is None and waiting:
+                    curve = waiting.popleft()
+                    one.ask(_words(curve), "play", curve)
+            busy = [one for one in self._workers if one.doing is not None]
+            for pipe in wait([one.pipe for one in busy], TICK_S):
+                next(one for one in busy if one.pipe is pipe).answer()
+            open_files = {file for file in open_files if not file.exists()}
+            played = to_play - len(open_files)
+            left = (time.monotonic() - began) / played * len(open_files) if played else None
+            doing = next((one.doing for one in self._workers if one.doing), "")
+            self.tell(Progress(total - len(open_files), total, left, doing))
+        rows = self._first_of(self._workers[0], "the tables", "report", plan.curves)
+        return int(rows), to_play
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Raises TransientError while another run works in the folder; a killed one holds nothing."""
+    with open(out / ".lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise TransientError(
+                f"{out}: another simulation is at work in this folder; wait for it, or use another --out"
+            ) from None
+        yield
+
+
+def _words(curve: Curve) -> str:
+    first = curve.first
+    start = "pre-trained" if first.pretrained else "from scratch"
+    return f"{first.pool}, region {first.split}, seed {first.seed}, {first.strategy}, {start}"

@@ -1,0 +1,250 @@
+"""`alscope simulate`: the loop played offline on labelled images, to see whether choosing patches pays on such data."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daemon.cli.session import json_option
+from daemon.errors import AlscopeError, UsageError
+
+if TYPE_CHECKING:
+    from alcore.simulation.engine import Progress
+    from alcore.simulation.pair import Pair
+    from alcore.simulation.settings import Settings
+    from alcore.simulation.worker import Run
+
+SEEDS = {"fast": 10, "nnunet": 3}
+STRATEGIES = ("random", "oracle", "guided", "coreset", "foreground", "typiclust", "herding", "uncertainty")
+USUAL = {"fast": STRATEGIES, "nnunet": ("random", "coreset")}
+STARTS = {"with": (True,), "without": (False,), "both": (False, True)}
+USUAL_START = {"fast": "without", "nnunet": "both"}
+QUIET_S = 30.0
+"""Between lines of progress where nobody sits at a terminal."""
+
+
+class BadSimulationError(AlscopeError):
+    """Images, labels or settings that cannot be played (65), or a run that could not go on (75)."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@click.command("simulate")
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--image", "images", multiple=True, type=click.Path(path_type=Path), help="A labelled volume; repeat for more."
+)
+@click.option(
+    "--labels", multiple=True, type=click.Path(path_type=Path), help="The instance labels of each, in their order."
+)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("alscope-simulation"), show_default=True)
+@click.option(
+    "--learner",
+    type=click.Choice(["fast", "nnunet"]),
+    default="fast",
+    show_default=True,
+    help="A pixel classifier (seconds a cell), or nnU-Net itself.",
+)
+@click.option(
+    "--strategies",
+    metavar="A,B",
+    help=f"Of {', '.join(STRATEGIES)}, or all.  [default: all; of nnunet: {', '.join(USUAL['nnunet'])}]",
+)
+@click.option(
+    "--budgets",
+    metavar="N,N",
+    help="Numbers of labels; all is always played.  [default: 0, then doubling steps from 2 to all]",
+)
+@click.option("--seeds", type=click.IntRange(1, 1000), help="How many.  [default: 10; of nnunet: 3]")
+@click.option(
+    "--pretraining",
+    type=click.Choice(["with", "without", "both"]),
+    help="Begin with a model of the pseudo-labels?  [default: without; of nnunet: both]",
+)
+@click.option(
+    "--patch", "patch_px", type=int, nargs=3, metavar="Z Y X", help="Voxels.  [default: chosen from the volume]"
+)
+@click.option("--voxel-um", type=float, nargs=3, metavar="Z Y X", help="Voxel size, where the file has none.")
+@click.option("--axes", metavar="ZYX", help="Order of the dimensions, where the file does not say.")
+@click.option("--axis", type=click.Choice(["y", "x"]), help="Along which test regions are cut.  [default: the longer]")
+@click.option("--test-share", type=float, default=0.25, show_default=True, help="Of the image, in one test region.")
+@click.option("--gap", "gap_px", type=int, help="Voxels between a test region and its pool.  [default: a patch]")
+@click.option("--regions", type=int, help="Most test regions that are played.  [default: all that fit]")
+@click.option("--pool-size", type=int, help="Patches in a seed's pool.  [default: four fifths of what is there]")
+@click.option("--missed", type=float, default=0.0, help="Chance that the expert leaves out an object.")
+@click.option("--label-noise", type=float, default=0.0, help="Chance, per object, of a false one beside it.")
+@click.option("--boundary-jitter", type=float, default=0.0, help="By how many voxels boundaries are off (s.d.).")
+@click.option("--minutes-per-patch", type=float, default=1.0, show_default=True, help="Of the expert.")
+@click.option("--minutes-per-object", type=float, default=0.25, show_default=True)
+@click.option(
+    "--encoder",
+    type=click.Choice(["auto", "descriptor", "micro", "tiny", "small", "base"]),
+    default="auto",
+    show_default=True,
+    help="As encoder.size in config.toml.",
+)
+@click.option("--plan", type=click.Choice(["auto", "tiny", "default"]), default="auto", help="Of nnU-Net.")
+@click.option("--pretrain-epochs", type=click.IntRange(1), help="Of nnU-Net.  [default: as the daemon]")
+@click.option("--finetune-epochs", type=click.IntRange(1), help="Of nnU-Net.  [default: as the daemon]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes.  [default: one per core; one on a GPU]")
+@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Of each process.")
+@json_option
+def simulate_command(folder: Path | None, as_json: bool, **options: Any) -> None:
+    """Play the loop on labelled images, with a simulated expert, over strategies, numbers of labels, seeds and test regions.
+
+    Every image is a pool by itself (name images and labels in pairs, or a FOLDER that holds such pairs). Each of its test regions
+    is scored by models that learned from patches at least a patch away from it. Strategies see the same pools and seeds. What is
+    played is kept in --out: the same command goes on after a kill, and plays only what is missing when more is asked for.
+
+    Exit code 65: an image, its labels or a setting cannot be used; 75: try again.
+
+    \b
+    Examples:
+      alscope simulate --image image.tif --labels labels.tif
+      alscope simulate --image em.tif --labels mito.tif --voxel-um 0.04 0.006 0.006 --patch 15 64 64 --seeds 10
+      alscope simulate labelled/ --learner nnunet --strategies random,coreset,guided --seeds 3
+    """
+    from alcore.errors import AlcoreError, TransientError
+    from alcore.simulation.engine import Engine
+    from daemon.cli.output import print_json, say
+
+    began = time.monotonic()
+    try:
+        run = _run(folder, options)
+        bar = _Line(began)
+        workers = options["workers"] or (1 if run.device == "cuda" else _cores())
+        rows, played = Engine(run, workers, bar.tell).play()
+        bar.end()
+    except AlcoreError as e:
+        raise BadSimulationError(str(e), 75 if isinstance(e, TransientError) else 65) from e
+    files = {name: str(run.out / name) for name in ("results.csv", "picks.csv", "latent.npz", "run.json")}
+    if as_json:
+        print_json({"rows": rows, "played": played, "seconds": round(time.monotonic() - began, 1), "files": files})
+        return
+    say(f"{played} cells were played, {rows} rows are in {files['results.csv']}")
+
+
+def _run(folder: Path | None, options: dict[str, Any]) -> Run:
+    from alcore.simulation.worker import Run
+    from daemon.config import Run as Machine
+    from daemon.device import device
+
+    learner = options["learner"]
+    found = device(Machine(device=options["device"]))
+    names = options["strategies"]
+    strategies = USUAL[learner] if names is None else STRATEGIES if names == "all" else tuple(_listed(names))
+    return Run(
+        tuple(_pairs(folder, options)),
+        _settings(options, found),
+        tuple(dict.fromkeys(strategies)),
+        STARTS[options["pretraining"] or USUAL_START[learner]],
+        tuple(range(options["seeds"] or SEEDS[learner])),
+        learner,
+        options["out"].absolute(),
+        found,
+        options["threads"],
+    )
+
+
+def _pairs(folder: Path | None, options: dict[str, Any]) -> list[Pair]:
+    from alcore.simulation import pair
+
+    images, labels = options["images"], options["labels"]
+    if (folder is None) == (not images and not labels):
+        raise UsageError("name images and labels in pairs (--image A --labels B), or a folder that holds such pairs")
+    return pair.found(folder) if folder is not None else pair.given(images, labels)
+
+
+def _settings(options: dict[str, Any], device: str) -> Settings:
+    from alcore.simulation.settings import ExpertSettings, Settings
+    from daemon.config_selection import Encoder
+    from daemon.config_training import Schedule, Training
+    from daemon.policy import encoder_kind, encoder_params, schedule
+
+    encoder = Encoder(size=options["encoder"])
+    plan = options["plan"] if options["plan"] != "auto" else "default" if device == "cuda" else "tiny"
+    usual = Training()
+    training = {
+        "plan": plan,
+        "pretrain": schedule(Schedule(epochs=options["pretrain_epochs"] or 0), plan, "pretrain"),
+        "finetune": schedule(Schedule(epochs=options["finetune_epochs"] or 0), plan, "finetune"),
+        "mix_share": usual.mix_share,
+        "validation_share": usual.validation_share,
+    }
+    return Settings(
+        patch_px=options["patch_px"] or None,
+        voxel_um=options["voxel_um"] or None,
+        read={"axes": options["axes"]} if options["axes"] else {},
+        axis={None: None, "y": 1, "x": 2}[options["axis"]],
+        test_share=options["test_share"],
+        gap_px=options["gap_px"],
+        regions=options["regions"],
+        pool_size=options["pool_size"],
+        budgets=None if options["budgets"] is None else tuple(_numbers(options["budgets"])),
+        expert=ExpertSettings(
+            missed=options["missed"],
+            label_noise=options["label_noise"],
+            boundary_jitter_px=options["boundary_jitter"],
+            minutes_base=options["minutes_per_patch"],
+            minutes_per_object=options["minutes_per_object"],
+        ),
+        encoder=encoder_params(encoder, encoder_kind(encoder, device), device, seed=0),
+        training=training if options["learner"] == "nnunet" else {},
+    )
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in _listed(text)]
+    except ValueError:
+        raise UsageError(f"--budgets {text!r}: numbers of labels are wanted, as in 0,2,4,8,16") from None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Line:
+    """Progress on one line of a terminal, or on a line now and then."""
+
+    def __init__(self, began: float) -> None:
+        self._began, self._told = began, began
+        self._live = sys.stderr.isatty()
+
+    def tell(self, progress: Progress) -> None:
+        """Draw it."""
+        text = progress.doing
+        if progress.total:
+            left = "" if progress.left_s is None else f", about {_time(progress.left_s)} left"
+            share = progress.done / progress.total
+            text = f"{progress.done} of {progress.total} cells ({share:.0%}){left}: {progress.doing}"
+        if self._live:
+            width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+            sys.stderr.write(f"\r\x1b[K{text[:width]}")
+            sys.stderr.flush()
+        elif time.monotonic() - self._told >= QUIET_S:
+            self._told = time.monotonic()
+            sys.stderr.write(f"{text}\n")
+
+    def end(self) -> None:
+        """Leave an empty line."""
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
