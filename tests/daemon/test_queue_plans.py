@@ -1,0 +1,73 @@
+"""What lies before people: the share of the control arm, the QC queue, pictures of what is like it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from daemon import commands
+from daemon.executors.port import Order
+from tests.daemon.play import answer_all, events
+
+
+def test_the_share_of_the_control_arm_holds_over_time(play):
+    stage = play(selection={"queue_depth": 6, "control_share": 0.25})
+    for n in range(8):
+        stage.drop(f"v{n}.tif", b"volume %d" % n)
+    stage.run()
+    shown = []
+    while answer_all(stage):
+        sql = "SELECT arm FROM suggestion ORDER BY rank"
+        arms = [r["arm"] for r in stage.store.state._db.query(sql)]
+        shown.append(abs(arms.count("control") - 0.25 * len(arms)))
+        stage.run()
+    assert len(arms) == 32
+    assert arms.count("control") == 8
+    assert max(shown) < 1
+
+
+def test_what_looks_broken_is_not_queued_and_a_person_can_say_that_it_is_fine(play):
+    def change(order: Order, said: dict[str, Any]) -> Any:
+        if order.stage == "suggestions":
+            first = order.inputs["embedding"][0].key
+            covered = order.params["covered"].get(first, [])
+            bad = [row for row in (0, 1) if row not in covered]
+            said["suggestions"] = [
+                s for s in said["suggestions"] if (s["embedding"], s["row"]) not in ((first, 0), (first, 1))
+            ]
+            said["qc"] = [{"embedding": first, "row": row, "reason": f"blank {row}", "score": 2.0} for row in bad]
+        return said
+
+    stage = play(change)
+    stage.drop("a.tif", b"one")
+    stage.run()
+    shot = stage.shot()
+    assert [q.start[2] for q in shot.queue] == [32, 48]
+    assert shot.patches["held_back"] == 2
+    assert any("2 patches held back" in message for message in events(stage))
+    answers = {}
+    for name in ("q00001", "q00001", "q99999", "s00001", "q", "q" + "9" * 40, "q²"):
+        asked = commands.ask(stage.workspace, "qc-ok", {"id": name})
+        stage.run()
+        answers.setdefault(name, []).append(stage.store.state.command_outcome(asked))
+    assert answers["q00001"][0] == (True, "q00001 is suggested as s00003")
+    assert [ok for name, said in answers.items() for ok, _ in said] == [True] + [False] * 6
+    shot = stage.shot()
+    assert [(q.id, q.arm, q.start[2]) for q in shot.queue if q.arm == "asked"] == [("s00003", "asked", 0)]
+    assert "it was held back: blank 0" in shot.queue[-1].reason
+    assert shot.patches["held_back"] == 1
+    assert all(q.ready for q in shot.queue)
+
+
+def test_the_folder_of_a_suggestion_shows_the_labelled_patches_most_like_it(play):
+    stage = play()
+    for n in range(3):
+        stage.drop(f"v{n}.tif", b"volume %d" % n)
+    stage.run()
+    answer_all(stage)
+    stage.run()
+    later = [o for o in stage.executor.orders if o.stage == "package"][4:]
+    assert later
+    for order in later:
+        assert [n["suggestion"] for n in order.params["neighbours"]] == ["s00001", "s00002", "s00003"]
+        packages = [stage.store.annotation.suggestion(n["suggestion"]).package for n in order.params["neighbours"]]
+        assert [i.key for i in order.inputs["neighbour"]] == packages

@@ -1,0 +1,75 @@
+"""What selection knows of patches beside their vectors: traits, which it waits for, and predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from daemon.executors.port import Finished, Order
+from daemon.planning.selection import PATIENCE_S
+from tests.daemon.play import answer_all
+from tests.daemon.selection_play import hold, jobs
+
+
+def test_traits_follow_pseudo_labels_and_suggestions_wait_for_both(play):
+    stage = play()
+    stage.drop("a.tif", b"one")
+    stage.run()
+    stages = stage.stages()
+    assert stages.index("pseudo") < stages.index("traits") < stages.index("suggestions")
+    (order,) = [o for o in stage.executor.orders if o.stage == "suggestions"]
+    (embedding,), (traits,), (volume,) = (order.inputs[name] for name in ("embedding", "traits", "volume"))
+    assert order.params["traits_of"] == {embedding.key: 0}
+    assert stage.store.jobs.by_key(traits.key).stage == "traits"
+    assert stage.store.jobs.by_key(volume.key).stage == "volume"
+
+
+def test_where_pseudo_labelling_failed_there_are_traits_without_and_again_when_it_works(play):
+    works = {"on": False}
+
+    def change(order: Order, said: dict[str, Any]) -> Any:
+        if order.stage == "pseudo" and not works["on"]:
+            return Finished(order.job_id, order.fence, "failed", "no such backend", "permanent")
+        return said
+
+    stage = play(change)
+    stage.drop("a.tif", b"one")
+    stage.run()
+    assert [bool(o.inputs["pseudo"]) for o in stage.executor.orders if o.stage == "traits"] == [False]
+    assert len(stage.shot().queue) == 4
+    works["on"] = True
+    (failed,) = jobs(stage, "pseudo")
+    stage.store.jobs.retry(failed.id, stage.now)
+    stage.run()
+    assert [bool(o.inputs["pseudo"]) for o in stage.executor.orders if o.stage == "traits"] == [False, True]
+
+
+def test_slow_pseudo_labels_hold_suggestions_up_for_two_minutes_and_no_longer(play):
+    stage = play(hold("pseudo"))
+    stage.drop("a.tif", b"one")
+    for _ in range(20):
+        stage.turn()
+    assert "suggestions" not in stage.stages()
+    stage.now += PATIENCE_S + 1
+    stage.turn()
+    (order,) = [o for o in stage.executor.orders if o.stage == "suggestions"]
+    assert (order.inputs["traits"], order.params["traits_of"]) == ([], {})
+
+
+def test_predictions_of_the_promoted_model_reach_the_selection(play):
+    stage = play(training={"every": 2})
+    for n in range(3):
+        stage.drop(f"v{n}.tif", b"volume %d" % n)
+    stage.run()
+    for _ in range(2):
+        answer_all(stage)
+        stage.run()
+    orders = [o for o in stage.executor.orders if o.stage == "suggestions"]
+    assert orders[0].params["n_gated"] == 0
+    assert orders[0].inputs["prediction"] == []
+    last = orders[-1]
+    assert last.params["n_gated"] > 0
+    used = {key: last.inputs["prediction"][i].key for key, i in last.params["prediction_of"].items()}
+    assert used
+    for embedding, prediction in used.items():
+        by_key = stage.store.jobs.by_key
+        assert by_key(embedding).volume_id == by_key(prediction).volume_id
