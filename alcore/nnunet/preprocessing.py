@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import shutil
 import uuid
@@ -16,7 +17,8 @@ from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnU
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from alcore.artifact import canonical_json
-from alcore.nnunet.binning import bin_image
+from alcore.nnunet import room
+from alcore.nnunet.binning import bin_image, binned_shape
 from alcore.nnunet.case import Case
 from alcore.nnunet.model import Design
 from alcore.nnunet.targets import classes_of, target, with_ignore
@@ -44,7 +46,8 @@ def prepare(
     """Preprocess the cases that are not in the cache yet. Returns the folder, and the ids of those that were new.
 
     A case appears whole or not at all: it is written in a sibling folder, and its image file, by which nnU-Net finds
-    it, moves last. Raises PermanentError for a case whose voxel size does not go with the model.
+    it, moves last. Raises PermanentError for a case whose voxel size does not go with the model, DiskFullError, before it
+    begins, without room for all of them.
     """
     folder = case_folder(cache, design)
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,6 +58,8 @@ def prepare(
         with contextlib.suppress(FileNotFoundError):
             os.utime(folder / f"{case.id}.b2nd")
     missing = {case.id: case for case in cases if not (folder / f"{case.id}.b2nd").is_file()}
+    if missing:
+        _check_disk(folder, next(iter(missing.values())), len(missing), design)
     staging = folder.with_name(f".{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     staging.mkdir()
     try:
@@ -82,6 +87,14 @@ def prepare(
     finally:
         shutil.rmtree(staging)
     return folder, list(missing)
+
+
+def _check_disk(folder: Path, case: Case, n: int, design: Design) -> None:
+    """Is there room for `n` cases like this one? They are compressed, by how much nobody knows: counted is as if they were not."""
+    image, _ = case.load()
+    voxels = math.prod(binned_shape(image.shape[1:], design.binning_of(case.voxel_um)))
+    needed = n * voxels * (len(image) * np.dtype(np.float32).itemsize + np.dtype(np.int16).itemsize)
+    room.check_disk(folder, needed, f"{n} prepared training patches")
 
 
 def annotated(design: Design) -> tuple[int, ...]:

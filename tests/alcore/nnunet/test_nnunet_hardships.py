@@ -194,6 +194,18 @@ def test_no_room_on_the_disk_is_said_before_anything_is_trained(
     assert not batches
 
 
+def test_no_room_for_the_prepared_patches_is_said_before_the_first_is_made(
+    ctx: QuietContext, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = [case(n) for n in range(1, 4)]
+    image, _ = cases[0].load()
+    free = room.LEAST_FREE_BYTES + 2 * image[0].size * (4 * len(image) + 2)
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(DiskFullError, match=r"3 prepared training patches take .* are free; free some space"):
+        run(ctx, out, training.Mixture(cases))
+    assert not list(ctx.cache.rglob("case_*"))
+
+
 def test_a_gpu_in_use_gets_a_smaller_batch_or_is_waited_for() -> None:
     gib = 2**30
     assert room.batch_for_gpu(8, 8 * gib, 80 * gib) == 8
