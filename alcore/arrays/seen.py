@@ -1,4 +1,5 @@
-"""Which part of a patch somebody looked at: said beside the label, or by a reserved value in it. The rest counts nowhere."""
+"""Which part of a patch somebody looked at: said beside the label, by a mask of its own, or by a reserved value in the label.
+The rest counts nowhere."""
 
 from __future__ import annotations
 
@@ -56,6 +57,23 @@ def reserved(mask: npt.NDArray[np.generic], value: int, nothing_there: bool) -> 
             "own; if there is none in what was looked at, confirm that it is empty"
         )
     return ~unseen
+
+
+def looked_at(mask: npt.NDArray[np.generic]) -> Seen | None:
+    """(Z, Y, X) bool of a mask file: 0 where nobody looked, one other number where somebody did; None means all.
+
+    Raises ValueError in words for people, also for more than two numbers: then it is rather a label.
+    """
+    numbers = np.unique(mask)
+    others = numbers[numbers != 0]
+    if len(others) > 1:
+        raise ValueError(
+            f"holds {len(others)} numbers besides 0; what was looked at is said by 0 (not) and one other number: is it a label?"
+        )
+    if not others.size:
+        raise ValueError("holds nothing but 0, which means 'not looked at': nothing was looked at")
+    found = np.asarray(mask != 0)
+    return None if found.all() else found
 
 
 def _is_span(span: object) -> bool:

@@ -25,15 +25,16 @@ SAME_SIZE = "save the label with the size of image.tif, neither cropped nor resc
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
     """Write the files of `alcore.volumes.label_case.write_case`, all of exactly the patch, and return its result.
 
-    Inputs file, volume, package (of stage package, or an earlier label of this patch). params: suggestion (id), box,
-    confirm_empty, seen (see `alcore.arrays.seen.said`), not_looked_at (the reserved value, 0 = none). A label may have the
-    shape of the package's image: the margin is cut off. Raises BadLabelError with a reason for people, SourceChangedError when
-    the received file changed, SourceMissingError when it is gone.
+    Inputs file, volume, package (of stage package, or an earlier label of this patch), seen (none, or the mask of what was
+    looked at, see `alcore.arrays.seen.looked_at`). params: suggestion (id), box, confirm_empty, seen (see
+    `alcore.arrays.seen.said`), not_looked_at (the reserved value, 0 = none). What was looked at is what all that is said agrees
+    on. A label and its mask may have the shape of the package's image: the margin is cut off. Raises BadLabelError with a reason
+    for people, SourceChangedError when a received file changed, SourceMissingError when it is gone.
     """
     import numpy as np
 
     from alcore.arrays.label_values import small_enough, whole_numbers
-    from alcore.arrays.seen import reserved, said
+    from alcore.arrays.seen import looked_at, reserved, said
     from alcore.volumes.label_case import Case, write_case
 
     (received,) = inputs["file"]
@@ -52,6 +53,11 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         small_enough(mask)
     except ValueError as e:
         raise BadLabelError(f"{name}: {e}") from e
+    for drawn in inputs.get("seen", []):
+        try:
+            parts.append(looked_at(package.cropped(drawn.path.name, _received(drawn, package.shape, info, ctx)[0])))
+        except ValueError as e:
+            raise BadLabelError(f"{drawn.path.name}: {e}") from e
     there = [part for part in parts if part is not None]
     seen = np.logical_and.reduce(there) if there else None
     if seen is not None and not seen.any():
@@ -70,15 +76,10 @@ class _Package:
     """What the annotator was given: by stage package, with a margin around the patch, or an earlier label of the same patch."""
 
     def __init__(self, folder: Path, box: Box) -> None:
-        page = folder / "suggestion.json"
-        margin = json.loads(page.read_text()).get("margin") if page.is_file() else None
-        before, after = (margin["before"], margin["after"]) if margin else ((0, 0, 0), (0, 0, 0))
-        z, y, x = (int(n) for n in before)
-        self._folder = folder
-        self._inside = Box((z, y, x), box.shape)
-        self.shape: tuple[int, ...] = tuple(
-            int(b) + n + int(a) for b, n, a in zip(before, box.shape, after, strict=True)
-        )
+        from alcore.volumes.patch_image import PatchImage
+
+        kept = PatchImage.of(folder, box.shape)
+        self._folder, self._inside, self.shape = folder, kept.inside, kept.shape
 
     def cropped(self, name: str, mask: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         """A mask of the shape of the image, or of the patch, as that of the patch. Raises BadLabelError for another shape."""
@@ -144,4 +145,4 @@ def _received(
         copy.unlink(missing_ok=True)
 
 
-STAGE = Stage("label", 2, run, hostile=True)
+STAGE = Stage("label", 3, run, hostile=True)

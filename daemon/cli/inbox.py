@@ -13,35 +13,52 @@ from typing import Any
 from daemon.cli.session import Session
 from daemon.commands import drop_label_note, leave_label_note
 from daemon.errors import UsageError, WorkspaceError
-from daemon.label_names import KNOWN, SUFFIXES, ending_of
+from daemon.label_names import KNOWN, SEEN, SUFFIXES, ending_of
 
 
-def put(session: Session, file: Path, suggestion_id: str, note: Mapping[str, Any]) -> str:
+def put(session: Session, file: Path, suggestion_id: str, note: Mapping[str, Any], seen: Path | None = None) -> str:
     """Copy a label into the inbox, with what is said about it (see `commands.leave_label_note`); returns its sha256.
 
-    A label of the same suggestion that still waits there is never overwritten: somebody drew it. Raises UsageError or
-    WorkspaceError.
+    seen: a mask of what was looked at, which goes with it. A file of the same suggestion that still waits there is never
+    overwritten: somebody drew it. Raises UsageError or WorkspaceError.
     """
-    if not file.is_file():
-        raise UsageError(f"{file}: no such file")
-    suffix = ending_of(file.name)
-    if not suffix:
-        raise UsageError(f"{file}: a label is a {KNOWN}; export it as one of these")
+    endings = [_ending(path) for path in ([file] if seen is None else [file, seen])]
     workspace = session.workspace
-    target = workspace.inbox / f"{suggestion_id}{suffix}"
-    tmp = workspace.inbox / f".{suggestion_id}.{uuid.uuid4().hex[:8]}.tmp"
     if not workspace.inbox.is_dir():
         raise WorkspaceError(f"{workspace.inbox}: there is no inbox; start the daemon once with `alscope run`")
     if waiting := _waiting(workspace.inbox, suggestion_id):
         raise _waits_already(waiting)
+    mask = None
+    if seen is not None:
+        mask = workspace.inbox / f"{suggestion_id}{SEEN}{endings[1]}"
+        _placed(seen, mask)
     try:
-        digest = _copy(file, tmp)
         if any(note.values()):
             leave_label_note(workspace, suggestion_id, note)
+        return _placed(file, workspace.inbox / f"{suggestion_id}{endings[0]}")
+    except BaseException:
+        drop_label_note(workspace, suggestion_id)  # what was said of this file must not be said of another
+        if mask is not None:
+            mask.unlink(missing_ok=True)
+        raise
+
+
+def _ending(file: Path) -> str:
+    if not file.is_file():
+        raise UsageError(f"{file}: no such file")
+    if not (ending := ending_of(file.name)):
+        raise UsageError(f"{file}: a label is a {KNOWN}; export it as one of these")
+    return ending
+
+
+def _placed(file: Path, target: Path) -> str:
+    """Copy a file so that it is only ever seen whole, and never over another; returns its sha256."""
+    tmp = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        digest = _copy(file, tmp)
         try:
             os.link(tmp, target)  # unlike a rename, this never replaces what is there
         except FileExistsError:
-            drop_label_note(workspace, suggestion_id)  # what was said of this file must not be said of the other
             raise _waits_already(target) from None
         except OSError:
             os.rename(tmp, target)  # a file system without hard links

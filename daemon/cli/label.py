@@ -54,6 +54,12 @@ def label_group() -> None:
 @click.option(
     "--roi", metavar="BOX", help="Only this box was looked at: slices, rows and columns, as in 0-7,20-99,0-63."
 )
+@click.option(
+    "--seen",
+    metavar="MASK",
+    type=click.Path(path_type=Path),
+    help="Only what is not 0 in this mask was looked at, a file of the same kinds and size as FILE.",
+)
 @click.option("--wait/--no-wait", default=True, help="Wait for the verdict [default], or not.")
 @json_option
 @config_option
@@ -66,21 +72,23 @@ def add_command(
     user: str,
     seen_slices: str | None,
     roi: str | None,
+    seen: Path | None,
     wait: bool,
     as_json: bool,
 ) -> None:
     """Hand in FILE, a TIFF, NRRD or NIfTI with one number per object (0 = background), as the label of a suggestion.
 
     It has the size of image.tif, or of the patch in it. Voxels with the value annotation.not_looked_at, or outside of what
-    --seen-slices or --roi name, count neither in training nor in scores. The file is copied; it has the same effect as saving
-    it as <workspace>/inbox/ID.tif (or .nrrd, .nii.gz, ...). Exit codes: 0 accepted, or kept to be checked; 65 rejected, with the
-    reason.
+    --seen-slices, --roi or --seen name, count neither in training nor in scores. Files are copied; that has the same effect as
+    saving them as <workspace>/inbox/ID.tif (or .nrrd, .nii.gz, ...) and, before it, MASK as ID.seen.tif. Exit codes: 0 accepted,
+    or kept to be checked; 65 rejected, with the reason.
 
     \b
     Example:
       alscope label add my_label.tif --for s00004 --user ana
       alscope label add blank.tif --for s00005 --empty
       alscope label add half_done.nii.gz --for s00006 --seen-slices 0-15
+      alscope label add cells.tif --for s00007 --seen region_i_looked_at.tif
     """
     from daemon.cli import inbox
     from daemon.cli.output import print_json, say
@@ -92,7 +100,7 @@ def add_command(
     suggestion = find(session, suggestion_id)
     with reading(session.workspace.root) as db:
         before = newest_received(db)
-    digest = inbox.put(session, file, suggestion.id, {"empty": empty, "user": user} | _seen(seen_slices, roi))
+    digest = inbox.put(session, file, suggestion.id, {"empty": empty, "user": user} | _seen(seen_slices, roi), seen)
     if read_holder(session.workspace.lock_file) is None:
         state, words = "kept", "the daemon is not running: kept in the inbox; it is checked when the daemon starts"
     elif not wait:

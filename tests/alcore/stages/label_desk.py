@@ -49,12 +49,18 @@ class Desk:
         self.inbox = folder / "s-1.tif"
 
     def submit(
-        self, key: str | None = None, confirm_empty: bool = False, file: Path | None = None, **said: Any
+        self,
+        key: str | None = None,
+        confirm_empty: bool = False,
+        file: Path | None = None,
+        mask: Path | None = None,
+        **said: Any,
     ) -> tuple[Path, dict[str, Any]]:
-        """Run the stage on what lies in the inbox, or on another file."""
+        """Run the stage on what lies in the inbox, or on another file. mask: of what was looked at."""
         file = file or self.inbox
         inputs = {
             "file": [Input(file, key or f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}")],
+            "seen": [] if mask is None else [Input(mask, f"sha256:{hashlib.sha256(mask.read_bytes()).hexdigest()}")],
             "package": self.package,
             "volume": self.volume,
         }

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from alcore.errors import BadLabelError
 from alcore.volumes.labels import read_labels
-from tests.alcore.stages.label_desk import Desk, drawing
+from tests.alcore.stages.label_desk import Desk, drawing, in_image
 from tests.alcore.stages.label_writers import napari_like
 
 Labels = np.ndarray[Any, Any]
@@ -104,3 +105,47 @@ def test_slices_and_boxes_that_were_looked_at(desk: Desk, tmp_path: Path) -> Non
 def test_nonsense_about_what_was_looked_at(desk: Desk, seen: Any, words: str, tmp_path: Path) -> None:
     with pytest.raises(BadLabelError, match=words):
         desk.submit(file=napari_like(tmp_path / "s-1", drawing()), seen=seen)
+
+
+@pytest.mark.parametrize("value", [1, 255])
+@pytest.mark.parametrize("framed", [True, False], ids=["as image.tif", "as the patch"])
+def test_a_mask_file_says_what_was_looked_at(desk: Desk, framed: bool, value: int, tmp_path: Path) -> None:
+    drawn = np.zeros((5, 40, 60), np.uint8)
+    drawn[:, :22] = value
+    mask = tmp_path / "s-1.seen.tif"
+    tifffile.imwrite(mask, in_image(drawn) if framed else drawn)
+    folder, result = desk.submit(file=napari_like(tmp_path / "s-1", drawing()), mask=mask)
+    np.testing.assert_array_equal(read_labels(folder / "seen.tif")[0], (drawn > 0).astype(np.uint8))
+    assert result["seen_fraction"] == pytest.approx(22 / 40)
+    assert not read_labels(folder / "label.tif")[0][:, 22:].any()
+    both, _ = desk.submit(file=napari_like(tmp_path / "s-1", drawing()), mask=mask, seen={"z": [1, 2]})
+    agreed = drawn.astype(bool)
+    agreed[[0, 3, 4]] = False
+    np.testing.assert_array_equal(read_labels(both / "seen.tif")[0].astype(bool), agreed)
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (np.zeros((5, 40, 60), np.uint8), r"s-1\.seen\.tif: holds nothing but 0.*nothing was looked at"),
+        (
+            np.arange(5 * 40 * 60, dtype=np.uint16).reshape(5, 40, 60),
+            r"s-1\.seen\.tif: holds 11999 numbers besides 0.*is it a label",
+        ),
+        (np.ones((5, 40, 61), np.uint8), r"s-1\.seen\.tif: shape \(Z, Y, X\) = \(5, 40, 61\)"),
+        (np.ones((5, 40, 60, 3), np.uint8), r"s-1\.seen\.tif: a colour image"),
+    ],
+    ids=["nothing", "a label", "shape", "colour"],
+)
+def test_a_mask_that_cannot_be_one_is_told_by_its_name(desk: Desk, mask: Labels, words: str, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "s-1.seen.tif", mask, photometric="rgb" if mask.ndim == 4 else "minisblack")
+    with pytest.raises(BadLabelError, match=words):
+        desk.submit(file=napari_like(tmp_path / "s-1", drawing()), mask=tmp_path / "s-1.seen.tif")
+
+
+def test_a_mask_of_everything_is_as_none(desk: Desk, tmp_path: Path) -> None:
+    mask = tmp_path / "s-1.seen.tif"
+    tifffile.imwrite(mask, np.full((5, 40, 60), 3, np.uint8))
+    folder, result = desk.submit(file=napari_like(tmp_path / "s-1", drawing()), mask=mask)
+    assert result["seen_fraction"] == 1
+    assert not (folder / "seen.tif").exists()

@@ -52,6 +52,32 @@ def test_nonsense_about_what_was_looked_at_is_refused_before_anything_is_written
     assert not list(scene.workspace.commands.iterdir())
 
 
+def test_a_mask_of_what_was_looked_at_goes_before_its_label(scene, alscope, tmp_path):
+    scene.live()
+    (tmp_path / "roi.nii.gz").write_bytes(b"mask")
+    done = add(alscope, tmp_path / "mine.tif", "--seen", str(tmp_path / "roi.nii.gz"), "--no-wait")
+    assert done.code == 0
+    found = {p.name: p for p in scene.workspace.inbox.iterdir()}
+    assert {name: p.read_bytes() for name, p in found.items()} == {"s00005.seen.nii.gz": b"mask", "s00005.tif": b"good"}
+    assert found["s00005.seen.nii.gz"].stat().st_mtime_ns <= found["s00005.tif"].stat().st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    ("mask", "code", "says"),
+    [("nowhere.tif", 64, "no such file"), ("roi.png", 64, "a label is a"), ("roi.tif", 73, "waits")],
+)
+def test_a_mask_that_cannot_be_taken_takes_no_label_either(scene, alscope, tmp_path, mask, code, says):
+    scene.live()
+    for name in ("roi.png", "roi.tif"):
+        (tmp_path / name).write_bytes(b"mask")
+    (scene.workspace.inbox / "s00005.seen.tif").write_bytes(b"of somebody else")
+    done = add(alscope, tmp_path / "mine.tif", "--seen", str(tmp_path / mask))
+    assert done.code == code
+    assert says in done.err
+    assert [p.read_bytes() for p in scene.workspace.inbox.iterdir()] == [b"of somebody else"]
+    assert not list(scene.workspace.commands.iterdir())
+
+
 @pytest.mark.parametrize(
     ("name", "code"), [("a.nii.gz", 0), ("a.nrrd", 0), ("a.ome.tif", 0), ("a.mha", 64), ("a.gz", 64)]
 )
