@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alcore.artifact import write_atomic
-from daemon import commands_annotation, commands_labels, commands_models, commands_predictions
+from daemon import commands_alarms, commands_annotation, commands_labels, commands_models, commands_predictions
 from daemon.errors import AlscopeError, UsageError
 from daemon.store.rows import Picked
 from daemon.workspace import Workspace
@@ -158,6 +158,7 @@ VERBS = {
     "qc-ok": _qc_ok,
     "retry": _retry,
     "cancel": _cancel,
+    **commands_alarms.VERBS,
     **commands_annotation.VERBS,
     **commands_labels.VERBS,
     **commands_models.VERBS,

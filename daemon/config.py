@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from daemon.config_alarms import Alarms
 from daemon.config_annotation import Annotation
 from daemon.config_file import DEFAULT_WORKSPACE, read_toml
 from daemon.config_selection import Encoder, Section, Selection, is_path
@@ -152,6 +153,7 @@ class Settings(Section):
     prediction: Prediction = Prediction()
     annotation: Annotation = Annotation()
     inbox: Inbox = Inbox()
+    alarms: Alarms = Alarms()
     run: Run = Run()
     _file: Path | None = PrivateAttr(default=None)
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from daemon import commands
+from daemon.alarming import Alarming
 from daemon.arrival import Arriving, Gone, Identified, Reachable, Settled
 from daemon.claims import ClaimClock
 from daemon.clearing import Clearing
 from daemon.config import Settings
+from daemon.courier import Delivered
 from daemon.dispatch import Dispatch, Machine
 from daemon.endings import Endings
 from daemon.executors.port import Executor, Finished, Progress
@@ -58,6 +60,7 @@ class Engine:
         self.clearing = Clearing(self.store, self.workspace, prediction.keep_models, prediction.keep_days)
         self.inbox = Inbox(self.settings, self.workspace, self.store)
         self.claim_clock = ClaimClock(self.store)
+        self.alarming = Alarming(self.settings, self.workspace, self.store, self.clock())
         self.dispatch = Dispatch(
             self.settings,
             self.workspace,
@@ -97,6 +100,8 @@ class Engine:
         elif isinstance(event, Finished):
             asked = self.dispatch.ended(event.job_id)
             self.endings.finished(event, self.clock(), asked)
+        elif isinstance(event, Delivered):
+            self.alarming.delivered(event, self.clock())
 
     def sightings(self, events: Sequence[Arriving | Settled | Gone]) -> None:
         """What the scan saw of acquisitions, in one transaction however many they are."""
@@ -187,9 +192,10 @@ class Engine:
     # the daemon's pulse
 
     def pulse(self) -> None:
-        """A sign of life for those who only read the database."""
+        """A sign of life for those who only read the database; and a look at what is worth an alarm."""
         now = self.clock()
         self.store.state.seen(now, self.dispatch.waits_for(now))
+        self.alarming.look(now)
 
     def housekeeping(self) -> None:
         """Fold the write-ahead log; remove what nobody needs any more."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import alcore
 from alcore.disk import full_words
+from daemon.alarming import couriers
 from daemon.arrival import Settled
 from daemon.config import Settings
 from daemon.device import device, threads
@@ -117,6 +118,8 @@ class Service:
             clock=time.time,
             ingest=self._ingest,
         )
+        self._couriers = couriers(settings, workspace, self._events.put)
+        self._engine.alarming.ways = {channel: c.send for channel, c in self._couriers.items()}
         folders = [watch.folder for watch in settings.watch]
         self._watcher = Watcher([*folders, workspace.inbox, workspace.commands], self._hint)
         self._timers = Timers(
@@ -252,6 +255,8 @@ class Service:
         if self._ingest.ident is not None:
             self._ingest.close()
         self._executor.shutdown(GRACE_S)
+        for courier in self._couriers.values():
+            courier.close()
         try:
             self._drain()
             self._store.jobs.recover(time.time())  # jobs that were cut short wait again

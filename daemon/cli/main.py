@@ -33,6 +33,8 @@ COMMANDS = {
     "train": ("daemon.cli.control:train_command", "Open a training round now."),
     "pause": ("daemon.cli.control:pause_command", "Start no new work for a while."),
     "resume": ("daemon.cli.control:resume_command", "End a pause."),
+    "alarms": ("daemon.cli.alarms:alarms_group", "What needed attention, and whether it was told; try the ways out."),
+    "expect": ("daemon.cli.alarms:expect_command", "Declare a run: an alarm when no file arrives for too long."),
     "predict": ("daemon.cli.predict:predict_command", "Segment one file with a trained model, outside the loop."),
     "simulate": ("daemon.cli.simulate:simulate_command", "Play the loop on labelled images: does choosing pay here?"),
     "demo": ("daemon.cli.demo:demo_command", "See the whole loop run in minutes, on simulated or your own data."),

@@ -10,6 +10,7 @@ from typing import Any
 
 from alcore.disk import is_full
 from daemon.effort import Effort, fit
+from daemon.store.alarm_listing import alarms, expected
 from daemon.store.claim_listing import all_held, nothing_words, queue_state
 from daemon.store.connection import DATABASE, FULL_NAME, open_reader
 from daemon.store.ledger import Entry, bought, entries, spent, timed
@@ -34,6 +35,9 @@ from daemon.workspace import read_holder
 
 STALE_S = 60.0
 """A daemon that gave no sign of life for so long is shown as hanging."""
+
+
+MOST_ALARMS = 20
 
 
 def snapshot(workspace: Path, now: float) -> Snapshot:
@@ -82,6 +86,8 @@ def _read(db: sqlite3.Connection, workspace: Path, now: float) -> Snapshot:
             Event(r["at"], r["kind"], r["message"]) for r in db.execute("SELECT * FROM event ORDER BY id DESC LIMIT 50")
         ),
         work=_work(db, done),
+        alarms=alarms(db, MOST_ALARMS),
+        expected=expected(db),
     )
 
 

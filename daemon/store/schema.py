@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from daemon.machine import JOB_STATES, MODEL_STATES, SUGGESTION_STATES
 from daemon.store.connection import import_sqlite_utils
+from daemon.store.schema_alarms import ALARMS
 from daemon.store.schema_claims import CLAIMS
 from daemon.store.schema_labels import LABELS
 from daemon.store.schema_models import MODELS
@@ -305,6 +306,14 @@ def migrations() -> Migrations:
         _run(db, TRAINING)
 
     return found
+    @found(name="0013_seen_masks")
+    def seen_masks(db: Database) -> None:
+        _run(db, SEEN_MASKS)
+
+    @found(name="0016_alarms")
+    def alarms(db: Database) -> None:
+        _run(db, ALARMS)
+
 
 
 def _run(db: Database, script: str) -> None:

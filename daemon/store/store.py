@@ -9,6 +9,7 @@ from pathlib import Path
 from alcore.disk import full_words
 from daemon.effort import Effort, fit
 from daemon.errors import NoRoomError
+from daemon.store.alarms import Alarms
 from daemon.store.annotating import Annotating
 from daemon.store.annotation import Annotation
 from daemon.store.claim_listing import QueueState, queue_state
@@ -16,6 +17,7 @@ from daemon.store.claims import Claims
 from daemon.store.connection import DATABASE, open_writer, out_of_room, transaction
 from daemon.store.encoders import Encoders
 from daemon.store.jobs import Jobs
+from daemon.store.kept import Kept
 from daemon.store.labels import Labels
 from daemon.store.learning import Learning
 from daemon.store.ledger import entries, timed
@@ -23,6 +25,7 @@ from daemon.store.models import Models
 from daemon.store.outgrown import OutgrownSegmentations
 from daemon.store.predictions import Predictions
 from daemon.store.repeats import Repeats
+from daemon.store.reports import Reports
 from daemon.store.schema import migrations
 from daemon.store.selection import Selection
 from daemon.store.sources import Sources
@@ -49,6 +52,7 @@ class Store:
         self.volumes = Volumes(self._db)
         self.jobs = Jobs(self._db)
         self.encoders = Encoders(self._db)
+        self.kept = Kept(self._db)
         self.selection = Selection(self._db)
         self.annotation = Annotation(self._db)
         self.annotating = Annotating(self._db)
@@ -61,7 +65,9 @@ class Store:
         self.predictions = Predictions(self._db)
         self.outgrown = OutgrownSegmentations(self._db)
         self.training = Training(self._db)
+        self.reports = Reports(self._db)
         self.state = State(self._db)
+        self.alarms = Alarms(self._db)
 
     def transaction(self) -> AbstractContextManager[None]:
         """Several changes as one."""

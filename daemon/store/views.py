@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from daemon.store.alarm_listing import AlarmView, ExpectView
 from daemon.store.ledger import Bought, Spent
 from daemon.store.repeat_listing import Agreement
 
@@ -205,7 +206,7 @@ class Snapshot:
     volumes: counts arriving, set_aside, ingested, pseudo_labelled, embedded, indexed, predicted, gone.
     patches: total, labelled, held_back (in the QC queue). labels: accepted, train, gate, rejected, asked (with
     remarks). control: the newest.
-    pseudo: None where config.toml names the backend.
+    pseudo: None where config.toml names the backend. alarms: the newest first. expected: the run that was declared.
     """
 
     at: float
@@ -226,6 +227,8 @@ class Snapshot:
     problems: tuple[Problem, ...]
     events: tuple[Event, ...]
     work: WorkView = field(default_factory=WorkView)
+    alarms: tuple[AlarmView, ...] = ()
+    expected: ExpectView | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The documented JSON of `alscope status --json`."""
