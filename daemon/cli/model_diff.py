@@ -13,6 +13,8 @@ import click
 from daemon.cli.session import Session, config_option, json_option, pass_session
 from daemon.errors import UsageError, WorkspaceError
 
+BYTES_PER_VOXEL = 40
+"""Memory that comparing two segmentations takes for each voxel of a volume."""
 KINDS = ("gained", "lost", "better", "worse", "invented", "no longer invented")
 
 
@@ -30,7 +32,8 @@ def diff_command(session: Session, a: str, b: str, volumes: bool, out: Path | No
     """What model B does differently from model A on every held-out patch, and a picture of each where something changed.
 
     gained and lost are true objects (IoU above 0.5); better and worse are found by both, with an IoU that differs by 0.1 or
-    more; invented are no objects. In the pictures A is red, on the left, B is green, on the right, and the truth is yellow.
+    more; invented are no objects. A picture shows the slices through the largest of them, which are numbered: A is red, on the
+    left, B is green, on the right, and the truth is yellow.
 
     \b
     Example:
@@ -46,7 +49,11 @@ def diff_command(session: Session, a: str, b: str, volumes: bool, out: Path | No
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target}: is no folder; name one with --out")
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer
-        rows = _volumes(session, (a, b), target) if volumes else _patches(session, (folders[0], folders[1]), target)
+        rows = (
+            _volumes(session, (a, b), target)
+            if volumes
+            else _patches(session, (a, b), (folders[0], folders[1]), target)
+        )
     total = {kind: sum(row["counts"][kind] for row in rows) for kind in KINDS}
     if as_json:
         print_json({"a": a, "b": b, "on": "volumes" if volumes else "held-out patches", "total": total, "rows": rows})
@@ -58,7 +65,9 @@ def diff_command(session: Session, a: str, b: str, volumes: bool, out: Path | No
     say(f"{b} against {a}: " + ", ".join(f"{total[kind]} {kind}" for kind in shown))
 
 
-def _patches(session: Session, folders: tuple[Path, Path], target: Path) -> list[dict[str, Any]]:
+def _patches(
+    session: Session, versions: tuple[str, str], folders: tuple[Path, Path], target: Path
+) -> list[dict[str, Any]]:
     from alcore.errors import AlcoreError
     from alcore.nnunet.environment import nnunet_process
     from daemon.cli.predict import TerminalContext
@@ -83,7 +92,8 @@ def _patches(session: Session, folders: tuple[Path, Path], target: Path) -> list
             with nnunet_process(place, ctx.device, ctx.threads):
                 from alcore.nnunet.difference import on_patches
 
-                return on_patches(folders, labels, target, ctx, least.min_object_voxels or None, least.min_object_um3)
+                voxels, um3 = least.min_object_voxels or None, least.min_object_um3
+                return on_patches(folders, labels, target, ctx, voxels, um3, versions)
         except AlcoreError as e:
             raise WorkspaceError(str(e)) from e
 
@@ -96,13 +106,26 @@ def _volumes(session: Session, versions: tuple[str, str], target: Path) -> list[
     with reading(session.workspace.root) as db:
         both = predicted_by(db, versions)
     if not both:
-        raise UsageError(f"no volume was segmented by both {versions[0]} and {versions[1]}")
+        raise UsageError(
+            f"no volume has segmentations by both {versions[0]} and {versions[1]} (those of models out of use are cleared away, "
+            "see prediction.keep_models)"
+        )
     target.mkdir(parents=True, exist_ok=True)
+    most = session.settings.run.ram_gb * 2**30 / BYTES_PER_VOXEL
     rows = []
-    for name, one, other in both:
-        paths = [session.workspace.artifacts.path(key) / "instances.tif" for key in (one, other)]
-        if all(path.is_file() for path in paths):
-            rows.append(on_volume(name, paths[0], paths[1], target))
+    for name, n_voxels, *keys in both:
+        paths = [_segmentation(session.workspace.artifacts.path(key)) for key in keys]
+        one, other = paths
+        if one is None or other is None:
+            click.echo(f"{name}: left out, its segmentations are not there any more", err=True)
+        elif n_voxels > most:
+            click.echo(f"{name}: left out, {n_voxels:,} voxels do not fit into run.ram_gb twice", err=True)
         else:
-            click.echo(f"{name}: left out, its segmentations are no TIFFs, or not there any more", err=True)
+            rows.append(on_volume(name, one, other, target, versions))
     return rows
+
+
+def _segmentation(artifact: Path) -> Path | None:
+    from daemon.publishing import FORMS
+
+    return next((path for form in FORMS if (path := artifact / f"instances{form}").exists()), None)

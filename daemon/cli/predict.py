@@ -121,7 +121,7 @@ def _one(
     if not source.exists():
         raise UsageError(f"{path}: no such file or folder")
     if out is None:
-        stem = f"{file_stem(display_name(bytes(source.with_suffix(''))))}-instances"
+        stem = f"{file_stem(display_name(bytes(_bare(source))))}-instances"
         targets = [Path(f"{stem}{form}").absolute() for form in FORMS]
     else:
         targets = [out.absolute()]
@@ -141,6 +141,13 @@ def _one(
     )
     for note in result["notes"]:
         say(str(note))
+
+
+def _bare(source: Path) -> Path:
+    """Without what says the format: stack.ome.tif is stack, the folder day.2 of slices stays day.2."""
+    if source.is_dir() and source.suffix != ".zarr":
+        return source
+    return source.with_name(source.stem.removesuffix(".ome"))
 
 
 def _table(target: Path) -> Path:

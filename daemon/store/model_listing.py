@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,11 +85,14 @@ def gate_labels(db: sqlite3.Connection) -> list[tuple[str, str]]:
     return [(str(r["name"]), str(r["artifact"])) for r in db.execute(sql)]
 
 
-def predicted_by(db: sqlite3.Connection, versions: tuple[str, str]) -> list[tuple[str, str, str]]:
-    """(volume name, segmentation by one, by the other) of volumes that both models have segmented."""
+def predicted_by(db: sqlite3.Connection, versions: tuple[str, str]) -> list[tuple[str, int, str, str]]:
+    """(volume name, its voxels, segmentation by one, by the other) of volumes that both models have segmented."""
     sql = (
-        "SELECT v.export_name AS name, a.artifact AS one, b.artifact AS other FROM prediction a"
+        "SELECT v.export_name AS name, v.info, a.artifact AS one, b.artifact AS other FROM prediction a"
         " JOIN prediction b ON b.volume_id = a.volume_id JOIN volume v ON v.id = a.volume_id"
         " WHERE a.model = ? AND b.model = ? ORDER BY v.id"
     )
-    return [(r["name"], r["one"], r["other"]) for r in db.execute(sql, list(versions))]
+    return [
+        (r["name"], math.prod(json.loads(r["info"])["shape"][1:]), r["one"], r["other"])
+        for r in db.execute(sql, list(versions))
+    ]

@@ -10,11 +10,20 @@ from PIL import Image
 
 from alcore.arrays.changes import changes, counts
 from alcore.nnunet import sources
-from alcore.nnunet.difference import on_patches, on_volume
+from alcore.nnunet.difference import MOST_PLANES, on_patches, on_volume
 from alcore.nnunet.environment import nnunet_process
 from alcore.run import QuietContext
+from alcore.volumes.labels_zarr import write_labels_zarr
+from alcore.volumes.picture_changes import STRIP_PX
 from alcore.volumes.writers import write_labels_tiff
 from tests.alcore.stages.training_bench import VOXEL_UM, Bench
+
+
+def picture_rows(path: Path, height: int) -> int:
+    """Slices in a picture, each of which is so many pixels high."""
+    rows, rest = divmod(np.asarray(Image.open(path)).shape[0] - STRIP_PX, STRIP_PX + height)
+    assert rest == 0
+    return rows
 
 
 def test_two_trained_models_are_compared_on_every_label(tmp_path: Path) -> None:
@@ -43,8 +52,8 @@ def test_two_trained_models_are_compared_on_every_label(tmp_path: Path) -> None:
     assert any(row["changes"] for row in rows), "two so different models cannot agree on everything"
     for row in rows:
         if row["picture"] is not None:
-            picture = np.asarray(Image.open(row["picture"]))
-            assert picture.shape[2] == 3 and picture.shape[1] > 2 * 32
+            planes = {c["centre"][0] for c in row["changes"]}
+            assert picture_rows(Path(row["picture"]), height=8 * 64) == min(MOST_PLANES, len(planes))
 
 
 def test_without_a_truth_objects_are_gained_and_lost(tmp_path: Path) -> None:
@@ -58,6 +67,12 @@ def test_without_a_truth_objects_are_gained_and_lost(tmp_path: Path) -> None:
     assert {k: n for k, n in row["counts"].items() if n} == {"gained": 1, "lost": 1}
     assert [(c["kind"], c["voxels"]) for c in row["changes"]] == [("gained", 64), ("lost", 25)]
     assert Path(row["picture"]) == tmp_path / "stack.png" and Path(row["picture"]).is_file()
+    assert picture_rows(tmp_path / "stack.png", height=13 * 40) == 2  # each through the middle of one of both
+    write_labels_zarr(
+        tmp_path / "b.ome.zarr", lambda box: other[box.slices], other.shape, "uint16", VOXEL_UM, {}, labels=True
+    )
+    again = on_volume("again", tmp_path / "a.tif", tmp_path / "b.ome.zarr", tmp_path)
+    assert again["changes"] == row["changes"]
     same = on_volume("same", tmp_path / "a.tif", tmp_path / "a.tif", tmp_path)
     assert same["changes"] == [] and same["picture"] is None and not (tmp_path / "same.png").exists()
 

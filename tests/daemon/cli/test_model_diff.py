@@ -40,7 +40,7 @@ def test_what_cannot_be_compared_is_one_line(segmented, alscope, tmp_path):
     assert alscope("models", "diff", "M_f-001", "M_f-009", "--out", out).code == 64
     segmented.store.predictions._db.execute("DELETE FROM prediction")
     done = alscope("models", "diff", "M_f-001", "M_f-002", "--volumes", "--out", out)
-    assert done.code == 64 and "no volume was segmented by both M_f-001 and M_f-002" in done.err
+    assert done.code == 64 and "no volume has segmentations by both M_f-001 and M_f-002" in done.err
     done = alscope("models", "diff", "M_f-001", "M_f-002", "--out", out)  # the labels of a scene have no files
     assert done.code == 73 and "not there any more" in done.err
     assert not (tmp_path / "p").exists(), "a refusal leaves no empty folder behind"

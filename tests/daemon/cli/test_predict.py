@@ -11,6 +11,7 @@ import tifffile
 from alcore.volumes import open_volume
 from alcore.volumes.labels import read_labels, read_labels_metadata
 from alcore.volumes.labels_zarr import read_labels_zarr, write_labels_zarr
+from daemon.cli.predict import _bare
 from tests.alcore.stages.training_bench import QUICK, READ, SHAPE, VOXEL_UM, Bench
 
 
@@ -141,3 +142,10 @@ def test_every_volume_is_asked_for_by_itself(scene, alscope, image, here):
     assert done.code == 64 and ".ome.zarr" in done.err
     done = alscope("predict", "--all")
     assert done.code == 69 and "kept" in done.err
+
+
+def test_the_default_name_is_that_of_the_image(tmp_path):
+    (tmp_path / "day.2").mkdir()
+    (tmp_path / "b.ome.zarr").mkdir()
+    names = {"day.2": "day.2", "b.ome.zarr": "b", "c.ome.tif": "c", "d.1.tif": "d.1", "ome.tif": "ome"}
+    assert {name: _bare(tmp_path / name).name for name in names} == names
