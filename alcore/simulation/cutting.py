@@ -65,8 +65,8 @@ def splits(
     edges = sorted({(box.start[along], box.stop[along]) for box in boxes})
     widest = max(b - a for a, b in edges)
     gap = widest if gap_px is None else gap_px
-    if gap < patch_px[along]:
-        raise PermanentError(f"--gap of {gap} is less than a patch ({patch_px[along]} voxels along {'ZYX'[along]})")
+    if gap < widest:
+        raise PermanentError(f"--gap of {gap} is less than a patch ({widest} voxels along {'ZYX'[along]})")
     per_region = max(1, round(test_share * len(edges)))
     found = []
     for first in range(0, len(edges) - per_region + 1, per_region):

@@ -87,8 +87,9 @@ class LabelledPool:
         cut = cutting.splits(
             self.info.zyx, self.boxes, self.patch_px, settings.axis, settings.test_share, settings.gap_px
         )
-        self.splits = self._with_objects(cut)[: settings.regions]
-        self.size = cutting.pool_size(self.splits, settings.pool_size)
+        usable = self._with_objects(cut)
+        self.size = cutting.pool_size(usable, settings.pool_size)  # whichever of them are played
+        self.splits = usable[: settings.regions]
 
     def _shape(self) -> tuple[int, int, int]:
         from alcore.volumes import open_volume

@@ -91,6 +91,11 @@ class BadSimulationError(AlscopeError):
     help="As encoder.size in config.toml.",
 )
 @click.option("--plan", type=click.Choice(["auto", "tiny", "default"]), default="auto", help="Of nnU-Net.")
+@click.option(
+    "--binning",
+    type=click.Choice(["1", "2", "4", "8"]),
+    help="Pixels of one of nnU-Net's along y, x.  [default: by rule]",
+)
 @click.option("--pretrain-epochs", type=click.IntRange(1), help="Of nnU-Net.  [default: as the daemon]")
 @click.option("--finetune-epochs", type=click.IntRange(1), help="Of nnU-Net.  [default: as the daemon]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -172,8 +177,9 @@ def _settings(options: dict[str, Any], device: str) -> Settings:
     encoder = Encoder(size=options["encoder"])
     plan = options["plan"] if options["plan"] != "auto" else "default" if device == "cuda" else "tiny"
     usual = Training()
+    factor = int(options["binning"] or 0)
     training = {
-        "plan": plan,
+        "plan": {"name": plan, "binning": [1, factor, factor]} if factor else plan,
         "pretrain": schedule(Schedule(epochs=options["pretrain_epochs"] or 0), plan, "pretrain"),
         "finetune": schedule(Schedule(epochs=options["finetune_epochs"] or 0), plan, "finetune"),
         "mix_share": usual.mix_share,

@@ -1,0 +1,116 @@
+"""A run in real processes: killed in the middle it goes on to the same tables, alone in its folder, and leaves no orphan."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from alcore.errors import PermanentError, TransientError
+from alcore.simulation import engine
+from alcore.simulation.engine import Engine, Progress
+from alcore.simulation.pair import Pair
+from alcore.simulation.settings import Settings
+from alcore.simulation.worker import Run
+
+SETTINGS = Settings(patch_px=(6, 20, 20), regions=2)
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def asked(tissue: Pair, out: Path, **more: object) -> Run:
+    given: dict[str, object] = {
+        "strategies": ("random", "coreset", "guided"),
+        "starts": (False, True),
+        "seeds": (0,),
+        "learner": "fast",
+    }
+    return Run((tissue,), SETTINGS, out=out, **(given | more))  # type: ignore[arg-type]
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    """results.csv but for what the clock says."""
+    with open(out / "results.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def command(tissue: Pair, out: Path) -> list[str]:
+    pairs = ["--image", str(tissue.image), "--labels", str(tissue.labels)]
+    what = ["--strategies", "random,coreset,guided", "--pretraining", "both", "--seeds", "1", "--regions", "2"]
+    return [
+        *(sys.executable, "-m", "daemon.cli.main", "simulate", *pairs, *what, "--patch", "6", "20", "20"),
+        *("--minutes-per-object", "0.25", "--out", str(out), "--workers", "2", "--device", "cpu"),
+    ]
+
+
+def children_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_no_orphan_and_goes_on_to_the_same_tables(tissue: Pair, tmp_path: Path) -> None:
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen(command(tissue, killed), cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 240
+    while len(cells := list(killed.rglob("cells/*/*/*.json"))) < 6:
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    workers = children_of(process)
+    assert workers
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive
+    assert not list(killed.rglob("*.json.tmp"))
+    before = {path: path.stat().st_mtime_ns for path in cells}
+    assert len(before) < 30
+    subprocess.run(command(tissue, killed), cwd=ROOT, check=True, capture_output=True)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    rows, played = Engine(asked(tissue, whole), 1, lambda progress: None).play()
+    assert table(killed) == table(whole) and rows == played == 2 * (1 + 2 * (1 + 3 * 3))
+    assert (killed / "picks.csv").read_bytes() == (whole / "picks.csv").read_bytes()
+    with np.load(killed / "latent.npz") as one, np.load(whole / "latent.npz") as two:
+        assert one.files == two.files
+        assert all((one[name] == two[name]).all() for name in one.files)
+    mine, theirs = (json.loads((out / "run.json").read_text()) for out in (killed, whole))
+    assert mine["pools"] == theirs["pools"] and mine["settings"]["expert"] == theirs["settings"]["expert"]
+
+
+def test_what_is_there_is_not_played_again_and_more_can_be_asked_for(tissue: Pair, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    run = asked(tissue, tmp_path, strategies=("random",), starts=(False,))
+    rows, played = Engine(run, 1, told.append).play()
+    assert rows == played == 2 * (1 + 1 + 3)
+    assert told[-1].done == told[-1].total == rows and {p.doing for p in told if not p.total} == {"reading the images"}
+    first = table(tmp_path)
+    assert Engine(run, 1, told.append).play() == (rows, 0)
+    assert table(tmp_path) == first
+    more = asked(tissue, tmp_path, strategies=("random", "coreset"), starts=(False,))
+    assert Engine(more, 1, told.append).play() == (rows + 2 * 3, 2 * 3)
+    with open(tmp_path / "picks.csv", newline="") as file:
+        picks = list(csv.DictReader(file))
+    assert len(picks) == 2 * 2 * 8
+    assert [int(p["order"]) for p in picks[:8]] == list(range(1, 9))
+    with np.load(tmp_path / "latent.npz") as latent:
+        assert latent["embeddings_0"].shape[0] == 64 and list(latent["pools"]) == [tissue.name]
+        for pick in picks:
+            assert [int(pick[a]) for a in "zyx"] == latent["start_0"][int(pick["patch"])].tolist()
+
+
+def test_a_folder_is_for_one_run_at_a_time(tissue: Pair, tmp_path: Path) -> None:
+    run = asked(tissue, tmp_path)
+    with engine._alone(tmp_path), pytest.raises(TransientError, match="another simulation is at work in this folder"):
+        Engine(run, 1, lambda progress: None).play()
+
+
+def test_what_a_worker_finds_wrong_reaches_the_person(tissue: Pair, tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="--strategies 'best' does not exist; known: random, oracle"):
+        Engine(asked(tissue, tmp_path, strategies=("best",)), 1, lambda progress: None).play()
