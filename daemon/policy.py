@@ -23,12 +23,12 @@ PRIORITY: Mapping[str, int] = {
     "volume": 80,
     "descriptor": 78,
     "embedding": 75,
+    "novelty": 74,  # the sample may still be on the stage
     "traits": 72,
     "pseudo": 70,
     "sam_embedding": 68,
     "mae": 65,
     "backlog": 60,
-    "novelty": 55,
     "agreement": 52,
     # results
     "evaluate": 50,
