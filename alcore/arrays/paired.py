@@ -63,9 +63,7 @@ def area(shares: Sequence[float], scores: Floats) -> Floats:
     return found
 
 
-def estimate(
-    values: Mapping[Key, Sequence[float] | Floats], least_regions: float = LEAST_REGIONS
-) -> Estimate | None:
+def estimate(values: Mapping[Key, Sequence[float] | Floats], least_regions: float = LEAST_REGIONS) -> Estimate | None:
     """Mean and interval of a figure given by region: {region: (seeds,)}; NaN is left out, None where nothing is left.
 
     There is no interval where no region has two seeds. With fewer than `least_regions` regions (infinity: always) it is that of

@@ -30,13 +30,26 @@ class Arm:
         """In words; starts: say whether it is pre-trained."""
         if not starts:
             return self.strategy
-        return f"{self.strategy}, {'pre-trained' if self.pretrained else 'from scratch'}"
+        return f"{self.strategy} ({'pre-trained' if self.pretrained else 'from scratch'})"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a finished simulation of a learner holds: runs, and arms in each of them."""
+
+    learner: str
+    n_runs: int
+    arms: frozenset[Arm]
 
 
 class Curves:
-    """All rows of one learner. shares: of labels, ascending, 0 among them where it was played; 1.0 is all labels."""
+    """The rows of one learner. shares: of labels, ascending, 0 among them where it was played; 1.0 is all labels.
 
-    def __init__(self, rows: Sequence[Row], learner: str) -> None:
+    A run is a region and a seed. Of an unfinished simulation only those runs count in which every arm has all its points: means
+    over different runs cannot be compared. Where there is none yet, all count. n_wanted: runs that there are to be.
+    """
+
+    def __init__(self, rows: Sequence[Row], learner: str, asked: Asked | None = None) -> None:
         self.learner = learner
         self.rows = [row for row in rows if row.learner == learner]
         share = _shares(self.rows)
@@ -53,7 +66,13 @@ class Curves:
         }
         self.shares = sorted(set(share.values()))
         self.arms = sorted({Arm(r.strategy, r.pretrained) for r in self.rows if r.strategy not in (NONE, ALL)})
-        self.runs = sorted({(row.pool, row.split, row.seed) for row in self.rows})
+        begun = sorted({(row.pool, row.split, row.seed) for row in self.rows})
+        known = asked if asked is not None and asked.learner == learner else Asked(learner, 0, frozenset())
+        self.n_wanted = max(len(begun), known.n_runs)
+        complete = self._complete(begun, known.arms)
+        self.n_complete = len(complete)
+        self.runs = complete or begun
+        self._counted = set(self.runs)
         sizes = {row.n_pool for row in self.rows}
         self.n_pool = sizes.pop() if len(sizes) == 1 else None
         self.n_nan = sum(math.isnan(row.f1) for row in self.rows)
@@ -83,7 +102,7 @@ class Curves:
         found: dict[Region, list[float]] = {region: [] for region in self.regions}
         for pool, split in self.regions:
             for seed in self.seeds:
-                row = self._row(pool, split, seed, arm, share)
+                row = self._row(pool, split, seed, arm, share) if (pool, split, seed) in self._counted else None
                 found[pool, split].append(math.nan if row is None else float(getattr(row, figure)))
         return {region: np.array(values, np.float64) for region, values in found.items()}
 
@@ -121,6 +140,9 @@ class Curves:
         if len(scores) < len(positive) or positive[-1] != 1.0 or scores[-1] <= 0:
             return None
         wanted = part * scores[-1]
+        nothing = self.mean(arm, 0.0, figure) if 0.0 in self.shares else None
+        if nothing is not None and nothing.mean >= wanted:
+            return 0.0
         for n, score in enumerate(scores):
             if score >= wanted:
                 if n == 0:
@@ -135,7 +157,21 @@ class Curves:
         known = [(s, point.mean) for s, point in points if point is not None]
         if not known or share > known[-1][0]:
             return None
-        return float(np.interp(share, *zip((0.0, 0.0), *known, strict=True)))
+        shares, minutes = zip((0.0, 0.0), *known, strict=True)
+        return float(np.interp(share, shares, minutes))
+
+    def _complete(self, begun: Sequence[tuple[str, int, int]], asked: frozenset[Arm]) -> list[tuple[str, int, int]]:
+        """Runs in which every arm, and each that is asked for, has a point at each share that its pool was played at."""
+        shares: dict[str, set[float]] = {}
+        for pool, *_, share in self._at:
+            if share > 0:
+                shares.setdefault(pool, set()).add(share)
+        arms = asked | set(self.arms)
+        return [
+            run
+            for run in begun
+            if all(self._row(*run, arm, share) is not None for arm in arms for share in shares.get(run[0], ()))
+        ]
 
     def _row(self, pool: str, split: int, seed: int, arm: Arm, share: float) -> Row | None:
         for strategy in (arm.strategy, NONE if share == 0 else ALL if share == 1 else ""):

@@ -6,10 +6,10 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, FAINT = "#1f2933", "#8b96a1"
@@ -33,7 +33,7 @@ def style() -> Iterator[None]:
     """The house's figures: own fonts only, text as text in SVG, ids that do not change from run to run."""
     import matplotlib
 
-    settings = {
+    settings: dict[Any, Any] = {
         "font.family": "DejaVu Sans",
         "font.size": 9,
         "svg.hashsalt": "alscope",
@@ -73,28 +73,23 @@ def png(figure: Figure) -> bytes:
     return out.getvalue()
 
 
-def svg(figure: Figure) -> str:
-    """The same as a drawing."""
+def svg(figure: Figure, clear: bool = False) -> str:
+    """The same as a drawing; clear: with nothing behind it."""
     out = io.StringIO()
-    figure.savefig(out, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
+    ground: dict[str, Any] = {"transparent": True} if clear else {"facecolor": "white"}
+    with style():
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, **ground)
     return out.getvalue()
 
 
-def inline_svg(text: str, name: str, alt: str) -> str:
-    """A drawing for a page: no white behind it, text in the page's colour, ids of its own, and words for those who do not see it."""
+def inline_svg(figure: Figure, name: str, alt: str) -> str:
+    """A drawing for a page: nothing behind it, text in the page's colour, ids of its own, and words for those who do not see it."""
+    text = svg(figure, clear=True)
     body = text[text.index("<svg") :]
-    body = re.sub(r'<g id="patch_1">.*?</g>', "", body, count=1, flags=re.DOTALL)  # the figure's own background
     body = body.replace(INK, "currentColor")
     body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
     body = re.sub(r'(xlink:href="|url\()#', rf"\1#{name}-", body)
-    body = re.sub(r'<svg ([^>]*?)width="[^"]*pt" height="[^"]*pt"', r"<svg \1", body, count=1)
-    body = re.sub(r'<svg ([^>]*?)\s*height="[^"]*pt"', r"<svg \1", body, count=1)
-    body = re.sub(r'<svg ([^>]*?)\s*width="[^"]*pt"', r"<svg \1", body, count=1)
+    head, rest = body.split(">", 1)
+    body = re.sub(r'\s(?:width|height)="[^"]*pt"', "", head) + ">" + rest  # as wide as the page lets it be
     body = re.sub(r"<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL)
-    return body.replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
-
-
-def per_cent_axis(axis: Axes, places: list[float], labels: list[str]) -> None:
-    """Ticks of the horizontal axis at these places, and nowhere else."""
-    axis.set_xticks(places, labels)
-    axis.minorticks_off()
+    return body.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)

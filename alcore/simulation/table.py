@@ -94,8 +94,13 @@ def written(value: Estimate, style: Style) -> str:
     if style == "per cent":
         spread = "" if half is None or half < 5e-5 else f" ± {100 * half:.1f}"
         return f"{100 * value.mean:.1f}{spread} %"
-    mean = f"{value.mean:+.3f}" if style == "difference" else f"{value.mean:.3f}"
+    mean = signed(value.mean) if style == "difference" else f"{value.mean:.3f}"
     return mean if half is None else f"{mean} ± {half:.3f}"
+
+
+def signed(value: float) -> str:
+    """A difference: +0.022, −0.010; what rounds to nothing has no sign that could mislead."""
+    return f"{value:+.3f}".replace("-", "−") if round(value, 3) else "0.000"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], n_left: int = 1) -> str:

@@ -47,20 +47,16 @@ def table2(curves: Curves, figure: str, words: str, one: str, other: str) -> Tab
         _line(curves, (arm.strategy, _start(arm)), [curves.mean(arm, share, figure) for share in curves.shares])
         for arm in arms
     ]
-    for a, b in ((a, b) for a in arms for b in arms):
-        if (a.strategy, b.strategy) == (one, other) and a.pretrained == b.pretrained:
-            labels = (f"{one} − {other}", _start(a))
-        elif a.strategy == b.strategy and a.pretrained > b.pretrained:
-            labels = (a.strategy, "yes − no")
-        else:
-            continue
+    pairs = [(Arm(one, start), Arm(other, start), f"{one} − {other}", _start(Arm(one, start))) for start in starts]
+    pairs += [(Arm(name, 1), Arm(name, 0), name, "yes − no") for name in (one, other)]
+    for a, b, *labels in (pair for pair in pairs if set(pair[:2]) <= set(arms)):
         apart = [
             estimate(difference(curves.values(a, share, figure), curves.values(b, share, figure)))
             if share < 1 or a.strategy == b.strategy
             else None
             for share in curves.shares
         ]
-        lines.append(_line(curves, labels, apart, "difference"))
+        lines.append(_line(curves, (labels[0], labels[1]), apart, "difference"))
     if figure == "f1":
         lines.append(_from_paper(curves, (f"core-set, {THE_PAPER}", "as published"), paper.F1))
         lines.append(_from_paper(curves, (f"random, {THE_PAPER}", "as published"), paper.F1_RANDOM))
@@ -164,6 +160,16 @@ def how_sure(curves: Curves) -> tuple[str, ...]:
     else:
         sure = f"±: half the 95 % interval over {seeds} seeds on {where}; of other regions it says nothing."
     found = [sure]
+    if curves.n_complete < curves.n_wanted:
+        only = (
+            "only these count here"
+            if curves.n_complete
+            else "what there is of the others counts, and cannot well be compared"
+        )
+        found.append(
+            f"Not finished: {curves.n_complete} of {curves.n_wanted} runs (a test region and a seed) have been played by every strategy to "
+            f"the end; {only}."
+        )
     if curves.n_nan:
         found.append(f"Points without a score (NaN), left out: {curves.n_nan}.")
     return tuple(found)

@@ -9,6 +9,7 @@ import numpy as np
 
 from alcore.arrays.paired import Estimate, difference, estimate
 from alcore.simulation.arms import Arm, Curves
+from alcore.simulation.table import signed
 
 Word = Literal["better", "worse", "not told apart", "no interval", "not played"]
 
@@ -36,7 +37,7 @@ class Verdict:
             return "not played"
         if self.difference.low is None:
             return "no interval"
-        return ("worse", "not told apart", "better")[self.difference.sign + 1]  # type: ignore[return-value]
+        return ("worse", "not told apart", "better")[self.difference.sign + 1]
 
     def sentence(self, starts: bool) -> str:
         """The verdict with its numbers. starts: say whether arms are pre-trained."""
@@ -46,10 +47,8 @@ class Verdict:
             return f"{who}: there is no run that both it and {whom} have played to the end."
         runs = f"{self.n_ahead} of {self.n_compared} runs, {self.regions_ahead} of {found.n_regions} test regions"
         if found.low is None or found.high is None:
-            return (
-                f"{who} against {whom}: {found.mean:+.3f}, ahead in {runs}; one seed, so no interval, and no verdict."
-            )
-        numbers = f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}], ahead in {runs}"
+            return f"{who} against {whom}: {signed(found.mean)}, ahead in {runs}; one seed, so no interval, and no verdict."
+        numbers = f"{signed(found.mean)} [{signed(found.low)}, {signed(found.high)}], ahead in {runs}"
         says = {
             "better": f"is better than {whom}",
             "worse": f"is worse than {whom}",
@@ -78,14 +77,15 @@ def headline(curves: Curves, default: str, words: str, figure: str = "f1") -> st
     found = verdict.difference
     if found is None:
         return f"Whether choosing pays cannot be said yet: no run of {default} and random is complete."
+    by = f"{signed(found.mean)} {words}"
     if found.low is None or found.high is None:
-        answer = f"One seed is too little to say whether choosing pays: {default} differs from random by {found.mean:+.3f} {words}."
-        return answer
-    numbers = f"{found.mean:+.3f} {words} on average over all numbers of labels (95 % interval {found.low:+.3f} to {found.high:+.3f})"
+        return f"One seed is too little to say whether choosing pays: {default} differs from random by {by}."
+    ends = f"{signed(found.low)} to {signed(found.high)}"
+    over = "on average over all numbers of labels"
     answer = {
-        "better": f"Yes, choosing pays here: {default} is above random by {numbers}.",
-        "worse": f"No, choosing does harm here: {default} is below random by {numbers}.",
-        "not told apart": f"Not shown: {default} and random cannot be told apart, {numbers}.",
+        "better": f"Yes, choosing pays here: {default} scores {by} against random {over} (95 % interval {ends}).",
+        "worse": f"No, choosing does harm here: {default} scores {by} against random {over} (95 % interval {ends}).",
+        "not told apart": f"Not shown here: {default} scores {by} against random {over}, but the 95 % interval ({ends}) holds zero.",
     }[verdict.word]
     saved = _saved(curves, ours, chance, figure, words)
     return f"{answer} {saved}".strip()
@@ -102,7 +102,7 @@ def _saved(curves: Curves, ours: Arm, chance: Arm, figure: str, words: str, part
         minutes = curves.minutes_for(arm, share)
         labels = f"{share * curves.n_pool:.0f} patches" if curves.n_pool else f"{100 * share:.0f} % of the patches"
         told.append(f"{labels} ({minutes:.0f} min of the expert)" if minutes is not None else labels)
-    return f"{100 * part:.0f} % of the {words} with all labels takes {told[0]}, drawn at random {told[1]}."
+    return f"By the mean curves, {100 * part:.0f} % of the {words} with all labels takes {told[0]}; drawn at random, {told[1]}."
 
 
 def _verdict(curves: Curves, arm: Arm, baseline: Arm, figure: str) -> Verdict:
