@@ -1,5 +1,5 @@
-"""`python -m alcore.annotate ORDER`: one window. With "-" (and "plain", for one
-without Segment Anything): load the libraries, then wait for the path of the order on stdin."""
+"""`python -m alcore.annotate ORDER`: one window. With "-": load the libraries, then wait for the path of the order on stdin; a
+line "sam" before it has those of Segment Anything loaded, too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
     """Exit code 0 when the window was closed in whatever way; 3 with one line on stderr when it could not be opened."""
     import psutil
 
-    from alcore.annotate.order import read_order
+    from alcore.annotate.order import WITH_SAM, read_order
     from alcore.annotate.window import Window, load_libraries
     from alcore.errors import AlcoreError
 
@@ -24,12 +24,15 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("TQDM_DISABLE", "1")
     began = time.time()
     if arguments[:1] == ["-"]:
-        load_libraries("plain" not in arguments)
+        load_libraries(False)
         line = sys.stdin.readline().strip()
+        if line == WITH_SAM:
+            load_libraries(True)
+            line = sys.stdin.readline().strip()
         if not line:
             return 0  # it was not needed
         arguments = [line]
-        started = time.time()
+        started = began = _asked_at(Path(line))
     try:
         order = read_order(Path(arguments[0]))
         load_libraries(order.weights is not None)
@@ -40,10 +43,18 @@ def main(arguments: list[str]) -> int:
         return BAD_ORDER
     window.opened |= {
         "python_s": round(max(0.0, began - started), 3),
-        "libraries_s": round(loaded - max(began, started), 3),
+        "libraries_s": round(loaded - began, 3),
     }
     window.run()
     return 0
+
+
+def _asked_at(order: Path) -> float:
+    """When an order was written: whoever wrote it waits from then on."""
+    try:
+        return min(time.time(), order.stat().st_mtime)
+    except OSError:
+        return time.time()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ ORDER, OPENED, OUTCOME, LABEL, WORD = "order.json", "opened.json", "outcome.json
 """Names in the folder of a session, which is also that of its draft. OPENED: seconds of each step until the window could be used,
 written when it can. WORD: a line for the person who sits there, written by whoever waits for the window."""
 
+WITH_SAM = "sam"
+"""Said on stdin to a window that waits for its order: load what Segment Anything needs, too."""
+
 
 @dataclass(frozen=True)
 class Weights:

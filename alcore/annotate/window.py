@@ -21,6 +21,8 @@ TICK_MS = 1000
 
 def load_libraries(with_sam: bool) -> None:
     """Import what takes its time, so that a window that waits for its order opens quickly."""
+    from napari import Viewer  # noqa: F401
+    from napari.window import Window  # noqa: F401
 
     if with_sam:
         import micro_sam.sam_annotator  # noqa: F401

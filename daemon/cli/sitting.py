@@ -16,12 +16,14 @@ from alcore.annotate.weights import INSTALL, missing_window
 from daemon.cli import claiming, inbox
 from daemon.cli.annotation_order import order_for, weights_of
 from daemon.cli.output import say
+from daemon.cli.queue import find
 from daemon.cli.session import Session
 from daemon.cli.window_process import PROGRAM, WindowProcess
-from daemon.errors import AlscopeError, NotRunningError
+from daemon.errors import AlscopeError, NotRunningError, WorkspaceError
 from daemon.keys import ending_on_signals
 from daemon.look import reading
 from daemon.store.listing import newest_received
+from daemon.workspace import read_holder
 
 RENEW_S = 60.0
 HOLDER_S = 5.0
@@ -56,10 +58,12 @@ class Sitting:
 
     def run(self, suggestion_id: str | None, take_over: bool) -> int:
         """Until the person has had enough, or nothing waits. Raises AlscopeError when it cannot even begin."""
-        self._can_open()
-        self._drafts.mkdir(parents=True, exist_ok=True)
+        self._can_open(suggestion_id)
+        self._drafts.mkdir(exist_ok=True)
         try:
             with ending_on_signals():
+                self._window.prepare(False)  # what follows here takes less time than its libraries
+                self._prepare()
                 self._patches(suggestion_id, take_over)
                 self._last_verdicts()
         finally:
@@ -67,7 +71,7 @@ class Sitting:
         self._log.unlink(missing_ok=True)
         return REJECTED if self._rejected else 0
 
-    def _can_open(self) -> None:
+    def _can_open(self, suggestion_id: str | None) -> None:
         if absent := missing_window():
             raise NoWindowError(f"the annotation window needs {', '.join(absent)}, not installed: {INSTALL}")
         screen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
@@ -76,10 +80,23 @@ class Sitting:
                 "there is no screen here (DISPLAY is not set): sit at a machine that has one, or use `ssh -X`; labels from any "
                 "other tool are taken, too (`alscope label add`)"
             )
-        if not self._plain:
-            weights, why = weights_of(self._session)
-            if weights is None:
-                say((f"opening plain napari: {why}", "dim"))
+        workspace = self._session.workspace
+        if not workspace.commands.is_dir():
+            raise WorkspaceError(f"{workspace.root}: no workspace here yet; start the daemon with `alscope run`")
+        if suggestion_id is not None:
+            find(self._session, suggestion_id)
+        if read_holder(workspace.lock_file) is None:
+            raise NotRunningError("the daemon is not running: start it with `alscope run`, it hands out the patches")
+
+    def _prepare(self) -> None:
+        """Say which window will open, and have the right libraries loaded."""
+        if self._plain:
+            return
+        weights, why = weights_of(self._session)
+        if weights is None:
+            say((f"opening plain napari: {why}", "dim"))
+        else:
+            self._window.prepare(True)
 
     def _patches(self, suggestion_id: str | None, take_over: bool) -> None:
         wanted, first = suggestion_id, True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from alcore.annotate.order import OPENED, Order, Outcome, read_outcome
+from alcore.annotate.order import OPENED, WITH_SAM, Order, Outcome, read_outcome
 
 PROGRAM = (sys.executable, "-m", "alcore.annotate")
 POLL_S = 0.2
@@ -19,7 +20,8 @@ END_S = 20.0
 
 
 class WindowProcess:
-    """One window. A spare one is started with its libraries loaded while somebody works, so that the next opens at once.
+    """One window. One that loads its libraries is started before it is known what it will show: the first while the patch is
+    still claimed, the next while somebody works, so that it opens at once.
 
     program: command line that opens a window, see `alcore.annotate.__main__`. log: file for whatever the libraries print.
     """
@@ -27,6 +29,14 @@ class WindowProcess:
     def __init__(self, program: Sequence[str], log: Path) -> None:
         self._program, self._log = list(program), log
         self._spare: subprocess.Popen[bytes] | None = None
+        self._told_sam = False
+
+    def prepare(self, with_sam: bool) -> None:
+        """Have a process load its libraries, those of Segment Anything as well where that is known already."""
+        if self._spare is None:
+            self._spare, self._told_sam = self._spawn(["-"], subprocess.PIPE), False
+        if with_sam and not self._told_sam:
+            self._told_sam = _told(self._spare, WITH_SAM)
 
     def run(self, order: Order, spare: bool, meanwhile: Callable[[float], None]) -> Outcome | None:
         """Open the window and wait until it is closed; None when it ended without a word. meanwhile is called with the seconds
@@ -38,7 +48,7 @@ class WindowProcess:
         try:
             while process.poll() is None:
                 if spare and self._spare is None and (work / OPENED).is_file():
-                    self._spare = self._spawn(["-"] if order.weights else ["-", "plain"], subprocess.PIPE)
+                    self.prepare(order.weights is not None)
                 meanwhile(time.monotonic() - began)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_S)
@@ -49,10 +59,8 @@ class WindowProcess:
     def _start(self, order: Order) -> subprocess.Popen[bytes]:
         path = order.save()
         waiting, self._spare = self._spare, None
-        if waiting is not None and waiting.poll() is None and waiting.stdin is not None:
-            with contextlib.suppress(OSError):
-                waiting.stdin.write(f"{path}\n".encode())
-                waiting.stdin.close()
+        if waiting is not None:
+            if _told(waiting, str(path)):
                 return waiting
             end(waiting)
         return self._spawn([str(path)], subprocess.DEVNULL)
@@ -75,6 +83,18 @@ class WindowProcess:
         """The last line that was printed, for a window that died."""
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.is_file() else []
         return lines[-1] if lines else "it said nothing"
+
+
+def _told(process: subprocess.Popen[bytes], line: str) -> bool:
+    """Say a line to a process that waits; False when it is not there to hear it."""
+    if process.poll() is not None or process.stdin is None:
+        return False
+    try:
+        process.stdin.write(os.fsencode(f"{line}\n"))
+        process.stdin.flush()
+    except OSError:
+        return False
+    return True
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -13,11 +13,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from alcore.annotate.draft_files import drafted_by
 from alcore.annotate.order import OPENED
 from daemon.cli import sitting
+from daemon.cli.claiming import NothingWaitsError
 from daemon.cli.main import main
 from daemon.cli.session import Session
 from daemon.cli.sitting import NoWindowError, Sitting
@@ -141,3 +143,23 @@ def test_what_stands_in_the_way_is_one_line(scene, capsys, monkeypatch) -> None:
     monkeypatch.setattr(sitting, "missing_window", lambda: ["napari"])
     assert 'the annotation window needs napari, not installed: pip install "alscope[annotate]"' in run().err
     assert os.path.isdir(scene.workspace.drafts)
+
+
+def test_the_window_loads_its_libraries_while_the_patch_is_still_claimed(scene, attendant, sit, monkeypatch) -> None:
+    begun: list[list[str]] = []
+
+    def claim(*given: Any) -> str:
+        begun.append([c.name() for c in psutil.Process().children()])
+        raise NothingWaitsError("nothing waits for ana")
+
+    monkeypatch.setattr(sitting.claiming, "claim", claim)
+    before = [c.name() for c in psutil.Process().children()]
+    assert sit("wait").run(None, False) == 0
+    assert len(begun[0]) == len(before) + 1
+    assert [c.name() for c in psutil.Process().children()] == before, "nobody needs it any more"
+
+
+def test_without_a_daemon_nothing_is_begun_and_no_wish_is_left(scene, sit) -> None:
+    with pytest.raises(NotRunningError, match="the daemon is not running"):
+        sit("wait").run(None, False)
+    assert not list(scene.workspace.commands.iterdir())
