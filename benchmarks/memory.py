@@ -289,7 +289,7 @@ def _box(made: Made) -> dict[str, list[int]]:
 
 
 def _package(source: Input, made: Made, size: Size) -> Recipe:
-    told = {"id": "s1", "rank": 1, "distance": None, "reason": "", "volume_name": "v"}
+    told = {"id": "s1", "distance": None, "reason": "", "volume_name": "v"}
     return {**_on_volume(source, made), "pseudo": [made["pseudo"]]}, {
         "read": READ,
         "box": _box(made),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from alcore.annotate.draft_files import drafted_by
 from daemon.errors import AlscopeError, UsageError
+from daemon.label_names import is_seen_mask
 from daemon.store.claim_listing import nothing_words
 from daemon.store.rows import SuggestionRow
 from daemon.store.schema_claims import SKIP_REASONS
@@ -122,7 +123,7 @@ def _nothing(engine: Engine) -> str:
 
 def _in_inbox(engine: Engine, suggestion_id: str) -> bool:
     """Does a label of it lie in the inbox that the daemon has not looked at yet?"""
-    return any(engine.workspace.inbox.glob(f"{suggestion_id}.*"))
+    return any(not is_seen_mask(path.name) for path in engine.workspace.inbox.glob(f"{suggestion_id}.*"))
 
 
 def _suggestion(engine: Engine, suggestion_id: str) -> SuggestionRow:

@@ -16,7 +16,7 @@ from daemon.label_names import suffix_of
 from daemon.publishing import Publisher
 from daemon.stems import MOST_BYTES, file_stem
 from daemon.store.labels import UNFINISHED
-from daemon.store.rows import path_of
+from daemon.store.rows import ReceivedRow, path_of
 from daemon.store.sources import display_name
 from daemon.store.store import Store
 from daemon.workspace import Workspace
@@ -90,11 +90,9 @@ class Files:
             ours = self._workspace.root / received.file
             theirs = path_of(received.inbox_path)
             if received.state == "checking" and not ours.exists():
-                if not theirs.exists():
-                    labels.reject(received, f"{theirs.name}: the file left the inbox before it could be read", 0.0)
+                if missing := self._taken(received):
+                    labels.reject(received, f"{missing}: the file left the inbox before it could be read", 0.0)
                     continue
-                os.rename(theirs, ours)
-                fsync_dir(ours.parent)
             elif received.state == "accepted":
                 key = labels.artifact_of(received.id)
                 if key is None:  # it was withdrawn
@@ -105,18 +103,35 @@ class Files:
                 received.state == "rejected" and received.reason == UNFINISHED and ours.exists() and not theirs.exists()
             ):
                 leave_label_note(self._workspace, received.suggestion.id, received.note)
-                os.rename(ours, theirs)  # it settles there again
+                for mine, back in reversed(self._places(received)):
+                    if mine.exists() and not back.exists():
+                        os.rename(mine, back)  # it settles there again
                 fsync_dir(theirs.parent)
-            elif received.state == "rejected" and ours.exists():
-                set_aside(
-                    ours,
-                    f"{received.suggestion.id}-{received.id:05d}{suffix_of(path_of(received.inbox_path).name)}",
-                    received.reason,
-                    self._workspace.rejected,
-                )
+            elif received.state == "rejected":
+                for mine, back in self._places(received):
+                    if mine.exists():
+                        name = f"{received.suggestion.id}-{received.id:05d}{suffix_of(back.name)}"
+                        set_aside(mine, name, received.reason, self._workspace.rejected)
             labels.set_filed(received.id, True)
             done += 1
         return done
+
+    def _places(self, received: ReceivedRow) -> list[tuple[Path, Path]]:
+        """(with us, in the inbox) of a label and of the mask that came with it."""
+        files = [(received.file, received.inbox_path)]
+        if received.seen is not None:
+            files.append((received.seen.file, received.seen.inbox_path))
+        return [(self._workspace.root / ours, path_of(theirs)) for ours, theirs in files]
+
+    def _taken(self, received: ReceivedRow) -> str:
+        """Move a label out of the inbox, its mask before it; returns the name of a file that is not there, else ""."""
+        for ours, theirs in reversed(self._places(received)):
+            if not ours.exists():
+                if not theirs.exists():
+                    return theirs.name
+                os.rename(theirs, ours)
+                fsync_dir(ours.parent)
+        return ""
 
     def publish_label(self, suggestion_id: str, artifact: str) -> None:
         """labels/<suggestion>.tif: the label as it was accepted."""

@@ -19,7 +19,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     says how far ("margin": {"before", "after"}). The pseudo-label is 0 there: only the box is asked about.
 
     Inputs volume, source, pseudo (none or one), neighbour (packages of labelled patches that look alike: their previews).
-    params: read, box, suggestion {"id", "rank", "distance", "reason", "volume_name", "arm", "why": numbers by name},
+    params: read, box, suggestion {"id", "distance", "reason", "volume_name", "arm", "why": numbers by name},
     neighbours [{"suggestion", "volume_name", "box", "distance"}] aligned with the input. Raises PermanentError when they are
     not.
     """

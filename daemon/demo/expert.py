@@ -52,7 +52,7 @@ class Expert:
                 return
 
     def _next(self) -> Path | None:
-        """The suggestion of best rank that has not been answered."""
+        """The oldest suggestion that has not been answered."""
         queue = self.workspace / "queue"
         if not queue.is_dir():
             return None

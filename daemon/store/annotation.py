@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.machine import SUGGESTION_TRANSITIONS, check_transition
 from daemon.store.connection import transaction
-from daemon.store.rows import Neighbour, Picked, SuggestionRow
+from daemon.store.rows import Neighbour, Picked, Ranked, SuggestionRow
 from daemon.store.schema_claims import TAKEN_BACK
 from daemon.store.volumes import full_name, patch_row
 
@@ -107,6 +107,25 @@ class Annotation:
         """Take an open suggestion out of the queue; it may be made again. Raises IllegalTransitionError for a claimed one."""
         with transaction(self._db):
             self.move(suggestion_id, "skipped", f"taken back: {why}", now, skip_kind=TAKEN_BACK)
+
+    def rerank(self, order: Sequence[Ranked]) -> int:
+        """Let open suggestions of the strategy change places among themselves; all others stay where they are. order: the next
+        one first; what nobody could take now is passed over. Returns how many moved."""
+        sql = (
+            "SELECT s.id, s.rank FROM suggestion s JOIN patch p ON p.id = s.patch_id"
+            " WHERE p.volume_id = ? AND p.row = ? AND s.state = 'open' AND s.arm = 'selected' AND s.repeat_of IS NULL"
+        )
+        with transaction(self._db):
+            found = [(r, next(self._db.query(sql, [r.volume_id, r.row]), None)) for r in order]
+            waits = [(ranked, row) for ranked, row in found if row is not None]
+            places = sorted(int(row["rank"]) for _, row in waits)
+            for place, (ranked, row) in zip(places, waits, strict=True):
+                nearest = None if ranked.nearest is None else self._patch_id(*ranked.nearest)
+                change = (
+                    "UPDATE suggestion SET rank = ?, distance = COALESCE(?, distance), nearest = COALESCE(?, nearest) WHERE id = ?"
+                )
+                self._db.execute(change, [place, ranked.distance, nearest, row["id"]])
+        return sum(place != row["rank"] for place, (_, row) in zip(places, waits, strict=True))
 
     def _patch_id(self, volume_id: int, row: int) -> int | None:
         sql = "SELECT id FROM patch WHERE volume_id = ? AND row = ?"

@@ -12,7 +12,7 @@ from daemon.errors import UsageError
 from daemon.label_names import suffix_of
 from daemon.store.annotation import Annotation
 from daemon.store.connection import insert, transaction
-from daemon.store.rows import LabelRow, ReceivedRow, SuggestionRow
+from daemon.store.rows import LabelRow, ReceivedRow, SeenMask, SuggestionRow
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -37,6 +37,12 @@ def _said_by(note: Mapping[str, Any]) -> str:
     return user.encode(errors="replace").decode()[:200] if isinstance(user, str) else ""
 
 
+def _seen_mask(r: Mapping[str, Any]) -> SeenMask:
+    theirs = bytes(r["seen_path"])
+    file = f"{r['file'].partition('.')[0]}{suffix_of(os.fsdecode(os.path.basename(theirs)))}"
+    return SeenMask(file=file, sha256=r["seen_sha256"], inbox_path=theirs)
+
+
 class Labels:
     """From the file that somebody saved to the label of a patch."""
 
@@ -45,10 +51,17 @@ class Labels:
         self._annotation = Annotation(db)
 
     def receive(
-        self, suggestion: SuggestionRow, inbox_path: bytes, sha256: str, note: Mapping[str, Any], now: float
+        self,
+        suggestion: SuggestionRow,
+        inbox_path: bytes,
+        sha256: str,
+        note: Mapping[str, Any],
+        now: float,
+        seen: tuple[bytes, str] | None = None,
     ) -> int:
         """A label file lies whole in the inbox: it becomes ours, and its suggestion is submitted. note: what was said with it
-        (see `daemon.commands.leave_label_note`)."""
+        (see `daemon.commands.leave_label_note`). seen: path and sha256 of the mask of what was looked at, which lies beside it.
+        """
         with transaction(self._db):
             number = int(next(self._db.query("SELECT COALESCE(MAX(id), 0) + 1 AS n FROM received"))["n"])
             author = _said_by(note) or self._holder(suggestion.id)
@@ -61,6 +74,8 @@ class Labels:
                 "author": author,
                 "note": json.dumps(dict(note)),
                 "inbox_path": inbox_path,
+                "seen_path": None if seen is None else seen[0],
+                "seen_sha256": "" if seen is None else seen[1],
                 "state": "checking",
                 "received_at": now,
             }
@@ -90,6 +105,7 @@ class Labels:
                     state=r["state"],
                     reason=r["reason"],
                     note=json.loads(r["note"]),
+                    seen=None if r["seen_path"] is None else _seen_mask(r),
                 )
             )
         return out

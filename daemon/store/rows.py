@@ -68,13 +68,20 @@ def encoder_name(number: int) -> str:
 
 @dataclass(frozen=True)
 class PoolVolume:
-    """A volume that selection may choose from, with the keys of what is known of it."""
+    """A volume that selection knows, with the keys of what is known of it. rows: the patches that its embedding is of, None for
+    all. readable: whether its acquisition can be read now, so that more of its patches can be suggested."""
 
     id: int
     artifact: str
     embedding: str
     traits: str | None
     prediction: str | None
+    rows: frozenset[int] | None = None
+    readable: bool = True
+
+    def has(self, row: int) -> bool:
+        """Is there a vector of this patch?"""
+        return self.rows is None or row in self.rows
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,17 @@ class Picked:
     why: Mapping[str, float] = field(default_factory=dict)
     nearest: tuple[int, int] | None = None
     neighbours: Sequence[tuple[int, int, float]] = ()
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A patch in its place in the queue. distance, nearest ((volume id, row)): to the nearest patch that is covered or stands
+    before it."""
+
+    volume_id: int
+    row: int
+    distance: float | None
+    nearest: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -153,6 +171,15 @@ class SuggestionRow:
 
 
 @dataclass(frozen=True)
+class SeenMask:
+    """The file that says which part of a label was looked at; taken from the inbox with it."""
+
+    file: str
+    sha256: str
+    inbox_path: bytes
+
+
+@dataclass(frozen=True)
 class ReceivedRow:
     """A label file taken from the inbox. `file` is where it lies now, relative to the workspace."""
 
@@ -167,6 +194,7 @@ class ReceivedRow:
     state: str
     reason: str
     note: Mapping[str, Any] = field(default_factory=dict)
+    seen: SeenMask | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from daemon.store.schema_claims import CLAIMS
 from daemon.store.schema_labels import LABELS
 from daemon.store.schema_models import MODELS
 from daemon.store.schema_predictions import PREDICTIONS
+from daemon.store.schema_seen import SEEN_MASKS
 from daemon.store.schema_training import TRAINING
 
 if TYPE_CHECKING:
@@ -305,7 +306,6 @@ def migrations() -> Migrations:
     def training(db: Database) -> None:
         _run(db, TRAINING)
 
-    return found
     @found(name="0013_seen_masks")
     def seen_masks(db: Database) -> None:
         _run(db, SEEN_MASKS)
@@ -314,6 +314,7 @@ def migrations() -> Migrations:
     def alarms(db: Database) -> None:
         _run(db, ALARMS)
 
+    return found
 
 
 def _run(db: Database, script: str) -> None:

@@ -21,7 +21,7 @@ from alcore.volumes.store import create_labels
 from alcore.volumes.writers import write_image_tiff
 
 BOX = Box((2, 10, 20), (5, 40, 60))
-SUGGESTION = {"id": "s-0001", "rank": 1, "distance": 0.25, "reason": "farthest from all labels", "volume_name": "a.tif"}
+SUGGESTION = {"id": "s-0001", "distance": 0.25, "reason": "farthest from all labels", "volume_name": "a.tif"}
 
 
 def package(
