@@ -20,6 +20,7 @@ STAGES = (
     "traits",
     "encoder",
     "embedding",
+    "kept_embedding",
     "novelty",
     "suggestions",
     "package",
@@ -32,6 +33,9 @@ STAGES = (
     "evaluate",
     "predict",
     "control",
+    "latent_map",
+    "gate_pictures",
+    "report",
 )
 """Every stage by name; each lives in `alcore/stages/<name>.py` and is light to import."""
 

@@ -25,6 +25,7 @@ from daemon.inbox import Inbox
 from daemon.ingest import Ingest
 from daemon.planner import Planner
 from daemon.planning import Planning
+from daemon.reporting.publish import Reporter
 from daemon.results import Results, printable
 from daemon.results_selection import Failure
 from daemon.store.rows import path_of
@@ -58,6 +59,7 @@ class Engine:
         self.keeping = Housekeeping(self.store, self.workspace, self.settings.training.keep_days)
         prediction = self.settings.prediction
         self.clearing = Clearing(self.store, self.workspace, prediction.keep_models, prediction.keep_days)
+        self.reporter = Reporter(self.store, self.workspace)
         self.inbox = Inbox(self.settings, self.workspace, self.store)
         self.claim_clock = ClaimClock(self.store)
         self.alarming = Alarming(self.settings, self.workspace, self.store, self.clock())
@@ -147,6 +149,7 @@ class Engine:
         self.claim_clock.tick(now)
         self.store.jobs.due(now)
         self.files.reconcile()
+        self.reporter.step()
         with self.store.transaction():  # one write to the disk, however many jobs
             for wanted in self.planning.wanted(now):
                 self.store.jobs.want(wanted, now)

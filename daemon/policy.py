@@ -32,6 +32,9 @@ PRIORITY: Mapping[str, int] = {
     "agreement": 52,
     # results
     "evaluate": 50,
+    "latent_map": 46,
+    "gate_pictures": 45,
+    "report": 44,
     "predict": 40,
     "repredict": 38,
     # training

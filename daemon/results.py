@@ -13,8 +13,8 @@ from alcore.arrays.splits import assign_role
 from daemon.executors.perform import one_line
 from daemon.planner import PSEUDO_LABELS
 from daemon.policy import digest
+from daemon.results_report import ReportResults
 from daemon.results_selection import Failure
-from daemon.results_truth import TruthResults
 from daemon.store.labels import UNFINISHED
 from daemon.store.rows import JobRow, LabelRow, SourceRow, path_of
 from daemon.verdict import with_intervals
@@ -23,7 +23,7 @@ MANY_SINGLES = 20
 """So many single images with running numbers in one folder are worth a question."""
 
 
-class Results(TruthResults):
+class Results(ReportResults):
     """Applies results of all stages."""
 
     def done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:

@@ -79,6 +79,9 @@ DOING = {
     "evaluate": "judging {}",
     "predict": "segmenting {}",
     "control": "comparing selection with chance after {}",
+    "latent_map": "mapping the latent space, {}",
+    "gate_pictures": "drawing held-out patches, {}",
+    "report": "writing the report, {}",
 }
 """What a job of each stage does, around the name of its subject."""
 

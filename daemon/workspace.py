@@ -58,6 +58,11 @@ class Workspace:
         return self.root / "predictions"
 
     @property
+    def report(self) -> Path:
+        """The page that says how it stands, its figures, and its numbers."""
+        return self.root / "report"
+
+    @property
     def rejected(self) -> Path:
         """Labels that failed their checks, each with the reason beside it."""
         return self.root / "rejected"

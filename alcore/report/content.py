@@ -14,8 +14,8 @@ broken or unlike all else, of the newest volumes."""
 
 @dataclass(frozen=True)
 class Column:
-    """A heading of a table. name: in the CSV; words: for people, with the unit. digits: after the point, of numbers in the page;
-    the CSV has all of them."""
+    """A heading of a table. name: in the CSV; words: for people, with the unit, "" for one that is in the CSV alone. digits: after
+    the point, of numbers in the page; the CSV has all of them."""
 
     name: str
     words: str

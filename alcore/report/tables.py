@@ -36,7 +36,9 @@ def html_table(table: Table) -> str:
     rows, n = table.rows[: table.shown], len(table.rows)
     if not n:
         return '<p class="none">Nothing yet.</p>'
-    used = [i for i in range(len(table.columns)) if any(row[i] not in (None, "") for row in rows)]
+    used = [
+        i for i in range(len(table.columns)) if table.columns[i].words and any(row[i] not in (None, "") for row in rows)
+    ]
     kinds = [_kind([row[i] for row in rows]) for i in used]
     heads = "".join(
         f'<th scope="col" class="{kind}">{escape(table.columns[i].words)}</th>'

@@ -30,6 +30,7 @@ COMMANDS = {
         "daemon.cli.pseudo:pseudo_group",
         "How good the pseudo-labels are; compare pseudo-labellers on your labels.",
     ),
+    "report": ("daemon.cli.report:report_command", "Write the report: one HTML page, figures, CSV."),
     "train": ("daemon.cli.control:train_command", "Open a training round now."),
     "pause": ("daemon.cli.control:pause_command", "Start no new work for a while."),
     "resume": ("daemon.cli.control:resume_command", "End a pause."),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from daemon.planner.annotation import AnnotationRecipes
-from daemon.planner.learning import PSEUDO_LABELS, LearningRecipes
+from daemon.planner.learning import PSEUDO_LABELS
 from daemon.planner.pool import PoolRecipes
 from daemon.planner.repeats import RepeatRecipes
+from daemon.planner.report import ReportRecipes
 from daemon.planner.selection import SelectionRecipes
 from daemon.planner.truth import TruthRecipes
 
 __all__ = ["PSEUDO_LABELS", "Planner"]
 
 
-class Planner(PoolRecipes, SelectionRecipes, AnnotationRecipes, RepeatRecipes, TruthRecipes, LearningRecipes):
+class Planner(PoolRecipes, SelectionRecipes, AnnotationRecipes, RepeatRecipes, TruthRecipes, ReportRecipes):
     """Every method answers one question about what to do next."""

@@ -13,6 +13,7 @@ from daemon.planning.pool import PoolPlans
 from daemon.planning.predictions import PredictionPlans
 from daemon.planning.pseudo import PseudoPlans
 from daemon.planning.repeats import RepeatPlans
+from daemon.planning.report import ReportPlans
 from daemon.planning.selection import SelectionPlans
 from daemon.planning.training import TrainingPlans
 from daemon.planning.truth import TruthPlans
@@ -33,6 +34,7 @@ class Planning:
         self.training = TrainingPlans(store, planner, settings)
         self.predictions = PredictionPlans(store, planner, settings)
         self.learning = LearningPlans(store, planner, settings, self.training)
+        self.report = ReportPlans(store, planner)
 
     def wanted(self, now: float) -> Iterator[Wanted]:
         """Every job that ought to exist now (some may exist already: the store knows recipes)."""
@@ -51,6 +53,7 @@ class Planning:
         yield from self.learning.round(now)
         yield from self.predictions.wanted(now)
         yield from self.learning.control()
+        yield from self.report.wanted(now)
 
     def key(self, wanted: Wanted) -> str:
         """The recipe key of a wanted job."""
