@@ -1,5 +1,7 @@
 """kill -9 of daemon, worker and trainer across a pre-training and two rounds of real nnU-Net: the same models come out, to the bit.
 
+A trainer is the worker that runs `pretrain` or `finetune`. That nothing survives a killed daemon is asserted at each kill.
+
 The workspace is brought to the point where everything is suggested, and kept. From there it is played twice, once undisturbed
 and once with kills at random moments; the answers of the expert are the same.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import random
 import shutil
 import signal
@@ -20,10 +23,15 @@ import psutil
 import pytest
 
 from alcore.artifact import remove_tree
+from alcore.nnunet import model
 from daemon.demo.expert import Expert
 from daemon.demo.microscope import Microscope
+from daemon.housekeeping import Housekeeping
+from daemon.retention import DAY_S
 from daemon.store.connection import DATABASE, open_reader
+from daemon.store.store import Store
 from daemon.store.views import Snapshot
+from daemon.workspace import Workspace
 from tests.daemon.daemons import RealDaemon, real_daemon
 from tests.faults.invariants import check
 from tests.faults.test_kill_loop import pieces
@@ -59,12 +67,12 @@ workers = 1
 threads = 1
 """
 KILLS = (
-    # the stage that runs, the largest share of it that is done, who is killed
+    # the stage that runs, the largest share of it that is done, who is killed; "power" also cuts the newest checkpoint in half
     ("pretrain", 0.3, "worker"),
     ("pretrain", 0.9, "daemon"),
     ("finetune", 0.7, "worker"),
     ("predict", 0.0, "worker"),
-    ("finetune", 0.5, "daemon"),
+    ("finetune", 0.5, "power"),
     ("evaluate", 0.0, "daemon"),
 )
 
@@ -128,6 +136,8 @@ def play(daemon: RealDaemon, kills: tuple[tuple[str, float, str], ...], rng: ran
                 continue
             daemon.kill()
             check(daemon.workspace)
+            if victim == "power":
+                cut_short(daemon.workspace)
             daemon.start()
             daemon.ready()
         daemon.wait(over, 400)
@@ -138,6 +148,14 @@ def play(daemon: RealDaemon, kills: tuple[tuple[str, float, str], ...], rng: ran
     assert daemon.stop() == 0
     check(daemon.workspace)
     return lineage(daemon.workspace)
+
+
+def cut_short(workspace: Path) -> None:
+    """The newest checkpoint of every training lost its second half."""
+    found = list(workspace.rglob("checkpoints/latest.pt"))
+    assert found, "no training was under way"
+    for latest in found:
+        os.truncate(latest, latest.stat().st_size // 2)
 
 
 def _runs(shot: Snapshot, stage: str, done: float) -> bool:
@@ -164,6 +182,22 @@ def test_kills_at_random_moments_change_no_model(tmp_path: Path, seed: int) -> N
         assert [m[0] for m in expected["models"]] == ["M_p-001", "M_f-001", "M_f-002"]
         assert disturbed == expected
         assert "worker died" in _stories(daemon.workspace)
+        only_models_stay(daemon.workspace, [m[-1] for m in disturbed["models"]])
+
+
+def only_models_stay(workspace: Path, models: list[str]) -> None:
+    """Years later no checkpoint and no prepared patch is left; every model, whatever became of it, can be loaded, and all that
+    is on record lies there whole."""
+    assert list(workspace.rglob("case_*.b2nd"))
+    with contextlib.closing(Store(workspace)) as store:
+        Housekeeping(store, Workspace(workspace), 14.0).run(time.time() + 1000 * DAY_S)
+    for pattern in ("case_*", "latest.pt", "previous.pt"):
+        assert not list(workspace.rglob(pattern)), pattern
+    check(workspace)
+    for key in models:
+        folder = Workspace(workspace).artifacts.path(key)
+        assert model.load_design(folder).n_classes == 2
+        assert model.load_weights(folder)
 
 
 def _stories(workspace: Path) -> str:
