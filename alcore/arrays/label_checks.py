@@ -81,7 +81,8 @@ def copied(labels: Ids, pseudo: Ids) -> list[str]:
     same &= shared == np.bincount(pseudo.ravel().astype(np.intp))[theirs]
     n, total = int(same.sum()), int(labels.max())
     if n and n == total:
-        return [f"all {n} objects are identical to the pseudo-label: was it saved unchanged?"]
+        which = "its one object is" if n == 1 else f"all {n} objects are"
+        return [f"{which} identical to the pseudo-label: was it saved unchanged?"]
     return [f"{n} of {total} objects are identical to the pseudo-label"] if n else []
 
 

@@ -37,7 +37,7 @@ def coreset(pool: Pool, request: Request, room: Room, rng: np.random.Generator) 
             continue
         if pick.random:
             reason = (
-                f"random seed {rank} of {n_random}: nothing is labelled yet, and the selection has to begin somewhere"
+                f"random seed {rank} of {n_random}: nothing was labelled yet, and the selection had to begin somewhere"
             )
         else:
             reason = (

@@ -128,7 +128,7 @@ class Explain:
         """(one sentence, numbers by name) for candidate number `c`."""
         parts = ["typical of many patches" if self._typical[c] >= 0.5 else "unlike what most patches show"]
         if self._first:
-            parts.append("nothing is labelled yet")
+            parts.append("nothing was labelled yet")
         if np.isfinite(self._foreground[c]):
             rich = "much" if self._rich[c] >= 0.67 else "something" if self._rich[c] >= 0.33 else "little"
             parts.append(

@@ -179,12 +179,14 @@ def import_command(
 ) -> None:
     """Cut PATH, a mask of a whole volume, into its patches, and take each as a label. Importing it again changes nothing.
 
-    PATH is a TIFF, NRRD, NIfTI, OME-Zarr, HDF5 or MRC of the size of the volume, or a folder of slices. Labels that are there
+    PATH is a TIFF, NRRD, NIfTI, OME-Zarr, HDF5 or MRC of the size of the volume, a folder of slices, or a folder with such files
+    of several volumes: there the one that is called after the volume is taken (stack_03_labels.tif). Labels that are there
     already are left alone. Exit code 65: it cannot be used, with the reason; 69: the daemon is not running.
 
     \b
     Example:
       alscope label import truth.tif --volume stack_03.tif --user ana
+      alscope label import all_truths --volume stack_03.tif
     """
     from daemon.cli.label_import import import_truth
     from daemon.cli.output import print_json, say
