@@ -28,6 +28,8 @@ STYLE = {
     "newest": (".", "#56B4E9"),
 }
 """Marker and colour of every mark of a patch; the page draws the same."""
+IN_PAGE = {"#000000": "currentColor", F1: "var(--blue)", DICE: "var(--vermilion)"}
+"""What colours are in the page, where the ground may be dark."""
 DPI = 150
 
 
@@ -54,7 +56,9 @@ def drawing(figure: Figure, name: str, alt: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
-    svg = svg.replace("#000000", "currentColor").replace("font: ", "font: 400 ").replace("400 400 ", "400 ")
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", svg)  # a page has several of them
+    for colour, variable in IN_PAGE.items():
+        svg = svg.replace(colour.lower(), variable)
     svg = svg.replace(
         "<svg ",
         f'<svg role="img" aria-label="{escape(alt)}" class="drawing" style="width: {96 * figure.get_figwidth():.0f}px" ',

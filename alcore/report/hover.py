@@ -46,7 +46,10 @@ def hover(
     rather than the acquisition. A patch that cannot be read now has none."""
     shots: list[int] = []
     thumbs: list[npt.NDArray[np.uint8]] = []
-    chosen = choose(points)
+    readable = np.array([key in origins for key in points.keys], bool)[points.of]
+    for key, row in packages:
+        readable[points.at(key, [row])] = True
+    chosen = choose(points, np.flatnonzero(readable))
     for n, i in enumerate(chosen):
         if n % 16 == 0:
             ctx.progress(0.1 + 0.5 * n / len(chosen), f"picture {n + 1} of {len(chosen)}")
@@ -59,12 +62,13 @@ def hover(
     return Hover(data, columns, shots, notes)
 
 
-def choose(points: Points) -> list[int]:
-    """Positions of the patches that get a thumbnail, in order of the map."""
+def choose(points: Points, among: npt.NDArray[np.int64]) -> list[int]:
+    """Which of these positions get a thumbnail, ascending."""
     taken = np.empty(0, np.int64)
     for name, most in SHARES.items():
-        taken = np.union1d(taken, spread(points, np.setdiff1d(points.marked(name), taken), most))
-    rest = spread(points, np.setdiff1d(np.arange(len(points)), taken), MOST - len(taken))
+        those = np.intersect1d(points.marked(name), among)
+        taken = np.union1d(taken, spread(points, np.setdiff1d(those, taken), most))
+    rest = spread(points, np.setdiff1d(among, taken), MOST - len(taken))
     return [int(i) for i in np.union1d(taken, rest)]
 
 

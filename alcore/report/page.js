@@ -55,6 +55,11 @@
     let byVolume = false, zoom = 1, panX = 0, panY = 0, current = -1, width = 0, height = 0, dpr = 1;
 
     const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    const bright = { "#0072B2": "#56ACE6", "#009E73": "#2FC79A", "#D55E00": "#FF8547" }; // on a dark ground
+    const look = (bit) => {
+      const [kind, colour] = about.styles[bit];
+      return [kind, (matchMedia("(prefers-color-scheme: dark)").matches && bright[colour]) || colour];
+    };
     const side = () => Math.min(width - 40, (height - 40) / Math.max(about.aspect, 0.05));
     const px = (i) => width / 2 + ((points.xy[2 * i] / 65535 - 0.5) * side() + panX) * zoom;
     const py = (i) => height / 2 + ((points.xy[2 * i + 1] / 65535 - 0.5) * side() + panY) * zoom;
@@ -76,7 +81,8 @@
       const c = base.getContext("2d"), image = c.createImageData(base.width, base.height), out = image.data;
       const [r, g, b] = style("--pool").split(",").map(Number), dark = matchMedia("(prefers-color-scheme: dark)").matches;
       const size = Math.max(1, Math.round(dpr * Math.min(6, (points.n < 500 ? 5 : points.n < 5000 ? 3 : 1.5) * Math.sqrt(zoom))));
-      const add = points.n < 5000 ? 170 : points.n < 30000 ? 110 : 70, half = size >> 1, hues = new Map();
+      const first = points.n < 5000 ? 170 : points.n < 30000 ? 120 : 90, more = points.n < 5000 ? 40 : points.n < 30000 ? 20 : 12;
+      const half = size >> 1, hues = new Map();
       for (let i = 0; i < points.n; i++) {
         const x = Math.round(px(i) * dpr) - half, y = Math.round(py(i) * dpr) - half;
         if (x < 0 || y < 0 || x + size > base.width || y + size > base.height) continue;
@@ -88,7 +94,7 @@
         for (let v = 0; v < size; v++) for (let u = 0; u < size; u++) {
           const at = 4 * ((y + v) * base.width + x + u);
           out[at] = colour[0]; out[at + 1] = colour[1]; out[at + 2] = colour[2];
-          out[at + 3] = Math.min(255, out[at + 3] + add);
+          out[at + 3] = out[at + 3] ? Math.min(255, out[at + 3] + more) : first;
         }
       }
       c.putImageData(image, 0, 0);
@@ -108,7 +114,7 @@
       const edge = style("--edge");
       for (let bit = about.marks.length - 1; bit >= 0; bit--) {
         if (!shown[bit]) continue;
-        const [kind, colour] = about.styles[bit], many = about.counts[bit] > 3000, r = kind === "." ? (many ? 1.6 : 4) : many ? 3 : 6;
+        const [kind, colour] = look(bit), many = about.counts[bit] > 3000, r = kind === "." ? (many ? 1.6 : 4) : many ? 3 : 6;
         c.fillStyle = colour; c.strokeStyle = edge; c.lineWidth = 1.2;
         for (const i of marked) {
           if (!(points.marks[i] & (1 << bit))) continue;
@@ -126,6 +132,8 @@
     }
 
     function draw() {
+      const least = canvas.clientWidth < 600 ? 260 : 360; // a flat map needs no high canvas
+      canvas.style.height = Math.max(least, Math.min(560, Math.round(canvas.clientWidth * about.aspect) + 40)) + "px";
       const box = canvas.getBoundingClientRect();
       dpr = Math.min(2, window.devicePixelRatio || 1);
       width = box.width; height = box.height;
@@ -156,6 +164,7 @@
     function show(i, speak) {
       if (i === current && !tip.hidden) return;
       current = i;
+      canvas.dataset.at = i < 0 ? "" : Math.round(px(i)) + "," + Math.round(py(i));
       marks();
       if (i < 0) { tip.hidden = true; return; }
       const told = words(i), name = document.createElement("b"), rows = [];
@@ -165,7 +174,6 @@
         shot.className = "shot";
         shot.setAttribute("role", "img");
         shot.setAttribute("aria-label", "middle slice of this patch");
-        shot.style.backgroundImage = "url(" + document.getElementById("sheet").src + ")";
         shot.style.backgroundSize = about.columns * k + "px auto";
         shot.style.backgroundPosition = -(tile % about.columns) * k + "px " + -Math.floor(tile / about.columns) * k + "px";
         rows.push(shot);
@@ -245,7 +253,7 @@
     });
     function swatches() {
       for (const small of document.querySelectorAll("canvas[data-bit]")) {
-        const [kind, colour] = about.styles[Number(small.dataset.bit)], c = small.getContext("2d");
+        const [kind, colour] = look(Number(small.dataset.bit)), c = small.getContext("2d");
         small.width = small.height = 32;
         c.scale(2, 2);
         c.fillStyle = colour; c.strokeStyle = style("--edge"); c.lineWidth = 1;

@@ -249,5 +249,5 @@ def _data(drawn: Drawn) -> str:
         "shots": [int(i) for i in hover.shots],
         "notes": {int(i): text for i, text in hover.notes.items()},
     }
-    sheet = f'<img id="sheet" alt="" hidden src="{inline(hover.sheet)}">' if hover.shots else ""
+    sheet = f"<style>.shot {{ background-image: url({inline(hover.sheet)}); }}</style>" if hover.shots else ""
     return f'{sheet}<script type="application/json" id="points">{script_json(about)}</script>'

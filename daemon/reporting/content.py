@@ -115,12 +115,17 @@ def _notes(snapshot: Snapshot, pooled: tuple[int, int]) -> dict[str, str]:
         "minutes": spent_words(snapshot.work),
     }
     if snapshot.advice is not None:
-        notes["advice"] = f"What more labels would bring: {clean(advice_words(snapshot.advice))}."
+        known = "What more labels would bring: " if snapshot.advice.gain is not None else ""
+        notes["advice"] = _sentence(known + clean(advice_words(snapshot.advice)))
     if snapshot.control is not None:
-        notes["control"] = f"Does choosing help? {clean(snapshot.control.words)}"
+        notes["control"] = _sentence(clean(snapshot.control.words))
     if not pooled[0]:
         notes["map"] = "No volume has arrived yet."
     return notes
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
 
 
 def _point(r: RoundView) -> Point:

@@ -136,7 +136,7 @@ class Gathering:
 def _about_map(newest: str) -> str:
     return (
         "Every patch of the pool as the encoder sees it: patches that look alike lie near to each other. Outliers look broken, or "
-        f"are the farthest of a volume unlike all before it; newest are the volumes {newest}. Distances between far groups mean little."
+        f"are the farthest of a volume unlike all before it; newest: {newest}. Distances between far groups mean little."
     )
 
 

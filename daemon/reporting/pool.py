@@ -124,10 +124,10 @@ def _newest(db: sqlite3.Connection) -> tuple[Sequence[sqlite3.Row], str]:
         sql = "SELECT id, n_patches FROM volume WHERE created_at > ? ORDER BY id"
         since = db.execute(sql, [began["started_at"]]).fetchall()
         if since:
-            return since, f"that came since round {began['number']} began"
+            return since, f"the volumes that came since round {began['number']} began"
     return db.execute(
         "SELECT id, n_patches FROM volume ORDER BY id DESC LIMIT 1"
-    ).fetchall(), "(the last one that came)"
+    ).fetchall(), "the last volume that came"
 
 
 def gate_patches(db: sqlite3.Connection) -> GatePatches | None:
