@@ -1,4 +1,7 @@
-"""Play a simulation in as many processes as asked for; goes on where an earlier one, ended or killed, stopped. Imports no numpy."""
+"""Play a simulation in as many processes as asked for; goes on where an earlier one, ended or killed, stopped.
+
+Imports no numpy: everything heavy happens in the workers.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,15 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alcore.errors import AlcoreError, PermanentError, TransientError
 from alcore.simulation import worker
 from alcore.simulation.cell import Curve
 from alcore.simulation.worker import Plan, Run
+
+if TYPE_CHECKING:
+    from alcore.simulation.presentation import Shown
 
 TICK_S = 0.5
 REPORT_EVERY_S = 120.0
@@ -64,17 +70,29 @@ class _Worker:
         raise PermanentError(f"{doing}: {value}")
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """rows: of results.csv. played: cells that were played now. shown: what each learner's tables say."""
+
+    rows: int
+    played: int
+    shown: list[Shown]
+
+
 @dataclass
 class Engine:
-    """A run in progress. tell: is told about progress twice a second."""
+    """A run in progress. tell: is told about progress twice a second. default: the strategy that the daemon chooses by,
+    which tables and pictures show first; "" = leave them out."""
 
     run: Run
     n_workers: int
     tell: Callable[[Progress], None]
+    default: str = ""
     _workers: list[_Worker] = field(default_factory=list)
+    _total: int = 0
 
-    def play(self) -> tuple[int, int]:
-        """Play what is missing and write the tables; returns (rows of results.csv, cells that were played now).
+    def play(self) -> Outcome:
+        """Play what is missing, and write tables and pictures.
 
         Raises PermanentError for images, labels or settings that cannot be played, TransientError when a process was lost, or
         another run is at work in the folder. What was played before stays.
@@ -111,14 +129,15 @@ class Engine:
         """The answer to a question that nothing else can be done before."""
         one.ask(doing, method, *arguments)
         while not one.pipe.poll(TICK_S):
-            self.tell(Progress(0, 0, None, doing))
+            self.tell(Progress(self._total, self._total, None, doing))
         return one.answer()
 
-    def _all(self, plan: Plan) -> tuple[int, int]:
+    def _all(self, plan: Plan) -> Outcome:
         missing = {i: [f for f in files if not f.exists()] for i, files in enumerate(plan.files)}
         waiting = deque(plan.curves[i] for i, files in missing.items() if files)
         open_files = {file for files in missing.values() for file in files}
-        total, to_play = sum(map(len, plan.files)), len(open_files)
+        self._total = total = sum(map(len, plan.files))
+        to_play = len(open_files)
         while len(self._workers) < min(self.n_workers, len(waiting)):
             self._start()
         began = reported = time.monotonic()
@@ -139,7 +158,10 @@ class Engine:
             doing = next((one.doing for one in self._workers if one.doing), "")
             self.tell(Progress(total - len(open_files), total, left, doing))
         rows = self._first_of(self._workers[0], "the tables", "report", plan.curves)
-        return int(rows), to_play
+        shown = (
+            self._first_of(self._workers[0], "the pictures", "present", self.default) if rows and self.default else []
+        )
+        return Outcome(rows, to_play, shown)
 
 
 @contextlib.contextmanager

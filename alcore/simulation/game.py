@@ -26,14 +26,16 @@ from alcore.types import Scores
 def curves(
     pool: LabelledPool, strategies: list[str], starts: list[bool], seeds: list[int], learner: str
 ) -> Iterator[Curve]:
-    """Everything to be played on a pool, seeds outermost: what is there after a kill is complete for some of them.
+    """Everything to be played on a pool, in the order in which it is: first every seed on another test region, then on the next,
+    so that what is there after a kill is of all seeds and regions alike.
 
     starts: with pre-training, without, or both. No label and all labels are the same for every strategy: one cell each.
     """
     budgets = budgets_of(pool.settings, pool.size)
     steps = tuple(n for n in budgets if 0 < n < pool.size)
-    for seed in seeds:
-        for split in range(len(pool.splits)):
+    for turn in range(len(pool.splits)):
+        for seed in seeds:
+            split = (seed + turn) % len(pool.splits)
             first = Cell(pool.pair.name, split, seed, NONE, True, learner, 0)
             if 0 in budgets:
                 yield Curve(first, (0,))
@@ -53,8 +55,8 @@ class Game:
         self._work: dict[tuple[int, int], tuple[float, int]] = {}
 
     def warm(self) -> None:
-        """Make what every cell needs, once, before several processes ask for it at the same time."""
-        for made in (self.pool.embeddings, self.pool.seen_traits, self.pool.true_traits):
+        """Make what every cell needs before several processes wait for it."""
+        for made in (self.pool.embeddings, self.pool.seen_traits):
             assert len(made)
 
     @cached_property

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,12 +50,23 @@ class Workshop:
         """The artifact of a stage, made now or earlier; what a killed run left of a training goes on from its checkpoint."""
         key = key_of(name, inputs, params)
         scratch = self.folder / "scratch" / key
-        scratch.mkdir(parents=True, exist_ok=True)
-        ctx = QuietContext(scratch, self.folder / "rebuildable", self.device, self.threads, self.ram_bytes)
-        manifest = execute(name, inputs, params, self.artifacts, ctx)
-        if scratch.exists():
-            remove_tree(scratch)
-        return Input(self.artifacts.path(manifest.key), manifest.key)
+        with self._alone(key):  # two processes that want the same training would share its checkpoints
+            if not self.artifacts.has(key):
+                scratch.mkdir(parents=True, exist_ok=True)
+                ctx = QuietContext(scratch, self.folder / "rebuildable", self.device, self.threads, self.ram_bytes)
+                execute(name, inputs, params, self.artifacts, ctx)
+            if scratch.exists():
+                remove_tree(scratch)
+        return Input(self.artifacts.path(key), key)
+
+    @contextlib.contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        """Only one process at a time makes this artifact; one that is killed lets go."""
+        locks = self.folder / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with open(locks / key, "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def result(self, made: Input) -> dict[str, Any]:
         """What a stage said in its manifest."""

@@ -20,6 +20,7 @@ from alcore.simulation.settings import Settings
 
 if TYPE_CHECKING:
     from alcore.simulation.game import Game
+    from alcore.simulation.presentation import Shown
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,7 @@ class Player:
             for curve in curves(game.pool, list(run.strategies), list(run.starts), list(run.seeds), run.learner):
                 found.append(curve)
                 files.append(tuple(cell.path(game.folder) for cell in curve.cells))
-        order = sorted(range(len(found)), key=lambda i: (found[i].first.seed, found[i].first.split))
-        return Plan(tuple(found[i] for i in order), tuple(files[i] for i in order))
+        return Plan(tuple(found), tuple(files))
 
     def play(self, curve: Curve) -> int:
         """Play what is missing of a curve."""
@@ -96,6 +96,12 @@ class Player:
 
         games = [self.game(pair) for pair in self._run.pairs]
         return report.write(self._run.out, games, curves, report.about(self._run, games))
+
+    def present(self, default: str) -> list[Shown]:
+        """Make tables, pictures and the page of these files. default: the strategy that the daemon chooses by."""
+        from alcore.simulation.presentation import present
+
+        return present(self._run.out, default)
 
 
 def main(run: Run, pipe: Connection) -> None:

@@ -24,6 +24,7 @@ STRATEGIES = ("random", "oracle", "guided", "coreset", "foreground", "typiclust"
 USUAL = {"fast": STRATEGIES, "nnunet": ("random", "coreset")}
 STARTS = {"with": (True,), "without": (False,), "both": (False, True)}
 USUAL_START = {"fast": "without", "nnunet": "both"}
+FILES = ("report.html", "results.csv", "picks.csv", "latent.npz", "run.json", "tables", "figures")
 QUIET_S = 30.0
 """Between lines of progress where nobody sits at a terminal."""
 
@@ -120,21 +121,28 @@ def simulate_command(folder: Path | None, as_json: bool, **options: Any) -> None
     from alcore.errors import AlcoreError, TransientError
     from alcore.simulation.engine import Engine
     from daemon.cli.output import print_json, say
+    from daemon.cli.simulation_shown import print_shown
+    from daemon.config_selection import Selection
 
     began = time.monotonic()
+    bar = _Line(began)
     try:
         run = _run(folder, options)
-        bar = _Line(began)
         workers = options["workers"] or (1 if run.device == "cuda" else _cores())
-        rows, played = Engine(run, workers, bar.tell).play()
-        bar.end()
+        outcome = Engine(run, workers, bar.tell, Selection().strategy).play()
     except AlcoreError as e:
         raise BadSimulationError(str(e), 75 if isinstance(e, TransientError) else 65) from e
-    files = {name: str(run.out / name) for name in ("results.csv", "picks.csv", "latent.npz", "run.json")}
+    finally:
+        bar.end()
+    files = {name: str(run.out / name) for name in FILES}
     if as_json:
-        print_json({"rows": rows, "played": played, "seconds": round(time.monotonic() - began, 1), "files": files})
+        told = {part.learner: {"answer": part.answer, "verdicts": list(part.verdicts)} for part in outcome.shown}
+        seconds = round(time.monotonic() - began, 1)
+        print_json({"rows": outcome.rows, "played": outcome.played, "seconds": seconds, "files": files, "says": told})
         return
-    say(f"{played} cells were played, {rows} rows are in {files['results.csv']}")
+    print_shown(outcome.shown)
+    say(f"{outcome.played} cells were played, {outcome.rows} are in {files['results.csv']}")
+    say(f"all tables and pictures: {files['report.html']}")
 
 
 def _run(folder: Path | None, options: dict[str, Any]) -> Run:

@@ -60,7 +60,7 @@ def test_a_killed_run_leaves_no_orphan_and_goes_on_to_the_same_tables(tissue: Pa
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen(command(tissue, killed), cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     until = time.monotonic() + 240
-    while len(cells := list(killed.rglob("cells/*/*/*.json"))) < 6:
+    while len(cells := list(killed.glob("cells/*/*/*.json"))) < 6:
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.01)
     workers = children_of(process)
@@ -69,13 +69,16 @@ def test_a_killed_run_leaves_no_orphan_and_goes_on_to_the_same_tables(tissue: Pa
     process.wait()
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert not alive
-    assert not list(killed.rglob("*.json.tmp"))
+    assert not list(killed.glob("cells/*/*/*.tmp"))
     before = {path: path.stat().st_mtime_ns for path in cells}
     assert len(before) < 30
     subprocess.run(command(tissue, killed), cwd=ROOT, check=True, capture_output=True)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    rows, played = Engine(asked(tissue, whole), 1, lambda progress: None).play()
-    assert table(killed) == table(whole) and rows == played == 2 * (1 + 2 * (1 + 3 * 3))
+    found = Engine(asked(tissue, whole), 1, lambda progress: None, "guided").play()
+    assert table(killed) == table(whole) and found.rows == found.played == 2 * (1 + 2 * (1 + 3 * 3))
+    pages = ("report.html", *(str(path.relative_to(whole)) for path in sorted(whole.glob("tables/*"))))
+    assert len(pages) > 4
+    assert all((killed / name).read_bytes() == (whole / name).read_bytes() for name in pages[1:])
     assert (killed / "picks.csv").read_bytes() == (whole / "picks.csv").read_bytes()
     with np.load(killed / "latent.npz") as one, np.load(whole / "latent.npz") as two:
         assert one.files == two.files
@@ -87,14 +90,18 @@ def test_a_killed_run_leaves_no_orphan_and_goes_on_to_the_same_tables(tissue: Pa
 def test_what_is_there_is_not_played_again_and_more_can_be_asked_for(tissue: Pair, tmp_path: Path) -> None:
     told: list[Progress] = []
     run = asked(tissue, tmp_path, strategies=("random",), starts=(False,))
-    rows, played = Engine(run, 1, told.append).play()
-    assert rows == played == 2 * (1 + 1 + 3)
+    found = Engine(run, 1, told.append).play()
+    rows = found.rows
+    assert rows == found.played == 2 * (1 + 1 + 3)
     assert told[-1].done == told[-1].total == rows and {p.doing for p in told if not p.total} == {"reading the images"}
     first = table(tmp_path)
-    assert Engine(run, 1, told.append).play() == (rows, 0)
+    again = Engine(run, 1, told.append).play()
+    assert (again.rows, again.played) == (rows, 0)
+    assert again.shown == [] and not (tmp_path / "report.html").exists()  # nobody asked for pictures
     assert table(tmp_path) == first
     more = asked(tissue, tmp_path, strategies=("random", "coreset"), starts=(False,))
-    assert Engine(more, 1, told.append).play() == (rows + 2 * 3, 2 * 3)
+    grown = Engine(more, 1, told.append).play()
+    assert (grown.rows, grown.played) == (rows + 2 * 3, 2 * 3)
     with open(tmp_path / "picks.csv", newline="") as file:
         picks = list(csv.DictReader(file))
     assert len(picks) == 2 * 2 * 8

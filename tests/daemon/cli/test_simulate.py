@@ -75,9 +75,11 @@ def test_labels_of_another_shape_are_told_by_the_process_that_reads_them(
     assert "l.tif: the labels have the shape (6, 96, 90)" in capsys.readouterr().err
 
 
+@pytest.mark.slow  # the latent map alone is compiled for a quarter of a minute
 def test_json_says_where_the_tables_are(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     what = ["--strategies", "random", "--seeds", "1", "--regions", "1", "--budgets", "2", "--patch", "6", "12", "12"]
     assert main(["simulate", str(folder), *what, "--out", str(tmp_path), "--workers", "1", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["rows"] == answer["played"] == 2
     assert Path(answer["files"]["results.csv"]).read_text().count("\n") == 3
+    assert answer["says"]["fast"]["answer"] and Path(answer["files"]["report.html"]).exists()
