@@ -21,10 +21,10 @@ import numpy as np
 from alcore.arrays.court import MARGIN, Comparison, compare, promotes, rule
 from alcore.arrays.matching import Counts
 from alcore.arrays.splits import leaks
+from alcore.simulation.table import markdown
 from alcore.types import Box
 from benchmarks.candidates import Pair, pairs
 from benchmarks.labelled_pools import data_folder
-from benchmarks.paired import markdown
 from benchmarks.table import Row, show
 
 SIZES = (3, 4, 5, 6, 8, 10, 12, 16, 24, 40)

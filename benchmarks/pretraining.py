@@ -31,11 +31,11 @@ from alcore.nnunet.case import Arrays, Case
 from alcore.nnunet.plan import PlanRequest
 from alcore.nnunet.schedule import Schedule
 from alcore.run import QuietContext
+from alcore.simulation.table import markdown
 from alcore.stage import Input
 from alcore.stages import predict, pseudo
 from alcore.types import Box, VolumeInfo
 from benchmarks.labelled_pools import data_folder
-from benchmarks.paired import markdown
 
 VOLUME, PATCH_PX, VOXEL_UM = "sbem_mito_z010-039", (15, 128, 128), (0.04, 0.0059, 0.0059)
 READ = {"axes": "ZYX"}

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from alcore.coreset import Frontier, best_engine, continue_from, select
+from alcore.simulation.table import markdown
 from alcore.types import PoolPosition
 from benchmarks import selection_data
-from benchmarks.paired import markdown
 from benchmarks.selection_peers import PEERS, Float32, Picks, brute_force, torch_running, triple_loop
 from benchmarks.table import machine
 

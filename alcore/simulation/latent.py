@@ -1,4 +1,4 @@
-"""Embeddings and picks of a run as its files hold them (latent.npz, picks.csv), and their places in a plane."""
+"""Embeddings and picks of a run as its files hold them (latent.npz, picks.csv)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from alcore.errors import PermanentError
 
 Floats = npt.NDArray[np.float32]
 Whole = npt.NDArray[np.int64]
-
-NEIGHBOURS = 15
-"""Of a patch, that UMAP keeps together; a pool that has not more is shown by its principal components."""
 
 
 @dataclass(frozen=True)
@@ -92,32 +89,8 @@ def read_picks(path: Path) -> list[Pick]:
     return sorted(found)
 
 
-def plane(vectors: Floats) -> tuple[npt.NDArray[np.float64], str]:
-    """((N, 2) places, name of the method): UMAP on cosine distance (McInnes et al. 2018), one seed, one thread.
-
-    A pool of not more than `NEIGHBOURS` patches has too few for it: its two principal components.
-    """
-    if len(vectors) <= NEIGHBOURS + 1:
-        return _principal(vectors.astype(np.float64)), "principal components"
-    from umap import UMAP
-
-    made = UMAP(n_neighbors=NEIGHBOURS, metric="cosine", random_state=0, n_jobs=1).fit_transform(vectors)
-    return np.asarray(made, np.float64), "UMAP"
-
-
 def ordered(picks: Sequence[Pick], like: Pick) -> list[int]:
     """Patches of one curve, in the order in which they were labelled."""
     key = (like.pool, like.split, like.seed, like.strategy, like.pretrained, like.learner)
     same = [p for p in picks if (p.pool, p.split, p.seed, p.strategy, p.pretrained, p.learner) == key]
     return [p.patch for p in sorted(same, key=lambda p: p.order)]
-
-
-def _principal(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(N, 2); signs such that the largest coordinate of each axis is positive."""
-    centred = vectors - vectors.mean(0)
-    left, size, _ = np.linalg.svd(centred, full_matrices=False)
-    found = np.zeros((len(vectors), 2))
-    for axis in range(min(2, len(size))):
-        place = left[:, axis] * size[axis]
-        found[:, axis] = place if place[np.abs(place).argmax()] >= 0 else -place
-    return found

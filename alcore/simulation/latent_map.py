@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
+import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from alcore.artifact import write_atomic
 from alcore.simulation import drawing
-from alcore.simulation.latent import Latent, Pick, ordered, plane
+from alcore.simulation.latent import Latent, Pick, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,10 +40,15 @@ def curves_shown(picks: Sequence[Pick], pool: str, wanted: Sequence[str]) -> lis
     return [same[name] for name in wanted if name in same][:PANELS]
 
 
-def draw(latent: Latent, picks: Sequence[Pick], shown: Sequence[Pick], default: str) -> tuple[Figure, str]:
-    """(figure, name of the map): a panel per curve of `shown`, all on the same map. A patch is a dot, darker and larger with its
-    true foreground; a cross where it lies in the test region; rings and numbers are the first picks in their order."""
-    places, method = plane(latent.vectors)
+def draw(
+    latent: Latent, picks: Sequence[Pick], shown: Sequence[Pick], default: str, kept: Path | None = None
+) -> tuple[Figure, str]:
+    """(figure, name of the map): a panel per curve of `shown`, all on the same map.
+
+    A patch is a dot, darker and larger with its true foreground, or a cross where it lies in the test region; rings and numbers are
+    the first picks in their order. kept: see `places_of`.
+    """
+    places, method = places_of(latent, kept)
     colour = drawing.colours([pick.strategy for pick in shown], default)
     with drawing.style():
         made = drawing.new_figure(3.5 * len(shown) + 0.7, 4.0)
@@ -58,13 +70,35 @@ def draw(latent: Latent, picks: Sequence[Pick], shown: Sequence[Pick], default: 
         return made, method
 
 
+def places_of(latent: Latent, kept: Path | None = None) -> tuple[npt.NDArray[np.float64], str]:
+    """((N, 2) places of the patches in a plane, how they were found), see `alcore.latent.project`.
+
+    kept: a file that holds them, taken where it is of the same embeddings and made otherwise: a page is drawn again and again
+    while a simulation is played.
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(latent.vectors).tobytes()).hexdigest()
+    if kept is not None and kept.exists():
+        with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(kept) as file:
+            if str(file["digest"]) == digest:
+                return file["places"], str(file["method"])
+    from alcore.latent import project
+
+    found = project(latent.vectors, seed=0)
+    places = found.xy.astype(np.float64)
+    if kept is not None:
+        out = io.BytesIO()
+        np.savez(out, digest=digest, places=places, method=found.method)
+        write_atomic(kept, out.getvalue())
+    return places, found.method
+
+
 def caption(latent: Latent, shown: Sequence[Pick], method: str) -> str:
     """What the picture shows, in words."""
     first = shown[0]
     return (
-        f"{len(latent.vectors)} patches of {latent.pool} by their embeddings ({method}, cosine distance; near means alike), and the first "
-        f"{SHOWN} that each strategy asks for, numbered in their order (test region {first.split}, seed {first.seed}). Crosses lie in "
-        "the test region and cannot be chosen; neither can those within a patch of it."
+        f"Patches of {latent.pool} by their embeddings ({method}; near means alike), and the first {SHOWN} that each strategy asks "
+        f"for, numbered in their order (test region {first.split}, seed {first.seed}). Crosses lie in the test region and cannot be "
+        "chosen; neither can those within a patch of it."
     )
 
 

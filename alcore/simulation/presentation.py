@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alcore.artifact import write_atomic
 from alcore.simulation import drawing, latent_map, learning_curve, paper, tables, told, verdicts
@@ -13,6 +14,9 @@ from alcore.simulation.page import Page, Picture, Section, render
 from alcore.simulation.results import read_results
 from alcore.simulation.table import Table
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 TITLE = "Does choosing patches pay on this data?"
 CORESET, RANDOM, ORACLE = "coreset", "random", "oracle"
 FIGURES = {"f1": "F1", "dice": "Dice"}
@@ -21,12 +25,12 @@ FIGURES = {"f1": "F1", "dice": "Dice"}
 
 @dataclass(frozen=True)
 class Shown:
-    """What one learner's part of a run says. summary: the table that a terminal shows."""
+    """What one learner's part of a run says. short: the tables that fit on a terminal. tables: all."""
 
     learner: str
     answer: str
     verdicts: tuple[str, ...]
-    summary: Table
+    short: tuple[Table, ...]
     tables: tuple[Table, ...]
 
 
@@ -39,16 +43,50 @@ def present(out: Path, default: str) -> list[Shown]:
     rows = read_results(out / "results.csv")
     about = told.read_told(out / "run.json")
     asked = told.asked(about)
-    for folder in ("tables", "figures"):
-        (out / folder).mkdir(exist_ok=True)
+    files = _Files(out)
     shown, sections = [], []
     for learner in learners(rows):
-        section, said = _learner(Curves(rows, learner, asked), default, out)
+        section, said = _learner(Curves(rows, learner, asked), default, files)
         sections.append(section)
         shown.append(said)
-    page = Page(TITLE, told.about(about), sections, _maps(out, default), told.played(about), about)
+    page = Page(TITLE, told.about(about), sections, _maps(out, default, files), told.played(about), about)
     write_atomic(out / "report.html", render(page).encode())
+    files.clear()
     return shown
+
+
+class _Files:
+    """Tables and figures of a run: what is not written again is of an earlier one, and goes."""
+
+    def __init__(self, out: Path) -> None:
+        self._folders = [out / "tables", out / "figures"]
+        self._written: set[Path] = set()
+        for folder in self._folders:
+            folder.mkdir(exist_ok=True)
+
+    def table(self, table: Table) -> None:
+        """As markdown and as CSV."""
+        self._write(0, f"{table.name}.md", table.markdown().encode())
+        self._write(0, f"{table.name}.csv", table.csv().encode())
+
+    def figure(self, name: str, figure: Figure) -> bytes:
+        """As PNG, which is returned, and as SVG."""
+        png = drawing.png(figure)
+        self._write(1, f"{name}.png", png)
+        self._write(1, f"{name}.svg", drawing.svg(figure).encode())
+        return png
+
+    def clear(self) -> None:
+        """Remove what was not written."""
+        for folder in self._folders:
+            for path in folder.iterdir():
+                if path not in self._written and path.suffix in (".md", ".csv", ".png", ".svg"):
+                    path.unlink(missing_ok=True)
+
+    def _write(self, kind: int, name: str, content: bytes) -> None:
+        path = self._folders[kind] / name
+        write_atomic(path, content)
+        self._written.add(path)
 
 
 def all_tables(curves: Curves, default: str) -> tuple[list[Table], list[Table]]:
@@ -71,11 +109,10 @@ def all_tables(curves: Curves, default: str) -> tuple[list[Table], list[Table]]:
     return first, more
 
 
-def _learner(curves: Curves, default: str, out: Path) -> tuple[Section, Shown]:
+def _learner(curves: Curves, default: str, files: _Files) -> tuple[Section, Shown]:
     first, more = all_tables(curves, default)
     for table in (*first, *more):
-        write_atomic(out / "tables" / f"{table.name}.md", table.markdown().encode())
-        write_atomic(out / "tables" / f"{table.name}.csv", table.csv().encode())
+        files.table(table)
     played = {arm.strategy for arm in curves.arms}
     answer = verdicts.headline(curves, default, FIGURES["f1"])
     said = [
@@ -88,13 +125,22 @@ def _learner(curves: Curves, default: str, out: Path) -> tuple[Section, Shown]:
     baseline = RANDOM if RANDOM in played else sorted(played)[0] if played else RANDOM
     figure = learning_curve.draw(curves, default, baseline, "f1", FIGURES["f1"])
     name = f"learning_curve_{curves.learner}"
-    write_atomic(out / "figures" / f"{name}.png", drawing.png(figure))
-    write_atomic(out / "figures" / f"{name}.svg", drawing.svg(figure).encode())
+    files.figure(name, figure)
     caption = learning_curve.caption(curves, baseline, FIGURES["f1"])
     picture = Picture(drawing.inline_svg(figure, name, f"Learning curves. {answer}"), "", caption)
     tiles = _tiles(curves, default)
     section = Section(curves.learner, answer, tiles, said, picture, first, more)
-    return section, Shown(curves.learner, answer, tuple(said), first[0], (*first, *more))
+    return section, Shown(curves.learner, answer, tuple(said), _short(curves, first), (*first, *more))
+
+
+def _short(curves: Curves, first: list[Table]) -> tuple[Table, ...]:
+    """Strategies without the share at an eighth and 95 %, Tab. 1 of the default; notes stand under the last one only."""
+    by_strategy, table1 = first[0], next((t for t in first if t.name.startswith("table1")), None)
+    numbers = [n for n, name in enumerate(by_strategy.columns) if not name.endswith(("95 %", tables.SHARE))]
+    found = [by_strategy.short(numbers)]
+    if table1 is not None:
+        found.append(table1.short())
+    return (*(replace(table, notes=()) for table in found[:-1]), replace(found[-1], notes=tables.how_sure(curves)))
 
 
 def _tiles(curves: Curves, default: str) -> list[tuple[str, str, str]]:
@@ -127,7 +173,7 @@ def _tiles(curves: Curves, default: str) -> list[tuple[str, str, str]]:
     return found
 
 
-def _maps(out: Path, default: str) -> list[Picture]:
+def _maps(out: Path, default: str, files: _Files) -> list[Picture]:
     if not (out / "latent.npz").exists() or not (out / "picks.csv").exists():
         return []
     picks = read_picks(out / "picks.csv")
@@ -136,10 +182,9 @@ def _maps(out: Path, default: str) -> list[Picture]:
         shown = latent_map.curves_shown(picks, latent.pool, list(dict.fromkeys((default, CORESET, RANDOM, ORACLE))))
         if not shown:
             continue
-        figure, method = latent_map.draw(latent, picks, shown, default)
-        png = drawing.png(figure)
-        write_atomic(out / "figures" / f"latent_map_{number}.png", png)
-        write_atomic(out / "figures" / f"latent_map_{number}.svg", drawing.svg(figure).encode())
+        (out / "cache").mkdir(exist_ok=True)
+        figure, method = latent_map.draw(latent, picks, shown, default, out / "cache" / f"latent_places_{number}.npz")
+        png = files.figure(f"latent_map_{number}", figure)
         caption = latent_map.caption(latent, shown, method)
         found.append(Picture(png, f"Latent map of {latent.pool}. {caption}", caption))
     return found
