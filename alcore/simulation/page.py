@@ -33,7 +33,7 @@ class Section:
     answer: str
     tiles: Sequence[tuple[str, str, str]]
     verdicts: Sequence[str]
-    curve: Picture
+    curve: Picture | None
     tables: Sequence[Table]
     more: Sequence[Table] = ()
 
@@ -100,9 +100,13 @@ def _section(section: Section, several: bool) -> str:
     first, more = ("".join(html_table(t, seen) for t in these) for these in (section.tables, section.more))
     return (
         f'{title}<p class="answer">{escape(section.answer)}</p><dl class="tiles">{tiles}</dl>'
-        f"{_figure(section.curve)}"
+        f"{'' if section.curve is None else _figure(section.curve)}"
         f"{first}"
-        f"<details open><summary>Strategy by strategy, in words</summary><ul>{verdicts}</ul></details>"
+        + (
+            f"<details open><summary>Strategy by strategy, in words</summary><ul>{verdicts}</ul></details>"
+            if verdicts
+            else ""
+        )
         + (f"<details><summary>More tables</summary>{more}</details>" if more else "")
     )
 

@@ -110,6 +110,9 @@ def all_tables(curves: Curves, default: str) -> tuple[list[Table], list[Table]]:
 
 
 def _learner(curves: Curves, default: str, files: _Files) -> tuple[Section, Shown]:
+    if not curves.arms:
+        answer = "Whether choosing pays cannot be said yet: no strategy has been played."
+        return Section(curves.learner, answer, (), (), None, ()), Shown(curves.learner, answer, (), (), ())
     first, more = all_tables(curves, default)
     for table in (*first, *more):
         files.table(table)
@@ -122,7 +125,7 @@ def _learner(curves: Curves, default: str, files: _Files) -> tuple[Section, Show
         for verdict in verdicts.against(curves, name, "f1")
         if verdict.arm.strategy == default or name == RANDOM
     ]
-    baseline = RANDOM if RANDOM in played else sorted(played)[0] if played else RANDOM
+    baseline = RANDOM if RANDOM in played else min(played)
     figure = learning_curve.draw(curves, default, baseline, "f1", FIGURES["f1"])
     name = f"learning_curve_{curves.learner}"
     files.figure(name, figure)

@@ -72,7 +72,7 @@ def headline(curves: Curves, default: str, words: str, figure: str = "f1") -> st
     ours, chance = Arm(default, start), Arm("random", start)
     absent = [arm.strategy for arm in (ours, chance) if arm not in curves.arms]
     if absent:
-        return f"Whether choosing pays cannot be said: {' and '.join(absent)} was not played."
+        return f"Whether choosing pays cannot be said: {' and '.join(absent)} {'were' if len(absent) > 1 else 'was'} not played."
     verdict = _verdict(curves, ours, chance, figure)
     found = verdict.difference
     if found is None:

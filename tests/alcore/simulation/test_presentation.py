@@ -215,8 +215,14 @@ def test_scores_that_are_nan_are_left_out_and_told(tmp_path: Path) -> None:
 
 def test_a_single_strategy_has_curves_but_no_verdict(tmp_path: Path) -> None:
     (shown,) = present(write(tmp_path, rows(["coreset"], starts=(0,))), "guided")
-    assert "guided and random was not played" in shown.answer and not shown.verdicts
+    assert "guided and random were not played" in shown.answer and not shown.verdicts
     assert (tmp_path / "figures" / "learning_curve_fast.png").stat().st_size > 10_000
+
+
+def test_a_run_that_has_only_begun_is_a_page_already(tmp_path: Path) -> None:
+    begun = [row for row in rows(seeds=1) if row.strategy in ("all", "none")]
+    (shown,) = present(write(tmp_path, begun), "guided")
+    assert "no strategy has been played" in shown.answer and shown.answer in (tmp_path / "report.html").read_text()
 
 
 def test_tables_of_an_earlier_run_go(tmp_path: Path) -> None:
