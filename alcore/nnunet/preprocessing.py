@@ -58,8 +58,6 @@ def prepare(
         with contextlib.suppress(FileNotFoundError):
             os.utime(folder / f"{case.id}.b2nd")
     missing = {case.id: case for case in cases if not (folder / f"{case.id}.b2nd").is_file()}
-    if missing:
-        _check_disk(folder, next(iter(missing.values())), len(missing), design)
     staging = folder.with_name(f".{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     staging.mkdir()
     try:
@@ -67,6 +65,8 @@ def prepare(
             progress(done / len(missing), f"preprocessing patch {done + 1} of {len(missing)}")
             image, labels = case.load()
             factors = design.binning_of(case.voxel_um)
+            if not done:
+                _check_disk(folder, len(image), binned_shape(labels.shape, factors), len(missing))
             seen = None if case.seen is None else case.seen()
             wanted = target(labels, seen, factors, design.border, design.grid_spacing)
             # binning has brought the case to the network grid: told so, nnU-Net does not resample it
@@ -89,11 +89,9 @@ def prepare(
     return folder, list(missing)
 
 
-def _check_disk(folder: Path, case: Case, n: int, design: Design) -> None:
+def _check_disk(folder: Path, channels: int, shape: tuple[int, int, int], n: int) -> None:
     """Is there room for `n` cases like this one? They are compressed, by how much nobody knows: counted is as if they were not."""
-    image, _ = case.load()
-    voxels = math.prod(binned_shape(image.shape[1:], design.binning_of(case.voxel_um)))
-    needed = n * voxels * (len(image) * np.dtype(np.float32).itemsize + np.dtype(np.int16).itemsize)
+    needed = n * math.prod(shape) * (channels * np.dtype(np.float32).itemsize + np.dtype(np.int16).itemsize)
     room.check_disk(folder, needed, f"{n} prepared training patches")
 
 
