@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from alcore.stage import Input
 from daemon.look import reading
@@ -12,6 +14,8 @@ from daemon.planning.training import UNDER_WAY
 from daemon.reporting.gather import Gathering
 from daemon.store.rows import Wanted
 from daemon.store.store import Store
+
+log = logging.getLogger("alscope.engine")
 
 PARTS = ("latent_map", "gate_pictures")
 SECTIONS = {"latent_map": "map", "gate_pictures": "gate"}
@@ -23,16 +27,18 @@ PATIENCE_S = 600.0
 class ReportPlans:
     """The level is the newest round that ended: patches that come later do not ask for a new report.
 
-    The recipe of each job is fixed when it is first wanted, however the pool grows meanwhile.
+    The recipe of each job is fixed when it is first wanted, however the pool grows meanwhile. given_up: rounds whose report could
+    not be gathered since the daemon started.
     """
 
     store: Store
     planner: Planner
+    given_up: set[int] = field(default_factory=set)
 
     def wanted(self, now: float) -> Iterator[Wanted]:
         """What the report of the newest round lacks."""
         ended = self.store.reports.newest_ended_round()
-        if ended is None or self.store.jobs.states("report", f"round:{ended[0]}"):
+        if ended is None or ended[0] in self.given_up or self.store.jobs.states("report", f"round:{ended[0]}"):
             return
         number, at = ended
         subject = f"round:{number}"
@@ -43,7 +49,18 @@ class ReportPlans:
             if parts or self._under_way(subject) or (now < at + PATIENCE_S and self._comparing(number)):
                 return
             made = {part: self._made(part, subject) for part in PARTS}
-            yield gathering.report(subject, made, self._missing(subject), now)
+            try:
+                wanted = gathering.report(subject, made, self._missing(subject), now)
+            except (LookupError, TypeError, ValueError, sqlite3.Error) as e:
+                self._give_up(number, e, now)  # what is read for people must not stop those who acquire
+                return
+            yield wanted
+
+    def _give_up(self, number: int, error: Exception, now: float) -> None:
+        log.exception("the report after round %d cannot be gathered", number)
+        self.given_up.add(number)
+        text = f"no report after round {number}: {type(error).__name__}: {error}; `alscope report` tries again"
+        self.store.state.event("report", text, now)
 
     def _part(self, gathering: Gathering, part: str, subject: str) -> Wanted | None:
         """A part that was never wanted for this round, unless there is nothing to make it of."""

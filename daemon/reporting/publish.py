@@ -66,7 +66,7 @@ class Reporter:
             return 0
         artifact = self.workspace.artifacts.path(newest.key)
         done = 0
-        if artifact.is_dir() and self._is_newer(newest):
+        if (artifact / PAGE).is_file() and self._is_newer(newest):
             publish(artifact, self.workspace.report, newest.key, newest.at)
             done = 1
         self._clear()

@@ -82,7 +82,7 @@ class ScriptedExecutor:
 def volume_result(sha256: str) -> dict[str, Any]:
     """What the stage volume says of a file with one volume of four patches."""
     volume = {
-        "info": {"sha256": sha256, "shape": [1, 8, 64, 64], "dtype": "uint8"},
+        "info": {"sha256": sha256, "shape": [1, 8, 64, 64], "dtype": "uint8", "voxel_um": None},
         "read": {},
         "part": "",
         "folder": "",
@@ -105,6 +105,7 @@ def results(order: Order) -> dict[str, Any]:
             "selftest": {"self_retrieval": 1.0, "failures": []},
         },
         "embedding": lambda: {"n": 4, "dim": 8, "flat": []},
+        "kept_embedding": lambda: {"n": len(order.params["rows"]), "dim": 8, "flat": []},
         "novelty": lambda: {"novelty": dict.fromkeys(order.params["new"], NOVELTY)},
         "suggestions": lambda: {"suggestions": _picks(order), "qc": [], "duplicates": 0, "notes": []},
         "package": lambda: {},
@@ -115,6 +116,9 @@ def results(order: Order) -> dict[str, Any]:
         "predict": lambda: {"n_objects": 5, "foreground_fraction": 0.1},
         "control": lambda: CONTROL,
         "agreement": lambda: AGREEMENT,
+        "latent_map": lambda: {"n": 4, "n_fitted": 4, "n_placed": 0, "method": "UMAP"},
+        "gate_pictures": lambda: {"patches": []},
+        "report": lambda: {"n_patches": 4, "n_pictures": 2, "n_bytes": 9},
     }
     return table[order.stage]()
 
@@ -134,7 +138,7 @@ def _picks(order: Order) -> list[dict[str, Any]]:
         (item.key, row)
         for item in order.inputs["embedding"]
         for row in range(4)
-        if row not in covered.get(item.key, [])
+        if row not in covered.get(item.key, []) and item.key not in order.params["only"]
     ]
     return [
         {
@@ -155,4 +159,9 @@ def _picks(order: Order) -> list[dict[str, Any]]:
 def _fill(out: Path, order: Order, result: dict[str, Any]) -> dict[str, Any]:
     for name in ("image.tif", "pseudo_label.tif", "preview.png", "suggestion.json", "label.tif", "instances.tif"):
         (out / name).write_bytes(order.key.encode())
+    if order.stage == "report":
+        (out / "report.html").write_text(order.key)
+        (out / f"{order.params['content']['made'][:4]}.csv").write_text("year")
+        (out / "figures").mkdir()
+        (out / "figures" / "latent_map.svg").write_text(order.key)
     return result
