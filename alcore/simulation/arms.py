@@ -43,7 +43,7 @@ class Asked:
 
 
 class Curves:
-    """The rows of one learner. shares: of labels, ascending, 0 among them where it was played; 1.0 is all labels.
+    """The rows of one learner. shares: of labels at which an arm has a point, ascending; 0 is none, 1.0 all of them.
 
     A run is a region and a seed. Of an unfinished simulation only those runs count in which every arm has all its points: means
     over different runs cannot be compared. Where there is none yet, all count. n_wanted: runs that there are to be.
@@ -64,9 +64,13 @@ class Curves:
             ): row
             for row in self.rows
         }
-        self.shares = sorted(set(share.values()))
         self.arms = sorted({Arm(r.strategy, r.pretrained) for r in self.rows if r.strategy not in (NONE, ALL)})
         begun = sorted({(row.pool, row.split, row.seed) for row in self.rows})
+        self.shares = [
+            s
+            for s in sorted(set(share.values()))
+            if any(self._row(*run, arm, s) is not None for run in begun for arm in self.arms)
+        ]
         known = asked if asked is not None and asked.learner == learner else Asked(learner, 0, frozenset())
         self.n_wanted = max(len(begun), known.n_runs)
         complete = self._complete(begun, known.arms)

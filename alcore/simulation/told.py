@@ -39,7 +39,7 @@ def about(told: Mapping[str, Any]) -> str:
     pools = told.get("pools") or {}
     seeds = told.get("seeds") or []
     parts = [
-        f"{name}: {_x(pool['shape'])} voxels, {pool['n_objects']} objects, patches of {_x(pool['patch_px'])}"
+        f"{name}: {_x(pool['shape'][-3:])} voxels, {pool['n_objects']} objects, patches of {_x(pool['patch_px'])}"
         for name, pool in pools.items()
         if {"shape", "n_objects", "patch_px"} <= set(pool)
     ]

@@ -219,6 +219,11 @@ def test_a_single_strategy_has_curves_but_no_verdict(tmp_path: Path) -> None:
     assert (tmp_path / "figures" / "learning_curve_fast.png").stat().st_size > 10_000
 
 
+def test_no_labels_are_no_column_where_nothing_is_pre_trained() -> None:
+    played = [*rows(starts=(0,), seeds=1), *(r for r in rows(seeds=1) if r.strategy == "none")]
+    assert Curves(played, "fast").shares[0] == 1 / 16 and Curves(rows(seeds=1), "fast").shares[0] == 0
+
+
 def test_a_run_that_has_only_begun_is_a_page_already(tmp_path: Path) -> None:
     begun = [row for row in rows(seeds=1) if row.strategy in ("all", "none")]
     (shown,) = present(write(tmp_path, begun), "guided")
