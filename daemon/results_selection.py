@@ -9,9 +9,11 @@ from typing import Any
 from daemon.config import Settings
 from daemon.policy import MOST_USUAL, design, encoder_kind, novelty_alarm
 from daemon.selftest import self_test_words
-from daemon.store.rows import Flaw, JobRow, Novelty, Picked, ReceivedRow
+from daemon.store.kept import volume_of
+from daemon.store.rows import Flaw, JobRow, Novelty, Picked, Ranked, ReceivedRow
 from daemon.store.store import Store
 from daemon.touched import touched
+from daemon.wording import count
 from daemon.workspace import Workspace
 
 
@@ -78,12 +80,16 @@ class SelectionResults:
             for key, rows in waiting.items():
                 self.store.selection.considered(volumes.of(key), [int(row) for row in rows], level)
         made = self.store.annotation.suggest(picks, now, level)
+        moved = self.store.annotation.rerank(_order(result, volumes))
         new = self.store.selection.hold_back(flaws, now)
         self.store.jobs.forget(job.id)
         if made:
             self.store.state.event("queue", f"{len(made)} patches queued for the expert: {made[0]} to {made[-1]}", now)
         elif result.get("notes") and not waiting:
             self.store.state.event("queue", f"no patch to suggest: {'; '.join(result['notes'])}", now)
+        if moved:
+            words = f"the queue was put in order anew: {count(moved, 'suggestion')} moved"
+            self.store.state.event("queue", words, now)
         if new:
             text = f"{new} patches held back because they look broken: `alscope queue --qc`"
             self.store.state.event("qc", text, now)
@@ -138,6 +144,14 @@ class SelectionResults:
             self.store.state.event("control", f"after round {number}: {result['words']}", now)
 
 
+def _order(result: Mapping[str, Any], volumes: _Volumes) -> list[Ranked]:
+    """The queue as a job on the pool wants it."""
+    return [
+        Ranked(volumes.of(str(r["embedding"])), int(r["row"]), r["distance"], volumes.place(r["nearest"]))
+        for r in result.get("order", ())
+    ]
+
+
 class _Volumes:
     """Volumes by the key of their embedding, each looked up once."""
 
@@ -149,8 +163,8 @@ class _Volumes:
         """Id of the volume that was embedded in this artifact."""
         if key not in self._known:
             embedding = self._store.jobs.by_key(key)
-            assert embedding is not None and embedding.volume_id is not None
-            self._known[key] = embedding.volume_id
+            assert embedding is not None
+            self._known[key] = embedding.volume_id or volume_of(embedding.subject)
         return self._known[key]
 
     def place(self, nearest: Mapping[str, Any] | None) -> tuple[int, int] | None:

@@ -6,18 +6,17 @@ Artifacts never change, so what was read of one is kept in the process by its ke
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from alcore.artifact import read_manifest
 from alcore.errors import PermanentError
 from alcore.index import PoolIndex
+from alcore.index.artifact import AGAIN, PATCHES, patches_of, read_vectors
+from alcore.selection.artifacts import read_arrays, read_boxes
 from alcore.selection.port import Float32, Mask, Pool, Positions
 from alcore.stage import Context, Input
 from alcore.types import PoolPosition
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AGAIN = "remove the artifact and it is made again"
 FROM_IMAGE = ("foreground", "border", "n_objects", "confidence", "sharpness", "contrast", "clipped", "blank")
 FROM_MODEL = ("entropy_bg", "entropy_fg", "foreground", "border", "n_objects")
 """Arrays of traits.npz, and of patches.npz; where both have a figure, the model's counts."""
@@ -80,30 +78,45 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Share:
+    """What an embedding artifact gives to the pool: which of its vectors, the patches of their volume that these are of (both
+    (n,), ascending), and their boxes (n, 2, 3). n_vectors: that it has; n_patches: of the volume."""
+
+    key: str
+    vectors: Positions
+    patches: Positions
+    boxes: Positions
+    n_vectors: int
+    n_patches: int
+
+
+@dataclass(frozen=True)
 class Assembled:
-    """A pool, and who its positions are: embedding artifacts in order, the first position of each, notes for people."""
+    """A pool, and who its positions are: what each embedding artifact gave, in order, the first position of each, and notes
+    for people."""
 
     pool: Pool
-    keys: tuple[str, ...]
+    shares: tuple[Share, ...]
     firsts: Positions
     indexed: int
     notes: list[str]
 
     def place(self, position: int) -> tuple[str, int]:
-        """(embedding key, row) of a position."""
+        """(embedding key, patch of its volume) of a position."""
         i = int(np.searchsorted(self.firsts, position, side="right")) - 1
-        return self.keys[i], int(position - self.firsts[i])
+        return self.shares[i].key, int(self.shares[i].patches[position - self.firsts[i]])
 
     def positions(self, rows: Mapping[str, Sequence[int]], what: str) -> Positions:
-        """Positions of {embedding key: rows}. Raises PermanentError for a row that the pool does not have."""
-        ends = dict(zip(self.keys, [*self.firsts[1:], len(self.pool)], strict=True))
-        firsts = dict(zip(self.keys, self.firsts, strict=True))
+        """Positions of {embedding key: patches}. Raises PermanentError for a patch that the pool does not have."""
+        shares = {share.key: (first, share.patches) for share, first in zip(self.shares, self.firsts, strict=True)}
         found: list[PoolPosition] = []
         for key, numbers in rows.items():
+            first, patches = shares.get(key, (0, np.empty(0, np.int64)))
             for row in numbers:
-                if key not in firsts or not 0 <= int(row) < ends[key] - firsts[key]:
+                at = int(np.searchsorted(patches, int(row)))
+                if at == len(patches) or patches[at] != int(row):
                     raise PermanentError(f"{what} row {row} of embedding {key} is not among the embeddings of this job")
-                found.append(PoolPosition(int(firsts[key]) + int(row)))
+                found.append(PoolPosition(int(first) + at))
         return np.array(found, np.int64)
 
 
@@ -112,10 +125,12 @@ def assemble(
     volumes: Sequence[Input],
     traits: Mapping[str, Input],
     predictions: Mapping[str, Input],
+    only: Mapping[str, Sequence[int]],
     ctx: Context,
     memory: Memory,
 ) -> Assembled:
     """The pool of these embedding artifacts. volumes: that of each, in the same order. traits, predictions: by embedding key.
+    only: of the volumes of these embeddings, by key, no other patches than these.
 
     Raises PermanentError, naming the file, for what is damaged, of another length, or of different encoders.
     """
@@ -127,28 +142,41 @@ def assemble(
     encoder = _encoder(embeddings, memory)
     notes: list[str] = []
     matrix, counts, indexed = _matrix(embeddings, keys, encoder, ctx, memory, notes)
-    boxes = []
-    for item, volume in zip(embeddings, volumes, strict=True):
-        found = memory.part("boxes", f"{volume.key} {volume.path}", read_boxes, volume.path)
-        if len(found) != counts[item.key]:
-            raise PermanentError(
-                f"{item.path}: {counts[item.key]} embeddings for the {len(found)} patches of {volume.path}; {AGAIN}"
-            )
-        boxes.append(found)
-    together = np.concatenate(boxes)
-    sizes = np.array([counts[key] for key in keys], np.int64)
+    shares = tuple(
+        _share(item, volume, counts[item.key], only.get(item.key), memory)
+        for item, volume in zip(embeddings, volumes, strict=True)
+    )
+    sizes = np.array([len(share.vectors) for share in shares], np.int64)
+    of = keys
+    if sizes.sum() < len(matrix):
+        begins = np.cumsum([0, *(share.n_vectors for share in shares)])
+        matrix = matrix[np.concatenate([share.vectors + n for share, n in zip(shares, begins, strict=False)])]
+        of = (json.dumps({key: list(only[key]) for key in keys if key in only}), *keys)
+    boxes = np.concatenate([share.boxes for share in shares])
     pool = Pool(
         embeddings=matrix,
         volume=np.repeat(np.arange(len(keys)), sizes),
-        start=together[:, 0],
-        shape=together[:, 1],
-        traits=_figures(keys, counts, traits, predictions, memory, notes),
-        flat=_flat(embeddings, counts, memory),
-        frontier=memory.frontier(keys, matrix, ctx.device),
+        start=boxes[:, 0],
+        shape=boxes[:, 1],
+        traits=_figures(shares, traits, predictions, memory, notes),
+        flat=_flat(embeddings, shares, memory),
+        frontier=memory.frontier(of, matrix, ctx.device),
     )
     memory.forget_unused()
     firsts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-    return Assembled(pool, keys, firsts, indexed, notes)
+    return Assembled(pool, shares, firsts, indexed, notes)
+
+
+def _share(item: Input, volume: Input, n_vectors: int, only: Sequence[int] | None, memory: Memory) -> Share:
+    """What one artifact gives. Raises PermanentError where its vectors are not of the volume's patches."""
+    boxes = memory.part("boxes", f"{volume.key} {volume.path}", read_boxes, volume.path)
+    patches = memory.part("patches", item.key, patches_of, item.path, n_vectors)
+    if (n_vectors != len(boxes) and not (item.path / PATCHES).exists()) or (len(patches) and patches[-1] >= len(boxes)):
+        raise PermanentError(
+            f"{item.path}: {n_vectors} embeddings for the {len(boxes)} patches of {volume.path}; {AGAIN}"
+        )
+    vectors = np.arange(n_vectors) if only is None else np.flatnonzero(np.isin(patches, list(only)))
+    return Share(item.key, vectors, patches[vectors], boxes[patches[vectors]], n_vectors, len(boxes))
 
 
 def _matrix(
@@ -164,7 +192,7 @@ def _matrix(
         kept = memory.matrix
         return kept.rows, kept.counts, len(kept.rows)
     directory = ctx.cache / "index"
-    index, note = PoolIndex.load(directory, encoder, read_rows(embeddings[0]).shape[1], ctx.device)
+    index, note = PoolIndex.load(directory, encoder, read_vectors(embeddings[0].path).shape[1], ctx.device)
     notes += [note] if note else []
     before = dict(index.counts)
     for key in before:
@@ -172,7 +200,7 @@ def _matrix(
             index.remove(key)
     for i, item in enumerate(embeddings):
         if item.key not in before:
-            index.add(item.key, read_rows(item))
+            index.add(item.key, read_vectors(item.path))
             ctx.progress(0.4 * i / len(embeddings), "indexing embeddings")
     counts = dict(index.counts)
     if counts != before:
@@ -197,46 +225,8 @@ def _encoder(embeddings: Sequence[Input], memory: Memory) -> str:
     return next(iter(encoders.values()))
 
 
-def read_rows(item: Input) -> npt.NDArray[Any]:
-    """embeddings.npy of an embedding artifact, not yet checked for its values."""
-    path = item.path / "embeddings.npy"
-    try:
-        rows: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as e:
-        raise PermanentError(f"{path}: not a readable array ({e}); {AGAIN}") from e
-    if rows.ndim != 2:
-        raise PermanentError(f"{path}: has shape {rows.shape}, not (N, D); {AGAIN}")
-    return rows
-
-
-def read_boxes(volume: Path) -> Positions:
-    """(N, 2, 3) start and shape (z, y, x) of a volume's patches."""
-    path = volume / "patches.json"
-    try:
-        boxes = json.loads(path.read_text())
-        return np.array([[box["start"], box["shape"]] for box in boxes], np.int64).reshape(len(boxes), 2, 3)
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise PermanentError(f"{path}: not a readable list of patches ({e}); {AGAIN}") from e
-
-
-def read_arrays(path: Path, names: Sequence[str], n: int) -> dict[str, Float32]:
-    """Those arrays of an .npz that are there, by name, each (n,) float32; infinities become NaN."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            found = {name: stored[name] for name in names if name in stored.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as e:
-        raise PermanentError(f"{path}: not readable ({e}); {AGAIN}") from e
-    for name, values in found.items():
-        if values.shape != (n,) or values.dtype.kind not in "fiu":
-            raise PermanentError(
-                f"{path}: {name} is {values.shape} {values.dtype}, the volume has {n} patches; {AGAIN}"
-            )
-    return {name: np.where(np.isfinite(values), values, np.nan).astype(np.float32) for name, values in found.items()}
-
-
 def _figures(
-    keys: Sequence[str],
-    counts: Mapping[str, int],
+    shares: Sequence[Share],
     traits: Mapping[str, Input],
     predictions: Mapping[str, Input],
     memory: Memory,
@@ -246,14 +236,14 @@ def _figures(
     names = sorted({*FROM_IMAGE, *FROM_MODEL})
     columns: dict[str, list[Float32]] = {name: [] for name in names}
     old = 0
-    for key in keys:
-        n = counts[key]
+    for share in shares:
+        n = share.n_patches
         row = {name: np.full(n, np.nan, np.float32) for name in names}
-        if key in traits:
-            item = traits[key]
+        if share.key in traits:
+            item = traits[share.key]
             row |= memory.part("traits", item.key, read_arrays, item.path / "traits.npz", FROM_IMAGE, n)
-        if key in predictions:
-            item = predictions[key]
+        if share.key in predictions:
+            item = predictions[share.key]
             path = item.path / "patches.npz"
             if path.exists():
                 seen = memory.part("prediction", item.key, read_arrays, path, FROM_MODEL, n)
@@ -261,18 +251,18 @@ def _figures(
             else:
                 old += 1
         for name in names:
-            columns[name].append(row[name])
+            columns[name].append(row[name][share.patches])
     if old:
         notes.append(f"{old} predictions are of an older version and say nothing about single patches")
     return {name: np.concatenate(parts) for name, parts in columns.items()}
 
 
-def _flat(embeddings: Sequence[Input], counts: Mapping[str, int], memory: Memory) -> Mask:
+def _flat(embeddings: Sequence[Input], shares: Sequence[Share], memory: Memory) -> Mask:
     """(N,) bool: patches that the embedding found without direction."""
     columns = []
-    for item in embeddings:
+    for item, share in zip(embeddings, shares, strict=True):
         rows = memory.part("manifest", item.key, read_manifest, item.path).result.get("flat", [])
-        column = np.zeros(counts[item.key], bool)
+        column = np.zeros(share.n_vectors, bool)
         column[[row for row in rows if 0 <= row < len(column)]] = True
-        columns.append(column)
+        columns.append(column[share.vectors])
     return np.concatenate(columns)

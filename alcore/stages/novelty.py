@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,14 @@ BATCH = 4096
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
     """Write nothing; return {"novelty": {key: {"max", "median", "row", "nearest", "duplicates"}}}.
 
-    Input embedding: the pool of one encoder. params: new [keys among them]. For each new one, cosine distances of its patches to
-    the nearest patch of all that are not new, and of the new ones before it in the list: the largest, and whose ("row", and its
-    "nearest" {embedding, row}), the median, and how many are near-duplicates of a known patch. The very first volume, and one
-    without patches, has null figures. Raises PermanentError for a key that is not there, and for embeddings that are damaged or
-    of different lengths.
+    Input embedding: the pool of one encoder. params: new [keys among them]. For each new one, cosine distances of its patches
+    to the nearest patch of all that are not new, and of the new ones before it in the list: the largest, and whose ("row", and
+    its "nearest" {embedding, row}; rows are patches of their volume), the median, and how many are near-duplicates of a known
+    patch. The very first volume, and one without patches, has null figures. Raises PermanentError for a key that is not there,
+    and for embeddings that are damaged or of different lengths.
     """
     from alcore.index import PoolIndex
+    from alcore.index.artifact import read_vectors
 
     items = {item.key: item for item in inputs["embedding"]}
     new = list(dict.fromkeys(str(key) for key in params["new"]))
@@ -33,15 +35,17 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         raise PermanentError(f"novelty: {missing[0]} is not among the embeddings given to this job")
     if not items:
         return {"novelty": {}}
-    known = PoolIndex("", _rows(next(iter(items.values()))).shape[1], ctx.device)
+    known = PoolIndex("", read_vectors(next(iter(items.values())).path, mapped=True).shape[1], ctx.device)
     for key, item in items.items():
         if key not in new:
-            known.add(key, _rows(item))
+            known.add(key, read_vectors(item.path, mapped=True))
     found: dict[str, Any] = {}
     for number, key in enumerate(new):
         ctx.progress(number / len(new), f"{number} of {len(new)} volumes compared with {len(known)} patches")
-        rows = _rows(items[key])
+        rows = read_vectors(items[key].path, mapped=True)
         found[key] = _novelty(known, key, rows, ctx)
+        if found[key]["nearest"]:
+            found[key]["nearest"] = _patch(items, **found[key]["nearest"])
         known.add(key, rows)
     return {"novelty": found}
 
@@ -73,18 +77,12 @@ def _novelty(known: PoolIndex, key: str, rows: Any, ctx: Context) -> dict[str, A
     }
 
 
-def _rows(item: Input) -> Any:
-    """(N, D) embeddings of an artifact, mapped; not yet checked."""
-    import numpy as np
+def _patch(items: Mapping[str, Input], embedding: str, row: int) -> dict[str, Any]:
+    """The same place with the patch of the volume that the vector in this row is of."""
+    from alcore.index.artifact import patches_of, read_vectors
 
-    path = item.path / "embeddings.npy"
-    try:
-        rows = np.load(path, allow_pickle=False, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as e:
-        raise PermanentError(f"{path}: not a readable array ({e}); remove the artifact and it is made again") from e
-    if rows.ndim != 2:
-        raise PermanentError(f"{path}: has shape {rows.shape}, not (N, D); remove the artifact and it is made again")
-    return rows.view(np.ndarray)
+    path = items[embedding].path
+    return {"embedding": embedding, "row": int(patches_of(path, len(read_vectors(path, mapped=True)))[row])}
 
 
 STAGE = Stage(name="novelty", version=1, run=run, preemptible=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,18 +22,22 @@ _kept: dict[Path, Memory] = {}
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
     """Write suggestions.json and return the same.
 
-    Inputs: embedding, volume (aligned: the boxes), traits and prediction (of some). params: strategy, n, covered {embedding
-    key: [rows]} (ever suggested: never again), labelled {embedding key: [rows]} (accepted), traits_of and prediction_of
-    {embedding key: number of the input}, initial (random seeds of the core-set), seed, control_share, n_before (suggestions
-    ever made), volume_share, minutes {"base", "per_object"}, n_gated (labels behind the model of the predictions), avoid and
-    nothing {embedding key: [rows]} (skipped as broken, as holding nothing), waiting {embedding key: [rows]} (of the covered:
-    suggestions to be compared with what would be chosen now; then n does not count).
+    Inputs: embedding (or kept_embedding), volume (aligned: the boxes), traits and prediction (of some). params: strategy, n,
+    covered {embedding key: [rows]} (ever suggested: never again), labelled {embedding key: [rows]} (accepted), traits_of and
+    prediction_of {embedding key: number of the input}, initial (random seeds of the core-set), seed, control_share, n_before
+    (suggestions ever made), volume_share, minutes {"base", "per_object"}, n_gated (labels behind the model of the predictions),
+    avoid and nothing {embedding key: [rows]} (skipped as broken, as holding nothing), only {embedding key: [rows]} (of volumes
+    that cannot be read any more: no other patch of theirs can be suggested), waiting {embedding key: [rows]} (of the covered:
+    suggestions to be compared with what would be chosen now; then n does not count), queue [[embedding key, row]] (of the
+    covered: suggestions of the strategy that nobody has begun, the next one first; default none).
 
     Returns pool, indexed, eligible (counts), suggestions in rank order [{embedding, row, rank, arm, distance (cosine, to the
     nearest covered or earlier pick), reason, nearest, neighbours (at most 3 nearest labelled), why}], qc [{embedding, row,
     reason, score}], duplicates, notes, taken_back [{embedding, row, reason}] (of those that wait; the suggestions are what takes
-    their place). Fewer than n come back when the pool runs out; `notes` says so. Raises PermanentError
-    for embeddings that are damaged or of different encoders, rows that do not exist, and params that mean nothing.
+    their place), order [{embedding, row, distance, nearest}] (the queue and the new suggestions of the strategy, the next one
+    first, what is taken back last; see `alcore.selection.in_order`). Fewer than n come back when the pool runs out; `notes` says
+    so. Raises PermanentError for embeddings that are damaged or of different encoders, rows that do not exist, and params that
+    mean nothing.
     """
     from alcore.selection import choose, reconsider
     from alcore.selection.assemble import Memory, assemble
@@ -46,6 +50,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         inputs["volume"],
         _named(inputs, params, "traits"),
         _named(inputs, params, "prediction"),
+        params.get("only", {}),
         ctx,
         memory,
     )
@@ -65,7 +70,32 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         raise PermanentError(f"suggestions: {e}") from e
     ctx.progress(1.0, f"{len(choices)} patches chosen")
     suggestions = [_suggestion(rank, choice, assembled, request) for rank, choice in enumerate(choices, start=1)]
-    return _write(out, _told(assembled, selection, suggestions) | {"taken_back": taken_back})
+    order = _order(params, assembled, request, choices, [(str(t["embedding"]), int(t["row"])) for t in taken_back])
+    return _write(out, _told(assembled, selection, suggestions) | {"taken_back": taken_back, "order": order})
+
+
+def _order(
+    params: Params, assembled: Assembled, request: Request, choices: Sequence[Choice], gone: Sequence[tuple[str, int]]
+) -> list[dict[str, Any]]:
+    """The queue as it is to stand, see `run`."""
+    import numpy as np
+
+    from alcore.selection import in_order
+
+    queue = [(str(key), int(row)) for key, row in params.get("queue", ())]
+    waits = [int(assembled.positions({key: [row]}, "queue")[0]) for key, row in queue if (key, row) not in gone]
+    waits += [int(choice.position) for choice in choices if choice.arm == "selected"]
+    standing = [int(assembled.positions({key: [row]}, "queue")[0]) for key, row in queue]
+    others = np.setdiff1d(request.covered, standing).astype(np.int64)
+    found = [
+        {
+            **_place(assembled, q.position),
+            "distance": q.distance,
+            "nearest": None if q.nearest is None else _place(assembled, q.nearest),
+        }
+        for q in in_order(assembled.pool, request, waits, others, str(params["strategy"]))
+    ]
+    return [*found, *({"embedding": key, "row": row, "distance": None, "nearest": None} for key, row in gone)]
 
 
 def _request(params: Params, assembled: Assembled) -> Request:
@@ -142,6 +172,7 @@ def _told(
             "duplicates": 0,
             "notes": ["no volume is embedded yet"],
             "taken_back": [],
+            "order": [],
         }
     return {
         "pool": len(assembled.pool),
@@ -162,4 +193,4 @@ def _write(out: Path, result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-STAGE = Stage(name="suggestions", version=4, run=run)
+STAGE = Stage(name="suggestions", version=5, run=run)

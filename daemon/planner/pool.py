@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from alcore.stage import Input
 from daemon.planner.base import Recipes
 from daemon.policy import PRIORITY, digest, encoder_params
+from daemon.store.kept import subject
 from daemon.store.rows import EncoderRow, Labeler, SourceRow, VolumeRow, Wanted, path_of
 
 
@@ -120,6 +121,26 @@ class PoolRecipes(Recipes):
             priority=PRIORITY["embedding"],
             spec=self.embedding_spec(encoder),
             volume_id=volume.id,
+        )
+
+    def kept_spec(self, encoder: EncoderRow) -> str:
+        """Name of embedding with one encoder what was kept of volumes that cannot be read."""
+        return self.spec("kept_embedding", encoder.artifact)
+
+    def kept_embedding(self, volume_id: int, artifact: str, images: Mapping[int, str], encoder: EncoderRow) -> Wanted:
+        """What people were shown of a volume that cannot be read ought to be embedded as well. artifact: of the volume. images:
+        patch row -> artifact with its image."""
+        return Wanted(
+            stage="kept_embedding",
+            subject=subject(volume_id),
+            inputs={
+                "encoder": [self.artifact(encoder.artifact)],
+                "volume": [self.artifact(artifact)],
+                "image": [self.artifact(key) for key in images.values()],
+            },
+            params={"rows": list(images)},
+            priority=PRIORITY["embedding"],
+            spec=self.kept_spec(encoder),
         )
 
     def novelty(self, encoder: EncoderRow, embeddings: Mapping[int, str], new: Sequence[int]) -> Wanted:

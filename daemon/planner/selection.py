@@ -14,20 +14,22 @@ from daemon.policy import PRIORITY, digest
 from daemon.store.rows import Neighbour, PoolVolume, ReceivedRow, SuggestionRow, VolumeRow, Wanted
 from daemon.store.selection import PoolSize, by_key
 
-LEVEL_GROWTH = 1.5
-"""Waiting suggestions are looked at again when the pool has grown by this factor."""
+LEVEL_GROWTH = 1.25
+"""Waiting suggestions are looked at again when the pool, or the number of answers, has grown by this factor."""
 
 
 @dataclass(frozen=True)
 class Said:
     """What people taught the choice besides labels. effort: minutes that a patch takes them. avoid, nothing: rows by volume id of
-    patches skipped as broken, as holding nothing. waiting: of suggestions to be compared with the pool. level: its name."""
+    patches skipped as broken, as holding nothing. waiting: of suggestions to be compared with the pool. level: its name. queue:
+    (volume id, row) of the strategy's suggestions that nobody has begun, the next one first."""
 
     effort: Effort
     avoid: Mapping[int, Sequence[int]]
     nothing: Mapping[int, Sequence[int]]
     level: str
     waiting: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    queue: Sequence[tuple[int, int]] = ()
 
 
 class SelectionRecipes(Recipes):
@@ -47,12 +49,14 @@ class SelectionRecipes(Recipes):
         """The queue ought to be full: `n` more patches of the pool. Or, where `said.waiting` names suggestions that nobody has
         begun: they ought to be compared with what would be chosen now.
 
-        covered, labelled: rows by volume id. n_before: suggestions ever made. n_gated: labels behind the promoted model.
+        covered, labelled: rows by volume id. n_before: suggestions ever made. n_gated: labels behind the promoted model. Of a
+        volume that cannot be read only what is covered takes part.
         """
-        keys = {v.id: v.embedding for v in pool}
+        pool = [v for v in pool if v.readable or covered.get(v.id)]
+        known = {v.id: v for v in pool}
         traits = [v for v in pool if v.traits]
         predicted = [v for v in pool if v.prediction]
-        covered_keys = by_key(covered, keys)
+        covered_keys = by_key(covered, pool)
         return Wanted(
             stage="suggestions",
             subject=f"pool:{len(pool)}:{sum(len(rows) for rows in covered_keys.values())}",
@@ -66,16 +70,18 @@ class SelectionRecipes(Recipes):
             | {
                 "n": n,
                 "covered": covered_keys,
-                "labelled": by_key(labelled, keys),
+                "labelled": by_key(labelled, pool),
                 "traits_of": {v.embedding: i for i, v in enumerate(traits)},
                 "prediction_of": {v.embedding: i for i, v in enumerate(predicted)},
                 "n_before": n_before,
                 "n_gated": n_gated,
                 "minutes": {"base": said.effort.base, "per_object": said.effort.per_object},
-                "avoid": by_key(said.avoid, keys),
-                "nothing": by_key(said.nothing, keys),
-                "waiting": by_key(said.waiting, keys),
+                "avoid": by_key(said.avoid, pool),
+                "nothing": by_key(said.nothing, pool),
+                "waiting": by_key(said.waiting, pool),
                 "level": said.level,
+                "queue": [[known[v].embedding, row] for v, row in said.queue if v in known and known[v].has(row)],
+                "only": by_key(covered, [v for v in pool if not v.readable]),
             },
             priority=PRIORITY["suggestions"],
             spec=spec,
@@ -97,11 +103,10 @@ class SelectionRecipes(Recipes):
         pool = [size.volumes, size.patches, size.covered, size.ids]
         return self.spec("suggestions", embedding, pool, n, self._strategy())
 
-    def level(self, embedding: str, predict: str, n_embedded: int, n_avoid: int) -> str:
+    def level(self, embedding: str, predict: str, n_embedded: int, n_answered: int, n_avoid: int) -> str:
         """Name of what suggestions are compared with: the encoder, the promoted model (its spec of predictions), the size of the
-        pool in steps of `LEVEL_GROWTH`, and how many patches were skipped as broken."""
-        step = math.floor(math.log(n_embedded, LEVEL_GROWTH)) if n_embedded > 0 else -1
-        return digest(embedding, predict, step, n_avoid, self._strategy())
+        pool and the number of answers in steps of `LEVEL_GROWTH`, and how many patches were skipped as broken."""
+        return digest(embedding, predict, _step(n_embedded), _step(n_answered), n_avoid, self._strategy())
 
     def package(
         self, suggestion: SuggestionRow, volume: VolumeRow, pseudo: str | None, neighbours: Sequence[Neighbour]
@@ -124,7 +129,6 @@ class SelectionRecipes(Recipes):
                 "margin": list(self.settings.annotation.margin_px),
                 "suggestion": {
                     "id": suggestion.id,
-                    "rank": suggestion.rank,
                     "distance": suggestion.distance,
                     "reason": suggestion.reason,
                     "volume_name": volume.name,
@@ -148,11 +152,13 @@ class SelectionRecipes(Recipes):
 
     def label(self, received: ReceivedRow, volume_artifact: str, package: str | None) -> Wanted:
         """A label file that somebody saved ought to be checked. package: what was shown, or an earlier label of the patch."""
+        seen = received.seen
         return Wanted(
             stage="label",
             subject=f"received:{received.id}",
             inputs={
                 "file": [Input(self.workspace / received.file, f"sha256:{received.sha256}")],
+                "seen": [Input(self.workspace / seen.file, f"sha256:{seen.sha256}")] if seen is not None else [],
                 "package": [self.artifact(package)] if package else [],
                 "volume": [self.artifact(volume_artifact)],
             },
@@ -167,3 +173,8 @@ class SelectionRecipes(Recipes):
             priority=PRIORITY["label"],
             spec="",
         )
+
+
+def _step(n: int) -> int:
+    """The same for numbers that differ by less than `LEVEL_GROWTH`."""
+    return math.floor(math.log(n, LEVEL_GROWTH)) if n > 0 else -1

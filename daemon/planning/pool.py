@@ -10,6 +10,7 @@ from daemon.planner import Planner
 from daemon.planning.levels import AHEAD, missing_anywhere, room
 from daemon.planning.pseudo import PseudoPlans
 from daemon.policy import encoder_kind, wants_encoder
+from daemon.store.kept import asked_for
 from daemon.store.rows import EncoderRow, SourceRow, Wanted
 from daemon.store.store import Store
 
@@ -110,14 +111,33 @@ class PoolPlans:
     def embeddings(self, now: float) -> Iterator[Wanted]:
         """By every encoder that serves or is about to; when the new one has embedded all, it selects."""
         for encoder in self.store.encoders.in_use().values():
+            kept = list(self._kept(encoder))
+            yield from kept
             spec = self.planner.embedding_spec(encoder)
             free, missing = room(self.store, "embedding", spec), []
             if missing_anywhere(self.store, "embedding", spec):
                 missing = self.store.volumes.without("embedding", spec, max(1, free))
             for volume in missing[:free]:
                 yield self.planner.embedding(volume, encoder)
-            if encoder.state == "embedding" and not missing and not self.store.jobs.active_with_spec("embedding", spec):
+            if encoder.state == "embedding" and not missing and not kept and not self._embedding_now(encoder):
                 self._switch(encoder, now)
+
+    def _embedding_now(self, encoder: EncoderRow) -> bool:
+        jobs, planner = self.store.jobs, self.planner
+        return bool(
+            jobs.active_with_spec("embedding", planner.embedding_spec(encoder))
+            or jobs.active_with_spec("kept_embedding", planner.kept_spec(encoder))
+        )
+
+    def _kept(self, encoder: EncoderRow) -> Iterator[Wanted]:
+        """What was kept of volumes that this encoder never saw: else it would ask for what is labelled already."""
+        images = self.store.kept.images(self.planner.embedding_spec(encoder))
+        if not images:
+            return
+        jobs = self.store.kept.jobs(self.planner.kept_spec(encoder))
+        for volume_id, rows in images.items():
+            if not asked_for(rows, jobs, volume_id):
+                yield self.planner.kept_embedding(volume_id, self.store.volumes.artifact(volume_id), rows, encoder)
 
     def _switch(self, encoder: EncoderRow, now: float) -> None:
         """Let it select; unless most volumes could not be embedded with it, which then says more of it than of them."""
@@ -143,11 +163,14 @@ class PoolPlans:
             return
         spec = self.planner.embedding_spec(current)
         n_embedded = jobs.n_done("embedding", spec)
+        kept = self.store.kept.stand_in(self.planner.kept_spec(current), spec)
         n_new = n_embedded - self.store.selection.n_novelty(current.id)
         if n_new <= 0 or (n_new < AHEAD and jobs.active_with_spec("embedding", spec)):
             return
         missing = self.store.selection.without_novelty(current.id, spec)
         new, later = missing[:NEW_AT_ONCE], set(missing[NEW_AT_ONCE:])
-        if new and not jobs.known("novelty", self.planner.novelty_spec(current, n_embedded - len(later), new)):
-            embeddings = jobs.done_by_volume("embedding", spec)
+        n_known = n_embedded + len(kept) - len(later)
+        if new and not jobs.known("novelty", self.planner.novelty_spec(current, n_known, new)):
+            embeddings = {volume: made.artifact for volume, made in kept.items()}
+            embeddings |= jobs.done_by_volume("embedding", spec)
             yield self.planner.novelty(current, {v: key for v, key in embeddings.items() if v not in later}, new)

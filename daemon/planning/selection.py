@@ -34,7 +34,8 @@ class SelectionPlans:
 
     def suggestions(self, now: float) -> Iterator[Wanted]:
         """More patches once half of the queue has been answered, and what came in was checked: labels that count are known.
-        Otherwise those that wait are looked at again, once for every level of the pool."""
+        Otherwise those that wait are looked at again, once for every level of the pool. Either way all that nobody has begun
+        is put in order anew."""
         current = self.store.encoders.in_use().get("current")
         if current is None or self.store.jobs.active("suggestions") or self.store.annotation.n_under_check():
             return
@@ -69,6 +70,7 @@ class SelectionPlans:
             nothing=selection.skipped(EMPTY),
             level=self._level(levels),
             waiting=waiting,
+            queue=selection.queue(),
         )
         return self.planner.suggestions(
             selection.pool(levels),
@@ -82,15 +84,16 @@ class SelectionPlans:
         )
 
     def _level(self, levels: Levels) -> str:
-        n_embedded = self.store.jobs.n_done("embedding", levels.embedding)
+        n_embedded, selection = self.store.jobs.n_done("embedding", levels.embedding), self.store.selection
         return self.planner.level(
-            levels.embedding, levels.predict, n_embedded, self.store.selection.n_skipped(*AVOIDED)
+            levels.embedding, levels.predict, n_embedded, selection.n_answered(), selection.n_skipped(*AVOIDED)
         )
 
     def _levels(self, current: EncoderRow, now: float) -> Levels:
         promoted = self.store.learning.promoted()
         return Levels(
             embedding=self.planner.embedding_spec(current),
+            kept=self.planner.kept_spec(current),
             traits=self.planner.traits_spec(True),
             bare=self.planner.traits_spec(False),
             predict=self.planner.predict_spec(promoted) if promoted else "",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from daemon.store.connection import transaction
+from daemon.store.kept import Kept
 from daemon.store.rows import Flaw, Novelty, PoolVolume
 from daemon.store.schema_claims import SKIP_REASONS, TAKEN_BACK
 from daemon.store.volumes import SOURCES, artifact_of
@@ -22,19 +24,22 @@ _STANDS = f"skip_kind <> {TAKEN_BACK!r}"
 """Of suggestions: not taken back by the daemon."""
 _COVERED = "v.id IN (SELECT (SELECT p.volume_id FROM patch p WHERE p.id = s.patch_id) FROM suggestion s)"
 """From the suggestions to their patches, never through all patches, which SQLite prefers without statistics."""
+_READABLE = f"EXISTS (SELECT 1 FROM {SOURCES})"
 _POOL = (
     "FROM volume v JOIN job e ON e.stage = 'embedding' AND e.spec = :embedding AND e.volume_id = v.id AND e.state = 'done'"
-    f" WHERE {_COVERED} OR ((e.finished_at < :before OR {_SETTLED}) AND EXISTS (SELECT 1 FROM {SOURCES}))"
+    f" WHERE {_COVERED} OR ((e.finished_at < :before OR {_SETTLED}) AND {_READABLE})"
 )
 
 
 @dataclass(frozen=True)
 class Levels:
-    """Which results count. embedding, traits, bare, predict: specs of jobs (bare: traits without pseudo-labels, which count
-    where there are no others; predict: "" before a model was promoted). before: a volume that was embedded before that
+    """Which results count. embedding, kept, traits, bare, predict: specs of jobs (kept: embedding what was kept of volumes that
+    cannot be read; bare: traits without pseudo-labels, which count where there are no others; predict: "" before a model was
+    promoted). before: a volume that was embedded before that
     moment is not kept waiting for its traits."""
 
     embedding: str
+    kept: str
     traits: str
     bare: str
     predict: str
@@ -43,8 +48,8 @@ class Levels:
 
 @dataclass(frozen=True)
 class PoolSize:
-    """volumes and patches that selection may choose from, patches in them that were ever suggested, sum of the ids of the
-    volumes: equal as long as the pool is the same."""
+    """Volumes that selection knows; of those that can be read now: patches, patches that were ever suggested, sum of the ids.
+    Equal as long as the pool is the same."""
 
     volumes: int
     patches: int
@@ -53,40 +58,53 @@ class PoolSize:
 
 
 class Selection:
-    """A volume is chosen from when it can be read, is embedded, and its traits are known or were waited for long enough; and
-    for ever once one of its patches was suggested."""
+    """A volume is chosen from when it can be read, is embedded, and its traits are known or were waited for long enough. What was
+    suggested of it counts as covered for ever, whether it can be read or not."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._kept = Kept(db)
 
     # the pool
 
     def size(self, levels: Levels) -> PoolSize:
         """How much there is to choose from."""
-        sql = f"SELECT COUNT(*) AS n, COALESCE(SUM(v.n_patches), 0) AS patches, COALESCE(SUM(v.id), 0) AS ids {_POOL}"
-        covered = (
-            "SELECT COUNT(*) AS n FROM suggestion s CROSS JOIN patch p ON p.id = s.patch_id CROSS JOIN job e"
-            " ON e.stage = 'embedding' AND e.spec = :embedding AND e.volume_id = p.volume_id AND e.state = 'done'"
-            f" WHERE s.{_STANDS} AND s.repeat_of IS NULL"
+        sums = ", ".join(
+            f"COALESCE(SUM(CASE WHEN {_READABLE} THEN v.{of} END), 0) AS {of}" for of in ("n_patches", "id")
         )
-        found = next(self._db.query(sql, _named(levels)))
+        covered = (
+            "SELECT COUNT(*) AS n FROM suggestion s CROSS JOIN patch p ON p.id = s.patch_id CROSS JOIN volume v"
+            " ON v.id = p.volume_id CROSS JOIN job e"
+            " ON e.stage = 'embedding' AND e.spec = :embedding AND e.volume_id = v.id AND e.state = 'done'"
+            f" WHERE s.{_STANDS} AND s.repeat_of IS NULL AND {_READABLE}"
+        )
+        found = next(self._db.query(f"SELECT COUNT(*) AS n, {sums} {_POOL}", _named(levels)))
         n_covered = int(next(self._db.query(covered, {"embedding": levels.embedding}))["n"])
-        return PoolSize(int(found["n"]), int(found["patches"]), n_covered, int(found["ids"]))
+        n = int(found["n"]) + len(self._kept.stand_in(levels.kept, levels.embedding))
+        return PoolSize(n, int(found["n_patches"]), n_covered, int(found["id"]))
 
     def pool(self, levels: Levels) -> list[PoolVolume]:
         """Its volumes with the keys of what is known of each, oldest first."""
         traits = self._done("traits", levels.bare) | self._done("traits", levels.traits)
         predictions = self._done("predict", levels.predict)
-        sql = f"SELECT v.id, v.artifact, v.folder, e.key {_POOL} ORDER BY v.id"
+        kept = self._kept.stand_in(levels.kept, levels.embedding)
+        embedded = f"SELECT v.id, v.artifact, v.folder, e.key, {_READABLE} AS readable {_POOL}"
+        others = (
+            f"SELECT v.id, v.artifact, v.folder, '' AS key, {_READABLE} AS readable FROM volume v"
+            " WHERE v.id IN (SELECT value FROM json_each(:kept))"
+        )
+        rows = [*self._db.query(embedded, _named(levels)), *self._db.query(others, {"kept": json.dumps(list(kept))})]
         return [
             PoolVolume(
                 id=r["id"],
                 artifact=artifact_of(r["artifact"], r["folder"]),
-                embedding=r["key"],
+                embedding=r["key"] or kept[r["id"]].artifact,
                 traits=traits.get(r["id"]),
                 prediction=predictions.get(r["id"]),
+                rows=None if r["key"] else kept[r["id"]].rows,
+                readable=bool(r["readable"]),
             )
-            for r in self._db.query(sql, _named(levels))
+            for r in sorted(rows, key=lambda r: int(r["id"]))
         ]
 
     def _done(self, stage: str, spec: str) -> dict[int, str]:
@@ -114,6 +132,19 @@ class Selection:
             " AND s.arm = 'selected' AND s.repeat_of IS NULL AND s.level <> ? ORDER BY p.volume_id, p.row"
         )
         return _grouped(self._db.query(sql, [level]))
+
+    def queue(self) -> list[tuple[int, int]]:
+        """(volume id, row) of all suggestions of the strategy that nobody has taken, the next one first."""
+        sql = (
+            "SELECT p.volume_id, p.row FROM suggestion s JOIN patch p ON p.id = s.patch_id WHERE s.state = 'open'"
+            " AND s.arm = 'selected' AND s.repeat_of IS NULL ORDER BY s.rank"
+        )
+        return [(r["volume_id"], r["row"]) for r in self._db.query(sql)]
+
+    def n_answered(self) -> int:
+        """Suggestions that somebody labelled or skipped."""
+        sql = f"SELECT COUNT(*) AS n FROM suggestion WHERE state IN ('accepted', 'skipped') AND {_STANDS}"
+        return int(next(self._db.query(sql))["n"])
 
     def considered(self, volume_id: int, rows: Sequence[int], level: str) -> None:
         """The suggestions of these patches were compared with the pool at this level."""
@@ -247,6 +278,6 @@ def _named(levels: Levels) -> dict[str, Any]:
     }
 
 
-def by_key(rows: Mapping[int, Sequence[int]], keys: Mapping[int, str]) -> dict[str, list[int]]:
-    """Rows by volume id as rows by embedding key; volumes without an embedding are left out."""
-    return {keys[volume]: list(found) for volume, found in rows.items() if volume in keys}
+def by_key(rows: Mapping[int, Sequence[int]], pool: Iterable[PoolVolume]) -> dict[str, list[int]]:
+    """Rows by volume id as rows by embedding key; what has no embedding is left out."""
+    return {v.embedding: [row for row in rows[v.id] if v.has(row)] for v in pool if v.id in rows}
