@@ -200,12 +200,16 @@ class Dock(QWidget):
     def _skip(self) -> None:
         self.reason, self.words = QComboBox(), QLineEdit()
         self.reason.addItems(list(self._session.order.reasons))
+        self.reason.setPlaceholderText("reason to skip")
+        self.reason.setCurrentIndex(-1)  # none that steers later choices is given by accident
         self.words.setPlaceholderText("more, if you like")
         self.skip = self._button(
             "Skip",
             "No label for this patch; the reason steers what is asked next. What you drew is kept.",
             self._skipped,
         )
+        self.skip.setEnabled(False)
+        self.reason.currentIndexChanged.connect(lambda number: self.skip.setEnabled(number >= 0))
         row = QHBoxLayout()
         row.addWidget(self.reason)
         row.addWidget(self.words, 1)

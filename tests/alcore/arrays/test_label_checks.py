@@ -68,7 +68,7 @@ def test_copies_and_coverage() -> None:
     pseudo = empty()
     pseudo[:, 0:20, 0:20], pseudo[:, 20:30, 20:30] = 1, 2
     labels = np.where(pseudo == 2, 7, 0)
-    assert copied(labels > 0, pseudo) == ["all 1 objects are identical to the pseudo-label: was it saved unchanged?"]
+    assert copied(labels > 0, pseudo) == ["its one object is identical to the pseudo-label: was it saved unchanged?"]
     assert copied(np.roll(labels > 0, 1, 2).astype(int), pseudo) == []
     assert coverage(pseudo, pseudo, None) == []
     few = empty()
