@@ -105,13 +105,19 @@ def objects(classes: npt.NDArray[np.uint8], about: Mapping[str, Any]) -> npt.NDA
     return cored + np.where(coreless > 0, coreless + cored.max(), 0).astype(np.uint32)
 
 
+def extent(shape: Sequence[int], channels: int) -> tuple[int, ...]:
+    """(Z, Y, X) of an image in a TIFF, where axes of length one may be left out."""
+    planes = 1 if len(shape) == 2 or (len(shape) == 3 and channels > 1) else shape[-3]
+    return (planes, *shape[-2:])
+
+
 def main(predicted: str, out: str, paths: Sequence[str]) -> None:
     """Write the objects of every image."""
     about = json.loads(Path(__file__).with_name("about.json").read_text())
     Path(out).mkdir(parents=True, exist_ok=True)
     for path in map(Path, paths):
         with tifffile.TiffFile(path) as tif:
-            shape = tif.series[0].shape[-3:]
+            shape = extent(tif.series[0].shape, about["channels"])
         name = path.name.split(".")[0]
         with np.load(Path(predicted) / f"{name}.npz") as stored:
             classes = most_likely(stored["probabilities"], about["binning"], shape)

@@ -3,8 +3,8 @@
     python prepare.py FOLDER volume_a.tif volume_b.tif ...
 
 writes FOLDER/<name>_0000.tif (float32; one file per channel) and <name>.json, which nnUNetv2_predict reads. Give whole
-volumes (Z, Y, X), or (C, Z, Y, X) for several channels: the statistics are those of the volume. Needs numpy and tifffile, which
-nnU-Net brings along. about.json lies beside this script.
+volumes (Z, Y, X), or (C, Z, Y, X) for several channels, or single planes (Y, X) or (C, Y, X): the statistics are those of the
+whole image. Needs numpy and tifffile, which nnU-Net brings along. about.json lies beside this script.
 """
 
 from __future__ import annotations
@@ -44,14 +44,22 @@ def binned(image: npt.NDArray[np.float32], factors: Sequence[int]) -> npt.NDArra
     return mean
 
 
+def as_volume(image: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
+    """(C, Z, Y, X) of an image as it lies in a TIFF, where axes of length one may be left out."""
+    if image.ndim == 2:
+        return image[None, None]
+    if image.ndim == 3:
+        return image[None] if channels == 1 else image[:, None]
+    return image
+
+
 def main(target: str, paths: Sequence[str]) -> None:
     """Write the input folder."""
     about = json.loads(Path(__file__).with_name("about.json").read_text())
     folder = Path(target)
     folder.mkdir(parents=True, exist_ok=True)
     for path in map(Path, paths):
-        image = tifffile.imread(path)
-        image = image[None] if image.ndim == 3 else image
+        image = as_volume(tifffile.imread(path), about["channels"])
         if image.ndim != 4 or len(image) != about["channels"]:
             sys.exit(f"{path}: shape {image.shape} is not (Z, Y, X) of {about['channels']} channels")
         name = path.name.split(".")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -87,9 +88,11 @@ def test_average_precision_at_075_is_the_accuracy_there(pair):
     assert score(predicted, truth).ap75 == score(predicted, truth, STRICT).accuracy
 
 
+@pytest.mark.skipif(find_spec("elf") is None, reason="python-elf is not installed (it comes with the group dev)")
 @settings(max_examples=60, deadline=None)
 @given(pairs(), st.sampled_from([0.501, 0.613, 0.777]))
 def test_scores_equal_elf(pair, iou):
+    from elf.evaluation import dice_score
     from elf.evaluation import matching as elf_matching
     from elf.evaluation import mean_segmentation_accuracy
 
@@ -103,6 +106,7 @@ def test_scores_equal_elf(pair, iou):
     assert ours.precision == pytest.approx(theirs["precision"])
     assert ours.recall == pytest.approx(theirs["recall"])
     assert ours.accuracy == pytest.approx(theirs["segmentation_accuracy"])
+    assert ours.dice == pytest.approx(dice_score(predicted, truth, threshold_seg=0, threshold_gt=0))
 
 
 @settings(max_examples=40, deadline=None)

@@ -15,11 +15,12 @@ from scipy import ndimage
 
 from alcore.arrays import block_bordercore, matching, normalise
 from alcore.arrays.instancing import connected_components
-from alcore.export import objects_script
+from alcore.export import objects_script, prepare_script
 from alcore.export.nnunet_layout import export_nnunet
 from alcore.nnunet import training
 from alcore.nnunet.binning import upsample
 from alcore.nnunet.environment import nnunet_process
+from alcore.nnunet.model import load_design
 from alcore.nnunet.plan import PlanRequest
 from alcore.nnunet.schedule import Schedule
 from alcore.nnunet.tile_sums import classes
@@ -38,16 +39,16 @@ sys.meta_path.insert(0, Refuse())
 """
 
 
-@pytest.fixture(scope="module", params=["components", "border-core"])
+@pytest.fixture(scope="module", params=["components", "border-core", "planes"])
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose masks have structure: on a binned grid, or of cores and borders on that of the image."""
+    """A model whose masks have structure: on a binned grid, or of cores and borders on that of the image, or of single planes."""
     root = tmp_path_factory.mktemp("model")
     for name in ("scratch", "out"):
         (root / name).mkdir()
     ctx = QuietContext(root / "scratch", root / "cache")
-    cases = [case(s) for s in (1, 2)]
-    binning = (1, 2, 2) if request.param == "components" else (1, 1, 1)
-    plan = PlanRequest("tiny", binning, instances=request.param)
+    cases = [case(s, shape=(1, 64, 64) if request.param == "planes" else (8, 64, 64)) for s in (1, 2)]
+    binning = (1, 1, 1) if request.param == "border-core" else (1, 2, 2)
+    plan = PlanRequest("tiny", binning, instances="border-core" if request.param == "border-core" else "components")
     designed = training.design(plan, cases, ctx)
     schedule = Schedule(epochs=3, iterations=10, lr=3e-3, validation_iterations=1, checkpoint_s=0.0)
     training.train(designed, training.Mixture(cases), schedule, 0, None, root / "out", ctx, {})
@@ -66,7 +67,7 @@ def fresh(tmp_path: Path, *command: str) -> None:
     env |= {f"nnUNet_{name}": str(tmp_path / "empty") for name in ("raw", "preprocessed")}
     env |= {"PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
     env["nnUNet_results"] = str(tmp_path / "exported" / "nnUNet_results")
-    done = subprocess.run([str(PLAIN), *command], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([str(PLAIN), *command], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
 
 
@@ -76,9 +77,10 @@ def test_plain_nnunet_predicts_the_same(trained: Path, tmp_path: Path, dtype: st
     from alcore.nnunet import instances
     from alcore.nnunet.prediction import ArrayVoxels, Predictor
 
-    shape = (13, 101, 90)
+    planes = load_design(trained).configuration == "2d"
+    shape = (1 if planes else 13, 101, 90)
     image = np.clip(blobs(7, shape, n=20)[0] * 900 + 3000, 0, 65535).astype(dtype)
-    tifffile.imwrite(tmp_path / "volume.tif", image[0])
+    tifffile.imwrite(tmp_path / "volume.tif", image[0, 0] if planes else image[0])
     stats = normalise.measure(image, np.random.default_rng(0))
     with nnunet_process(tmp_path / "scratch", "cpu", 1):
         predictor = Predictor(trained, "cpu")
@@ -100,7 +102,7 @@ def test_plain_nnunet_predicts_the_same(trained: Path, tmp_path: Path, dtype: st
         assert (seen == ours).mean() > 0.999
         assert set(np.unique(ours)) == {0, 1, 2}
     else:
-        assert seen.shape == (13, 51, 45)  # on the grid of the network
+        assert seen.shape == (shape[0], 51, 45)  # on the grid of the network
     fresh(tmp_path, "exported/objects.py", "predicted", "objects", "volume.tif")
     theirs = tifffile.imread(tmp_path / "objects" / "volume.tif")
     dice = 2 * ((theirs > 0) & (objects > 0)).sum() / ((theirs > 0).sum() + (objects > 0).sum())
@@ -139,3 +141,17 @@ def test_the_script_finds_the_classes_of_our_voxels() -> None:
     found = objects_script.most_likely(odds / odds.sum(axis=0), (1, 2, 3), (5, 13, 26))
     assert (found == classes(about_voxels)).mean() > 0.9999  # where two are as likely, rounding decides
     assert set(np.unique(found)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("stored", "channels", "expected"),
+    [
+        ((5, 6), 1, (1, 1, 5, 6)),
+        ((4, 5, 6), 1, (1, 4, 5, 6)),
+        ((2, 5, 6), 2, (2, 1, 5, 6)),
+        ((2, 4, 5, 6), 2, (2, 4, 5, 6)),
+    ],
+)
+def test_the_scripts_agree_on_axes(stored: tuple[int, ...], channels: int, expected: tuple[int, ...]) -> None:
+    assert prepare_script.as_volume(np.zeros(stored), channels).shape == expected
+    assert objects_script.extent(stored, channels) == expected[1:]
