@@ -92,9 +92,8 @@ def test_average_precision_at_075_is_the_accuracy_there(pair):
 @settings(max_examples=60, deadline=None)
 @given(pairs(), st.sampled_from([0.501, 0.613, 0.777]))
 def test_scores_equal_elf(pair, iou):
-    from elf.evaluation import dice_score
+    from elf.evaluation import dice_score, mean_segmentation_accuracy
     from elf.evaluation import matching as elf_matching
-    from elf.evaluation import mean_segmentation_accuracy
 
     predicted, truth = pair
     if not predicted.any() or not truth.any():
