@@ -19,13 +19,14 @@ from matplotlib.figure import Figure
 
 from alcore.arrays.coreset import farthest_first
 from alcore.arrays.synthetic import em_volume
+from alcore.simulation.pool import Workshop
 from alcore.types import Box
-from benchmarks.labelled_pools import IMAGES, Image, Pool, data_folder
-from benchmarks.pool_embeddings import ENCODERS, cached
+from benchmarks.labelled_pools import IMAGES, Image, data_folder, pool_of
+from benchmarks.pool_embeddings import ENCODERS, params
 
 NEAREST = 5
 QUERIES = 6
-SYNTHETIC = Image("synthetic", (8, 96, 96), (0.04, 0.01, 0.01), 2, 1)
+SYNTHETIC = Image("synthetic", (8, 96, 96), (0.04, 0.01, 0.01), 2, 0.125, 48)
 LIGHT, DARK, ACCENT = "#b9c4cf", "#1f2933", "#d1495b"
 
 
@@ -98,10 +99,8 @@ def latent(seen: Seen, path: Path, title: str, n_picks: int) -> None:
     figure.savefig(path, dpi=110)
 
 
-def pool_of(name: str, folder: Path) -> Pool:
-    """A labelled pool by name; "synthetic" is made in `folder`."""
-    if name != "synthetic":
-        return Pool(IMAGES[name], folder / "cache", data_folder())
+def synthetic(folder: Path) -> Path:
+    """The folder of data in which the synthetic image is made, once."""
     import tifffile
 
     place = folder / "data" / SYNTHETIC.name
@@ -110,7 +109,7 @@ def pool_of(name: str, folder: Path) -> Pool:
         image, labels = em_volume((24, 768, 768), SYNTHETIC.voxel_um, np.random.default_rng(5))
         for file, array in (("image.tif", image), ("labels.tif", labels)):
             tifffile.imwrite(place / file, array, photometric="minisblack", metadata={"axes": "ZYX"})
-    return Pool(SYNTHETIC, folder / "cache", folder / "data")
+    return folder / "data"
 
 
 def main() -> int:
@@ -122,9 +121,11 @@ def main() -> int:
     parser.add_argument("--picks", type=int, default=16)
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    pool = pool_of(given.pool, given.folder)
-    truth = np.array([(pool.labels[box.slices] != 0).mean() for box in pool.boxes])
-    seen = Seen(pool.normalised[0], pool.boxes, cached(pool, given.encoder, given.folder / "cache"), truth)
+    made = given.pool == "synthetic"
+    image, data = (SYNTHETIC, synthetic(given.folder)) if made else (IMAGES[given.pool], data_folder())
+    pool = pool_of(image, Workshop(given.folder / "cache"), data, encoder=params(given.encoder))
+    truth = pool.true_traits["foreground"].astype(np.float64)
+    seen = Seen(pool.voxels[0], pool.boxes, pool.embeddings, truth)
     name = f"{given.pool}, {given.encoder}"
     neighbours(seen, given.folder / "neighbours.png", f"Queries and their five nearest patches: {name}")
     latent(seen, given.folder / "latent.png", f"{len(seen.boxes)} patches: {name}", given.picks)
