@@ -34,7 +34,7 @@ def draw(curves: Curves, default: str, baseline: str, figure: str, words: str) -
     names = list(dict.fromkeys(arm.strategy for arm in arms))
     colour = drawing.colours(names, default)
     with drawing.style():
-        made = drawing.new_figure(9.6, 0.7 + 3.7 * len(starts))
+        made = drawing.new_figure(11.1, 0.7 + 3.9 * len(starts))
         axes = made.subplots(len(starts), 2, squeeze=False, sharex=True, sharey="col", width_ratios=(1.2, 1))
         panel = _Panel(curves, figure, colour, default)
         for (left, right), start in zip(axes, starts, strict=True):

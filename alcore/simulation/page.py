@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from alcore.report.pictures import inline
 from alcore.simulation.table import ABSENT, Entry, Line, Table
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -122,8 +122,7 @@ def _text(words: str) -> str:
 def _figure(picture: Picture) -> str:
     drawing = picture.drawing
     if isinstance(drawing, bytes):
-        data = base64.b64encode(drawing).decode()
-        drawing = f'<img alt="{escape(picture.alt)}" src="data:image/png;base64,{data}">'
+        drawing = f'<img alt="{escape(picture.alt)}" src="{inline(drawing, "image/png")}">'
     return f"<figure>{drawing}<figcaption>{escape(picture.caption)}</figcaption></figure>"
 
 

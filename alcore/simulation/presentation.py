@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alcore.artifact import write_atomic
-from alcore.simulation import drawing, latent_map, learning_curve, paper, tables, told, verdicts
+from alcore.report.figures import drawing, save
+from alcore.simulation import latent_map, learning_curve, paper, tables, told, verdicts
 from alcore.simulation.arms import Arm, Curves, learners
 from alcore.simulation.latent import read_latent, read_picks
 from alcore.simulation.page import Page, Picture, Section, render
@@ -66,15 +67,17 @@ class _Files:
 
     def table(self, table: Table) -> None:
         """As markdown and as CSV."""
-        self._write(0, f"{table.name}.md", table.markdown().encode())
-        self._write(0, f"{table.name}.csv", table.csv().encode())
+        for suffix, text in (("md", table.markdown()), ("csv", table.csv())):
+            path = self._folders[0] / f"{table.name}.{suffix}"
+            write_atomic(path, text.encode())
+            self._written.add(path)
 
     def figure(self, name: str, figure: Figure) -> bytes:
         """As PNG, which is returned, and as SVG."""
-        png = drawing.png(figure)
-        self._write(1, f"{name}.png", png)
-        self._write(1, f"{name}.svg", drawing.svg(figure).encode())
-        return png
+        folder = self._folders[1]
+        save(figure, folder, name)
+        self._written |= {folder / f"{name}.png", folder / f"{name}.svg"}
+        return (folder / f"{name}.png").read_bytes()
 
     def clear(self) -> None:
         """Remove what was not written."""
@@ -82,11 +85,6 @@ class _Files:
             for path in folder.iterdir():
                 if path not in self._written and path.suffix in (".md", ".csv", ".png", ".svg"):
                     path.unlink(missing_ok=True)
-
-    def _write(self, kind: int, name: str, content: bytes) -> None:
-        path = self._folders[kind] / name
-        write_atomic(path, content)
-        self._written.add(path)
 
 
 def all_tables(curves: Curves, default: str) -> tuple[list[Table], list[Table]]:
@@ -130,7 +128,7 @@ def _learner(curves: Curves, default: str, files: _Files) -> tuple[Section, Show
     name = f"learning_curve_{curves.learner}"
     files.figure(name, figure)
     caption = learning_curve.caption(curves, baseline, FIGURES["f1"])
-    picture = Picture(drawing.inline_svg(figure, name, f"Learning curves. {answer}"), "", caption)
+    picture = Picture(drawing(figure, name, f"Learning curves. {answer}"), "", caption)
     tiles = _tiles(curves, default)
     section = Section(curves.learner, answer, tiles, said, picture, first, more)
     return section, Shown(curves.learner, answer, tuple(said), _short(curves, first), (*first, *more))
