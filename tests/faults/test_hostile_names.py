@@ -138,7 +138,8 @@ def test_names_survive_until_the_segmentations(
         done = daemon.alscope("predict", os.fsdecode(os.path.join(bytes(daemon.folder), name)), timeout=120)
         assert done.returncode == 0, done.stderr
         assert not CONTROL.search(done.stdout + done.stderr)
-    assert len(list(here.iterdir())) == 3
+    made = sorted(p.suffix for p in here.iterdir())
+    assert made == [".csv"] * 3 + [".tif"] * 3
     assert daemon.stop() == 0
     check(daemon.workspace)
     assert "Traceback" not in daemon.log
@@ -170,10 +171,11 @@ def looked_at(daemon: RealDaemon) -> None:
 
 
 def published(daemon: RealDaemon) -> None:
-    """One segmentation for each volume, under a name of its own that every file system bears."""
-    files = sorted(os.listdir(bytes(daemon.workspace / "predictions")))
-    assert len(files) == len(NAMES)
-    names = [f.decode() for f in files]
+    """One segmentation for each volume and its table, under a name of its own that every file system bears."""
+    files = {f.decode() for f in os.listdir(bytes(daemon.workspace / "predictions"))}
+    names = sorted(f for f in files if f.endswith(".tif"))
+    assert len(names) == len(NAMES)
+    assert files == set(names) | {str(Path(n).with_suffix(".csv")) for n in names}
     assert len({n.casefold() for n in names}) == len(NAMES)
     for name in names:
         assert not ILLEGAL.search(name) and not RESERVED.search(name), name
