@@ -80,7 +80,8 @@ class PoolIndex:
             return
         check_embeddings(key, rows, self.dim)
         self._rows[key] = np.ascontiguousarray(rows)
-        self._searcher = None
+        if self._searcher is not None:
+            self._searcher.append(self._rows[key])
 
     def remove(self, key: str) -> None:
         """Take the rows of embedding artifact `key` out; unknown keys are ignored."""
