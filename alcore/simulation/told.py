@@ -56,8 +56,8 @@ def played(told: Mapping[str, Any]) -> list[str]:
         "A test region is a slab across the whole image. Patches nearer to it than the gap, at least a patch wide, are not used at "
         "all, so that no voxel next to a test voxel is ever learned from.",
         "Patches of a pool do not overlap: 12.5 % of the patches are 12.5 % of the voxels (up to smaller ones at the rim). The paper's "
-        "crops overlap by half along each axis: there a voxel lies in up to eight crops, and 12.5 % of the crops can show the expert "
-        "far more than 12.5 % of the voxels, or the same ones several times.",
+        "crops overlap by half along each axis: a voxel lies in up to eight of them, and 12.5 % of the crops, drawn at random, show "
+        "66 % of the voxels (1 - 0.875^8), so that its shares of the labels are not like for like.",
         "Every strategy gets the same pool, seed and learner, and the same number of labels at each step. What a model says of the pool "
         "is used only by strategies that look at it, and always comes from the labels of the step before.",
         "Scores are on the test region alone, objects matched one to one at an IoU above 0.5. Nothing was tuned on it.",
