@@ -121,9 +121,7 @@ class Annotation:
             places = sorted(int(row["rank"]) for _, row in waits)
             for place, (ranked, row) in zip(places, waits, strict=True):
                 nearest = None if ranked.nearest is None else self._patch_id(*ranked.nearest)
-                change = (
-                    "UPDATE suggestion SET rank = ?, distance = COALESCE(?, distance), nearest = COALESCE(?, nearest) WHERE id = ?"
-                )
+                change = "UPDATE suggestion SET rank = ?, distance = COALESCE(?, distance), nearest = COALESCE(?, nearest) WHERE id = ?"
                 self._db.execute(change, [place, ranked.distance, nearest, row["id"]])
         return sum(place != row["rank"] for place, (_, row) in zip(places, waits, strict=True))
 

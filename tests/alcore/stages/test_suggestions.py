@@ -30,7 +30,7 @@ def test_the_core_set_is_the_papers(store, ctx):
     assert (result["pool"], result["indexed"], result["eligible"]) == (50, 50, 50)
     assert [s["rank"] for s in result["suggestions"]] == [1, 2, 3, 4, 5]
     reasons = [s["reason"] for s in result["suggestions"]]
-    assert reasons[1].startswith("random seed 2 of 3: nothing is labelled yet")
+    assert reasons[1].startswith("random seed 2 of 3: nothing was labelled yet")
     assert reasons[3].startswith("the least similar of all patches to everything labelled or queued: cosine distance ")
     assert result["suggestions"][0]["distance"] is None
     expected = farthest_first(np.concatenate([a, b]), 5, [], np.random.default_rng(11))
