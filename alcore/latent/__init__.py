@@ -1,5 +1,5 @@
 """The latent space of a pool in two dimensions. The import is heavy (umap): for workers only."""
 
-from alcore.latent.project import Projection, among, project
+from alcore.latent.projection import Projection, among, project
 
 __all__ = ["Projection", "among", "project"]

@@ -36,7 +36,9 @@ def test_it_opens_in_less_than_two_seconds_and_asks_the_network_for_nothing(
     driver, seconds = opened
     drawn_ms = driver.execute_script("return Number(document.documentElement.dataset.drawn)")
     with capsys.disabled():
-        print(f"\n100,000 patches, {page.stat().st_size / 1e6:.1f} MB: loaded in {seconds:.2f} s, drawn in {drawn_ms:.0f} ms")
+        print(
+            f"\n100,000 patches, {page.stat().st_size / 1e6:.1f} MB: loaded in {seconds:.2f} s, drawn in {drawn_ms:.0f} ms"
+        )
     assert 0 < seconds < MOST_S
     assert requests(driver) == []
     assert driver.get_log("browser") == []
@@ -165,7 +167,9 @@ CONTRAST = """
 
 def _canvas(driver: Any) -> Any:
     canvas = driver.find_element("id", "plane")
-    driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'}); arguments[0].focus()", canvas)
+    driver.execute_script(
+        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'}); arguments[0].focus()", canvas
+    )
     return canvas
 
 
