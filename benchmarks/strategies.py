@@ -48,7 +48,7 @@ def main() -> int:
     outcome = Engine(run, args.workers, tell, DEFAULT).play()
     print(file=sys.stderr)
     for part in outcome.shown:
-        print(part.summary.markdown(), part.answer, *part.verdicts, sep="\n")
+        print(part.tables[0].markdown(), part.answer, *part.verdicts, sep="\n")
     print(args.out / "report.html")
     return 0
 
