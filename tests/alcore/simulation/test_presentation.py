@@ -20,6 +20,7 @@ from alcore.simulation.arms import Arm, Curves
 from alcore.simulation.presentation import all_tables, present
 from alcore.simulation.results import COLUMNS, OPTIONAL, Row, read_results
 from alcore.simulation.told import asked
+from tests.alcore.report.browser import browser, requests, seconds_to_load
 
 Score = Callable[[int, int, str, int, float], float]
 BUDGETS = (1, 2, 4, 8, 16)
@@ -252,6 +253,21 @@ def test_the_page_needs_nothing_else_and_takes_no_orders_from_names(tmp_path: Pa
     assert len(ids) == len(set(ids))
     for used in re.findall(r'(?:xlink:href="|url\()#([^")]+)', page):
         assert used in ids
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (420, True)])
+def test_a_browser_shows_the_page_without_network_error_or_overflow(width: int, dark: bool, tmp_path: Path) -> None:
+    present(write(tmp_path, rows(["guided", "random"], seeds=2)), "guided")
+    with browser(width, dark) as driver:
+        seconds_to_load(driver, tmp_path / "report.html")
+        assert requests(driver) == [] and driver.get_log("browser") == []
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+        text, ground = (
+            [int(n) for n in re.findall(r"\d+", driver.execute_script(f"return getComputedStyle({of}).{what}"))[:3]]
+            for of, what in (("document.querySelector('svg text')", "fill"), ("document.body", "backgroundColor"))
+        )
+        assert (sum(ground) < 200) == dark and abs(sum(text) - sum(ground)) > 400
+        assert driver.execute_script("return document.querySelector('figure img').naturalWidth") > 500
 
 
 @pytest.mark.parametrize(
