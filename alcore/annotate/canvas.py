@@ -109,29 +109,25 @@ def _annotator(
 ) -> tuple[Canvas, str]:
     from micro_sam.sam_annotator import annotator_2d, annotator_3d
 
-    from alcore.annotate.sam import Features, check_weights, embed_slice, stored_embeddings
+    from alcore.annotate.lazy import embeddings_for, parts_of
+    from alcore.annotate.sam import check_weights, embed_slice, stored_embeddings
     from alcore.annotate.traps import close_traps, fresh_state
     from alcore.annotate.weights import CPU_SLICE_S
 
     architecture = check_weights(weights)
     state = fresh_state()
     planes = picture(patch.image)
-    n, height, width = planes.shape
-    stored = stored_embeddings(Path(order.embeddings), weights, n) if order.embeddings else None
+    n, n_parts = len(planes), len(parts_of(planes))
+    stored = stored_embeddings(Path(order.embeddings), weights, n * n_parts) if order.embeddings else None
     cost = f"about {CPU_SLICE_S[architecture]} s on this processor" if order.device == "cpu" else "a moment"
-    features = Features(
-        n,
+    one = "slice" if n_parts == 1 else "this part of slice"
+    embeddings = embeddings_for(
+        planes,
         stored,
-        lambda z: embed_slice(state.predictor, planes[z]),
-        lambda z: say(f"Segment Anything looks at slice {z} for the first time: {cost}"),
-        lambda z: say(f"Segment Anything knows slice {z} now"),
+        lambda plane: embed_slice(state.predictor, plane),
+        lambda z: say(f"Segment Anything looks at {one} {z} for the first time: {cost}"),
+        lambda z: say(f"Segment Anything knows {one} {z} now"),
     )
-    scale = 1024 / max(height, width)
-    embeddings = {
-        "features": features,
-        "original_size": (height, width),
-        "input_size": (int(height * scale + 0.5), int(width * scale + 0.5)),
-    }
     began = time.monotonic()
     viewer = (annotator_2d if n == 1 else annotator_3d)(
         view,
@@ -146,10 +142,14 @@ def _annotator(
     canvas = Canvas(viewer, n == 1, state, time.monotonic() - began)
     state.image_name = "image"
     close_traps(viewer, state)
+    wide = f". It sees this wide image in {n_parts} parts: prompts of one object belong into one of them" * (
+        n_parts > 1
+    )
     if stored is not None:
-        return canvas, f"Segment Anything ({weights.name}) has looked at every slice"
-    words = f"Segment Anything ({weights.name}) looks at a slice when you first prompt on it: {cost} each, once"
-    return canvas, words
+        return canvas, f"Segment Anything ({weights.name}) has looked at every slice{wide}"
+    what = "a slice" if n_parts == 1 else "a part of a slice"
+    words = f"Segment Anything ({weights.name}) looks at {what} when you first prompt on it: {cost} each, once"
+    return canvas, words + wide
 
 
 def _show_margin(viewer: Any, patch: Patch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from alcore.annotate.lazy import Feature
 from alcore.annotate.order import Weights
 from alcore.annotate.patch import PICTURE_VERSION
 from alcore.artifact import fsync_dir, write_atomic
@@ -20,8 +21,6 @@ from alcore.pseudo.sam_checkpoint import load_tensors, sam_architecture
 from alcore.weights.places import digest
 
 FEATURES, ABOUT = "features.npy", "about.json"
-
-Feature = npt.NDArray[np.float32]
 
 
 def check_weights(weights: Weights) -> str:
@@ -59,7 +58,8 @@ def embeddings_name(weights_digest: str) -> str:
 
 
 def store_embeddings(folder: Path, weights_digest: str, n: int, feature: Callable[[int], Feature]) -> Path:
-    """Write the embeddings of n slices below `folder`, whole or not at all; returns where. feature: that of slice z."""
+    """Write n embeddings below `folder`, whole or not at all; returns where. feature: number z of them, which are those of
+    every slice, or of every slice of one tile after the other (`alcore.annotate.lazy.parts_of`)."""
     final = folder / embeddings_name(weights_digest)
     tmp = folder / f".{final.name}.{uuid.uuid4().hex[:8]}.tmp"
     tmp.mkdir(parents=True)
@@ -89,35 +89,3 @@ def stored_embeddings(folder: Path, weights: Weights, n: int) -> npt.NDArray[np.
         return None
     whole = features.shape == (n, 1, 256, 64, 64) and features.dtype == np.float32 and about.get("slices") == n
     return features if whole else None
-
-
-class Features:
-    """Looks like the array of embeddings that micro_sam takes, and computes a slice when it is first asked for it.
-
-    So the window opens at once whatever the encoder costs, and only slices that somebody prompts on are ever computed.
-    ndim: 5 for a stack, 4 for a single slice. before: is told of a slice that takes its time; after, when it is there.
-    """
-
-    def __init__(
-        self,
-        n: int,
-        stored: npt.NDArray[np.float32] | None,
-        compute: Callable[[int], Feature],
-        before: Callable[[int], None],
-        after: Callable[[int], None],
-    ) -> None:
-        self.ndim = 5 if n > 1 else 4
-        self.shape = (n, 1, 256, 64, 64) if n > 1 else (1, 256, 64, 64)
-        self._stored, self._compute, self._before, self._after = stored, compute, before, after
-        self._known: dict[int, Feature] = {}
-
-    def __getitem__(self, index: int | slice) -> Feature:
-        """(1, 256, 64, 64) of a slice; [:] of the only one."""
-        z = 0 if isinstance(index, slice) else int(index)
-        if self._stored is not None:
-            return np.array(self._stored[z])
-        if z not in self._known:
-            self._before(z)
-            self._known[z] = self._compute(z)
-            self._after(z)
-        return self._known[z].copy()

@@ -14,7 +14,8 @@ CACHE = "sam_embeddings"
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
     """Write <cache>/sam_embeddings/<key of the package>/<model>-<version>/ (see `alcore.annotate.sam.store_embeddings`).
 
-    Inputs package (a suggestion's folder), weights (the checkpoint; its decoder is not needed). params: name of the model.
+    Inputs package (a suggestion's folder), weights (the checkpoint; its decoder is not needed). params: name of the model. Where
+    slices are wider than the model sees, its tiles take the place of slices.
     Stops at a slice when it is asked to, and goes on with the next one. Raises PermanentError for wrong weights,
     TransientError when the device has no room.
     """
@@ -23,9 +24,10 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     import numpy as np
     import torch
 
+    from alcore.annotate.lazy import Feature, parts_of
     from alcore.annotate.order import Weights
     from alcore.annotate.patch import picture, read_patch
-    from alcore.annotate.sam import Feature, embed_slice, load_predictor, store_embeddings
+    from alcore.annotate.sam import embed_slice, load_predictor, store_embeddings
     from alcore.errors import Preempted, TransientError
     from alcore.pseudo.micro_sam_model import device_memory
     from alcore.pseudo.planes import DeviceMemoryError
@@ -36,7 +38,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     checkpoint = one(inputs, "weights")
     weights = Weights(str(params["model"]), (str(checkpoint),))
     (package,) = inputs["package"]
-    planes = picture(read_patch(package.path).image)
+    planes = [plane for part in parts_of(picture(read_patch(package.path).image)) for plane in part]
     parts = [ctx.scratch / f"slice-{z:05d}.npy" for z in range(len(planes))]
     try:
         with device_memory():
@@ -66,4 +68,4 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     return record
 
 
-STAGE = Stage("sam_embedding", 1, run, preemptible=True)
+STAGE = Stage("sam_embedding", 2, run, preemptible=True)

@@ -171,3 +171,27 @@ def wait(p: Any) -> Steps:
     """Draws a stroke and does nothing more."""
     p.layer().paint((1, 30, 50), 9)
     yield
+
+
+def prompt_far_to_the_right(p: Any) -> Steps:
+    """In the second tile of a wide image: one slice, then all."""
+    from qtpy.QtCore import Qt
+
+    current = p.layer("current_object")
+    p.seen["sam"] = p.dock.sam.text()
+    yield
+    p.layer("point_prompts").data = np.array([[1.0, 24.0, 1000.0]])
+    p.viewer.dims.set_current_step(0, 1)
+    yield
+    p.key(Qt.Key.Key_S)
+    yield 300
+    p.seen["then"] = p.dock.sam.text()
+    drawn = np.argwhere(current.data > 0)
+    p.seen["columns"] = [int(drawn[:, 2].min()), int(drawn[:, 2].max())]
+    p.seen["slices"] = sorted({int(z) for z in drawn[:, 0]})
+    p.key(Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
+    yield 500
+    p.seen["all_slices"] = sorted({int(z) for z in np.argwhere(current.data > 0)[:, 0]})
+    p.key(Qt.Key.Key_C)
+    yield 200
+    p.window.qt.close()

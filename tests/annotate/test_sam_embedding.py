@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alcore.annotate.lazy import Features
 from alcore.annotate.order import Weights
 from alcore.annotate.patch import picture, read_patch
-from alcore.annotate.sam import FEATURES, Features, load_predictor, stored_embeddings
+from alcore.annotate.sam import FEATURES, load_predictor, stored_embeddings
 from alcore.artifact import ArtifactStore
 from alcore.errors import PermanentError, Preempted
 from alcore.pseudo.warm import forget
