@@ -106,7 +106,10 @@ class PoolPlans:
         arriving = self.store.sources.n_arriving() + self.store.jobs.active("volume")
         if kind == "descriptor" and tried_on is None:
             arriving = 0  # it takes seconds, and people wait for the first suggestions
-        return wants_encoder(n_patches, arriving, tried_on, encoder)
+        # what can be read is what it is made of: counted only where all that ever came would do
+        return wants_encoder(n_patches, arriving, tried_on, encoder) and wants_encoder(
+            self.store.volumes.readable_pool()[1], arriving, tried_on, encoder
+        )
 
     def embeddings(self, now: float) -> Iterator[Wanted]:
         """By every encoder that serves or is about to; when the new one has embedded all, it selects."""

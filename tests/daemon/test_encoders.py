@@ -111,6 +111,24 @@ def test_after_a_refusal_it_is_tried_again_when_the_pool_has_doubled_and_not_bef
     assert not [p for p in stage.shot().problems if p.kind == "encoder"]  # the newer one passed
 
 
+def test_files_that_are_gone_do_not_make_a_pool_that_has_doubled(play):
+    """Else every arrival would train an encoder anew, once most of what ever came lies on tapes."""
+    stage = play(selection={"queue_depth": 1})
+    tries = lambda: [o.subject for o in jobs(stage, "encoder") if o.params["kind"] == "mae"]  # noqa: E731
+    stage.drop("a.tif", b"a")
+    stage.drop("b.tif", b"b")
+    stage.run()
+    assert tries() == ["pool:8"]
+    stage.store.sources.set_gone(bytes(stage.folder / "a.tif"), True)
+    for name in "cd":
+        stage.drop(f"{name}.tif", name.encode())
+        stage.run()
+    assert tries() == ["pool:8"]  # sixteen patches came, twelve can be read
+    stage.drop("e.tif", b"e")
+    stage.run()
+    assert tries() == ["pool:8", "pool:16"]
+
+
 def test_another_way_of_training_is_tried_on_the_same_pool(play):
     stage = play(refuse("mae"))
     stage.drop("a.tif", b"one")
