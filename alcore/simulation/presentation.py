@@ -10,6 +10,7 @@ from alcore.artifact import write_atomic
 from alcore.report.figures import drawing, save
 from alcore.simulation import latent_map, learning_curve, paper, tables, told, verdicts
 from alcore.simulation.arms import Arm, Curves, learners
+from alcore.simulation.brief import brief_scores, brief_strategies
 from alcore.simulation.latent import read_latent, read_picks
 from alcore.simulation.page import Page, Picture, Section, render
 from alcore.simulation.results import read_results
@@ -131,17 +132,15 @@ def _learner(curves: Curves, default: str, files: _Files) -> tuple[Section, Show
     picture = Picture(drawing(figure, name, f"Learning curves. {answer}"), "", caption)
     tiles = _tiles(curves, default)
     section = Section(curves.learner, answer, tiles, said, picture, first, more)
-    return section, Shown(curves.learner, answer, tuple(said), _short(curves, first), (*first, *more))
+    return section, Shown(curves.learner, answer, tuple(said), _short(curves, default), (*first, *more))
 
 
-def _short(curves: Curves, first: list[Table]) -> tuple[Table, ...]:
-    """Strategies without the share at an eighth and 95 %, Tab. 1 of the default; notes stand under the last one only."""
-    by_strategy, table1 = first[0], next((t for t in first if t.name.startswith("table1")), None)
-    numbers = [n for n, name in enumerate(by_strategy.columns) if not name.endswith(("95 %", tables.SHARE))]
-    found = [by_strategy.short(numbers)]
-    if table1 is not None:
-        found.append(table1.short())
-    return (*(replace(table, notes=()) for table in found[:-1]), replace(found[-1], notes=tables.how_sure(curves)))
+def _short(curves: Curves, default: str) -> tuple[Table, ...]:
+    """Strategies, and Tab. 1 of the default (of the core-set where it was not played); notes stand under the last one."""
+    best = {arm.strategy: arm for arm in curves.arms}
+    found = [brief_strategies(curves, [name for name in (RANDOM, CORESET) if name in best])]
+    found += [brief_scores(curves, best[name]) for name in (default, CORESET) if name in best][:1]
+    return (*found[:-1], replace(found[-1], notes=tables.how_sure(curves)))
 
 
 def _tiles(curves: Curves, default: str) -> list[tuple[str, str, str]]:

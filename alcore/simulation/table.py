@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from alcore.arrays.paired import Estimate
 from alcore.simulation.results import as_csv
 
-Style = Literal["score", "difference", "per cent", "amount"]
+Style = Literal["score", "difference", "per cent", "rounded", "amount"]
+"""rounded: per cent without a decimal and without the sign."""
 ABSENT = "–"
 
 
@@ -28,12 +29,6 @@ class Entry:
         """Mean, half its interval, and the runs behind it where some are missing."""
         some = self.wanted is not None and self.value.n_runs < self.wanted
         return written(self.value, self.style) + (f" ({self.value.n_runs} of {self.wanted})" if some else "")
-
-    def brief(self) -> Entry:
-        """Without its interval, unless it is a difference, whose interval is the point of it."""
-        if self.style == "difference":
-            return self
-        return replace(self, value=replace(self.value, low=None, high=None))
 
     @property
     def told_apart(self) -> bool:
@@ -69,17 +64,6 @@ class Table:
         """All lines as text, labels first."""
         return [[*line.labels, *(ABSENT if e is None else e.text for e in line.entries)] for line in self.lines]
 
-    def short(self, columns: Sequence[int] | None = None) -> Table:
-        """For a terminal: these columns (None: all), means without intervals but of differences, no figures from elsewhere."""
-        numbers = range(len(self.columns)) if columns is None else columns
-        lines = [
-            Line(line.labels, tuple(e if (e := line.entries[n]) is None else e.brief() for n in numbers))
-            for line in self.lines
-            if not line.from_elsewhere
-        ]
-        kept = tuple(self.columns[n] for n in numbers)
-        return Table(self.name, self.title, self.labels, kept, tuple(lines), self.notes)
-
     def markdown(self) -> str:
         """With its title and notes; differences that leave zero out are bold."""
         rows = []
@@ -108,6 +92,8 @@ def written(value: Estimate, style: Style) -> str:
     half = value.half
     if style == "amount":
         return f"{value.mean:.1f}"
+    if style == "rounded":
+        return f"{100 * value.mean:.0f}"
     if style == "per cent":
         spread = "" if half is None or half < 5e-5 else f" ± {100 * half:.1f}"
         return f"{100 * value.mean:.1f}{spread} %"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import random
@@ -17,6 +18,7 @@ import pytest
 from alcore.errors import PermanentError
 from alcore.simulation import report, tables, verdicts
 from alcore.simulation.arms import Arm, Curves
+from alcore.simulation.brief import brief_scores, brief_strategies
 from alcore.simulation.presentation import all_tables, present
 from alcore.simulation.results import COLUMNS, OPTIONAL, Row, read_results
 from alcore.simulation.told import asked
@@ -223,6 +225,16 @@ def test_a_single_strategy_has_curves_but_no_verdict(tmp_path: Path) -> None:
 def test_no_labels_are_no_column_where_nothing_is_pre_trained() -> None:
     played = [*rows(starts=(0,), seeds=1), *(r for r in rows(seeds=1) if r.strategy == "none")]
     assert Curves(played, "fast").shares[0] == 1 / 16 and Curves(rows(seeds=1), "fast").shares[0] == 0
+
+
+def test_what_a_terminal_shows_fits_eighty_columns() -> None:
+    longest = rows(["random", "coreset", "guided"], seeds=2)
+    longest = [dataclasses.replace(r, strategy={"guided": "uncertainty"}.get(r.strategy, r.strategy)) for r in longest]
+    curves = Curves(longest, "fast")
+    for short in (brief_strategies(curves, ["random", "coreset"]), brief_scores(curves, Arm("coreset", 1))):
+        lines = [[*short.labels, *short.columns], *short.cells()]
+        widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
+        assert len(short.lines) in (5, 6) and sum(widths) + 2 * len(widths) <= 80
 
 
 def test_a_run_that_has_only_begun_is_a_page_already(tmp_path: Path) -> None:
