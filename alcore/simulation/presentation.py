@@ -39,7 +39,7 @@ class Shown:
 def present(out: Path, default: str) -> list[Shown]:
     """Write report.html, tables/ (markdown and CSV) and figures/ (PNG and SVG) into the folder of a run; returns what they say.
 
-    default: the strategy that the daemon chooses by. A run that is not finished is shown as far as it is. Equal files give equal
+    default: the strategy that the daemon chooses by; where it was not played, the answer is on the paper's core-set. A run that is not finished is shown as far as it is. Equal files give equal
     bytes. The latent map is left out where latent.npz or picks.csv is missing. Raises PermanentError for files that are none.
     """
     rows = read_results(out / "results.csv")
@@ -116,13 +116,14 @@ def _learner(curves: Curves, default: str, files: _Files) -> tuple[Section, Show
     for table in (*first, *more):
         files.table(table)
     played = {arm.strategy for arm in curves.arms}
-    answer = verdicts.headline(curves, default, FIGURES["f1"])
+    subject = default if default in played or CORESET not in played else CORESET
+    answer = verdicts.headline(curves, subject, FIGURES["f1"])
     said = [
         verdict.sentence(curves.starts)
         for name in (RANDOM, CORESET, ORACLE)
         if name in played
         for verdict in verdicts.against(curves, name, "f1")
-        if verdict.arm.strategy == default or name == RANDOM
+        if verdict.arm.strategy == subject or name == RANDOM
     ]
     baseline = RANDOM if RANDOM in played else min(played)
     figure = learning_curve.draw(curves, default, baseline, "f1", FIGURES["f1"])
@@ -130,7 +131,7 @@ def _learner(curves: Curves, default: str, files: _Files) -> tuple[Section, Show
     files.figure(name, figure)
     caption = learning_curve.caption(curves, baseline, FIGURES["f1"])
     picture = Picture(drawing(figure, name, f"Learning curves. {answer}"), "", caption)
-    tiles = _tiles(curves, default)
+    tiles = _tiles(curves, subject)
     section = Section(curves.learner, answer, tiles, said, picture, first, more)
     return section, Shown(curves.learner, answer, tuple(said), _short(curves, default), (*first, *more))
 

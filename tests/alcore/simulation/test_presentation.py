@@ -218,13 +218,23 @@ def test_scores_that_are_nan_are_left_out_and_told(tmp_path: Path) -> None:
 
 def test_a_single_strategy_has_curves_but_no_verdict(tmp_path: Path) -> None:
     (shown,) = present(write(tmp_path, rows(["coreset"], starts=(0,))), "guided")
-    assert "guided and random were not played" in shown.answer and not shown.verdicts
+    assert "random was not played" in shown.answer and not shown.verdicts
     assert (tmp_path / "figures" / "learning_curve_fast.png").stat().st_size > 10_000
 
 
 def test_no_labels_are_no_column_where_nothing_is_pre_trained() -> None:
     played = [*rows(starts=(0,), seeds=1), *(r for r in rows(seeds=1) if r.strategy == "none")]
     assert Curves(played, "fast").shares[0] == 1 / 16 and Curves(rows(seeds=1), "fast").shares[0] == 0
+
+
+def test_without_the_default_the_answer_is_on_the_papers_rule(tmp_path: Path) -> None:
+    (shown,) = present(write(tmp_path, rows(["coreset", "random"])), "guided")
+    assert shown.answer.startswith("Yes, choosing pays here: coreset scores +0.0")
+    targets = next(table for table in shown.tables if table.name.startswith("targets"))
+    aims = {line.labels[0]: line.labels[1] for line in targets.lines}
+    assert [aim.split(":")[0] for aim in list(aims)[:2]] == ["coreset", "coreset"] and list(aims.values())[2:] == [
+        "not played"
+    ] * 2
 
 
 def test_what_a_terminal_shows_fits_eighty_columns() -> None:
