@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import traceback
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from alcore.simulation.settings import Settings
 if TYPE_CHECKING:
     from alcore.simulation.game import Game
     from alcore.simulation.presentation import Shown
+
+FAILURE = "failure.txt"
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,10 @@ def main(run: Run, pipe: Connection) -> None:
             answer = ("done", getattr(player, name)(*arguments))
         except AlcoreError as e:
             answer = ("failed", e)
-        except Exception as e:  # told to the person by the parent, which knows what was asked
-            answer = ("failed", f"{type(e).__name__}: {e}")
+        except Exception as e:  # a fault of ours: told by the parent, which knows what was asked
+            story = run.out / FAILURE
+            story.write_text(traceback.format_exc())
+            answer = ("failed", f"{type(e).__name__}: {e} (the whole story is in {story})")
         pipe.send(answer)
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ import pytest
 from alcore.errors import PermanentError, TransientError
 from alcore.simulation import engine
 from alcore.simulation.engine import Engine, Progress
-from alcore.simulation.pair import Pair
+from alcore.simulation.pair import Pair, found
 from alcore.simulation.settings import Settings
-from alcore.simulation.worker import Run
+from alcore.simulation.worker import Player, Run
+from tests.alcore.simulation.conftest import write_tissue
 
 SETTINGS = Settings(patch_px=(6, 20, 20), regions=2)
 ROOT = Path(__file__).resolve().parents[3]
@@ -110,6 +112,35 @@ def test_what_is_there_is_not_played_again_and_more_can_be_asked_for(tissue: Pai
         assert latent["embeddings_0"].shape[0] == 64 and list(latent["pools"]) == [tissue.name]
         for pick in picks:
             assert [int(pick[a]) for a in "zyx"] == latent["start_0"][int(pick["patch"])].tolist()
+
+
+def test_several_images_are_several_pools(tmp_path: Path) -> None:
+    for seed, name in enumerate(("one", "two")):
+        write_tissue(tmp_path / "data" / name, seed)
+    settings = replace(SETTINGS, regions=1, budgets=(2,))
+    run = Run(tuple(found(tmp_path / "data")), settings, ("random",), (False,), (0,), "fast", tmp_path / "out")
+    player = Player(run)
+    plan = player.plan()
+    assert [curve.first.pool for curve in plan.curves] == ["one", "one", "two", "two"]
+    assert sum(player.play(curve) for curve in plan.curves) == 4 == player.report(plan.curves)
+    assert len({row["f1"] for row in table(run.out) if row["strategy"] == "all"}) == 2
+    with np.load(run.out / "latent.npz") as latent:
+        assert list(latent["pools"]) == ["one", "two"]
+        assert (latent["foreground_0"] != latent["foreground_1"]).any()
+    about = json.loads((run.out / "run.json").read_text())
+    assert about["pools"]["one"]["image"]["key"] != about["pools"]["two"]["image"]["key"]
+
+
+def test_ctrl_c_ends_every_process(tissue: Pair, tmp_path: Path) -> None:
+    process = subprocess.Popen(command(tissue, tmp_path), cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True)
+    until = time.monotonic() + 120
+    while not (workers := children_of(process)):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"Traceback" not in err
+    assert not psutil.wait_procs(workers, timeout=10)[1]
 
 
 def test_a_folder_is_for_one_run_at_a_time(tissue: Pair, tmp_path: Path) -> None:
