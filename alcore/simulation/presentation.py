@@ -39,8 +39,9 @@ class Shown:
 def present(out: Path, default: str) -> list[Shown]:
     """Write report.html, tables/ (markdown and CSV) and figures/ (PNG and SVG) into the folder of a run; returns what they say.
 
-    default: the strategy that the daemon chooses by; where it was not played, the answer is on the paper's core-set. A run that is not finished is shown as far as it is. Equal files give equal
-    bytes. The latent map is left out where latent.npz or picks.csv is missing. Raises PermanentError for files that are none.
+    default: the strategy that the daemon chooses by; where it was not played, the answer is on the paper's core-set. A run that is
+    not finished is shown as far as it is. Equal files give equal bytes. The latent map is left out where latent.npz or picks.csv
+    is missing. Raises PermanentError for files that are none.
     """
     rows = read_results(out / "results.csv")
     about = told.read_told(out / "run.json")
