@@ -19,8 +19,8 @@ COVERAGE_LEAST = 0.05
 
 @dataclass(frozen=True)
 class Shapes:
-    """Of the objects 1..n, each (n,): torn (in several pieces), specks, holed (background enclosed), outlined, cut (at the
-    border of the patch)."""
+    """Of the objects 1..n, each (n,): torn (in several pieces, which cannot all go on outside of the patch and meet there),
+    specks, holed (background enclosed), outlined, cut (by the border of the patch)."""
 
     torn: npt.NDArray[np.bool_]
     specks: npt.NDArray[np.bool_]
@@ -42,7 +42,7 @@ def shapes(labels: Ids) -> Shapes:
         block = labels[place]
         mine = block == index + 1
         size = int(np.count_nonzero(mine))
-        found.torn[index] = ndimage.label(mine, touching)[1] > 1
+        found.torn[index] = _torn(mine, place, labels.shape, touching)
         found.specks[index] = size < SPECK_VOXELS
         found.cut[index] = any(s.start == 0 or s.stop == whole for s, whole in zip(place, labels.shape, strict=True))
         if size >= SPECK_VOXELS:
@@ -53,6 +53,25 @@ def shapes(labels: Ids) -> Shapes:
             found.holed[index] |= block.shape[0] == 1 and enclosed > 0
             found.outlined[index] = enclosed >= OUTLINE_SHARE * size
     return found
+
+
+def _torn(
+    mine: npt.NDArray[np.bool_], place: tuple[slice, ...], shape: tuple[int, ...], touching: npt.NDArray[np.generic]
+) -> bool:
+    """Is an object in several pieces, of which one at least ends inside of the patch?"""
+    from scipy import ndimage
+
+    pieces, n = ndimage.label(mine, touching)
+    if n < 2:
+        return False
+    goes_on = set()
+    for axis, (span, whole) in enumerate(zip(place, shape, strict=True)):
+        if whole == 1:
+            continue  # a single slice is all there is of a 2D image
+        for there, at in ((span.start == 0, 0), (span.stop == whole, -1)):
+            if there:
+                goes_on |= set(np.unique(np.take(pieces, at, axis)).tolist()) - {0}
+    return len(goes_on) < n
 
 
 def shape_words(found: Shapes, names: npt.NDArray[np.generic]) -> list[str]:

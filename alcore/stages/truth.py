@@ -98,4 +98,4 @@ def _patch(
     return mask, seen
 
 
-STAGE = Stage("truth", 1, run, hostile=True)
+STAGE = Stage("truth", 2, run, hostile=True)

@@ -17,7 +17,7 @@ FILES = {"label": "label.tif", "image": "image.tif", "seen": "seen.tif"}
 COLUMNS = (
     *("suggestion", "label", "image", "seen", "volume", "volume_sha256", "start_z", "start_y", "start_x"),
     *("shape_z", "shape_y", "shape_x", "voxel_um_z", "voxel_um_y", "voxel_um_x", "role", "author", "tool"),
-    *("n_objects", "seen_fraction", "accepted_at", "warnings"),
+    *("n_objects", "n_cut", "seen_fraction", "accepted_at", "warnings"),
 )
 
 
@@ -58,6 +58,7 @@ def export(session: Session, folder: Path) -> list[dict[str, Any]]:
             }
             | {
                 "volume_sha256": label.sha256,
+                "n_cut": _n_cut(source),
                 "seen_fraction": label.seen,
                 "accepted_at": label.accepted_at,
                 "warnings": list(label.warnings),
@@ -68,6 +69,13 @@ def export(session: Session, folder: Path) -> list[dict[str, Any]]:
     for name in before - {str(row[kind]) for row in rows for kind in FILES if row[kind]}:
         (folder / name).unlink(missing_ok=True)  # of labels that were withdrawn since
     return rows
+
+
+def _n_cut(source: Path) -> int | None:
+    """Objects that the border of the patch cuts; None for a label that was checked before they were counted."""
+    page = source / "label.json"
+    found: int | None = json.loads(page.read_text()).get("n_cut") if page.is_file() else None
+    return found
 
 
 def _named(folder: Path) -> set[str]:

@@ -44,6 +44,18 @@ def test_pieces_and_specks() -> None:
     ]
 
 
+def test_pieces_that_may_meet_outside_of_the_patch_are_no_question() -> None:
+    labels = empty()
+    labels[1:3, 0:4, 3:12] = labels[1:3, 8:12, 0:3] = 1  # both go on outside
+    labels[1:3, 30:40, 3:12] = labels[1:3, 24:28, 3:12] = 2  # one of them ends inside
+    labels[0:2, 20, 20:30] = labels[4:6, 20, 20:30] = 3  # above and below
+    assert words(labels) == ["in several pieces: 1 of 3 objects (ids 20)"]
+    assert shapes(labels).cut.all()
+    flat = labels[1:2].copy()
+    flat[0, 10, 30:39] = 3
+    assert words(flat) == ["in several pieces: 2 of 3 objects (ids 20, 30)"]
+
+
 def test_holes_outlines_and_what_is_neither() -> None:
     labels = empty()
     labels[0:5, 2:14, 2:14] = 1

@@ -136,11 +136,13 @@ def test_export(scene, alscope, tmp_path):
         for file in FILES.values():
             if file != "seen.tif":
                 (folder / file).write_bytes(f"{row.artifact} {file}".encode())
+        (folder / "label.json").write_text(json.dumps({"n_cut": 2}))
     done = alscope("label", "export", str(tmp_path / "out"), "--json")
     assert done.code == 0, done.err
     assert done.data == json.loads((tmp_path / "out" / "manifest.json").read_text())["labels"]
     for row in done.data:
         assert (tmp_path / "out" / row["label"]).read_bytes().endswith(b"label.tif")
         assert row["seen"] is None
+        assert row["n_cut"] == 2
         assert {"volume", "volume_sha256", "start", "shape", "voxel_um", "author", "role"} <= row.keys()
     assert not any("model" in key or "score" in key for row in done.data for key in row)
