@@ -170,6 +170,12 @@ class Pool:
             self.store.predictions.add(volume.id, model.version, job.key, 5, self.now)
             self.store.predictions.shown(volume.id, model.version)
 
+    def reported(self) -> None:
+        """The report of the newest round is made, with its parts."""
+        while wanted := list(self.planning.report.wanted(self.now)):
+            for one in wanted:
+                self.store.jobs.forget(self.done(one, {"n": 8, "n_fitted": 8}).id)
+
     def at_rest(self, n: int, n_labels: int = 40) -> Pool:
         """`n` volumes with everything done that can be done without an expert, who has labelled `n_labels` patches."""
         n_labels = min(n_labels, n)
@@ -184,6 +190,7 @@ class Pool:
             self.predicted()
             assert not list(self.planning.predictions.wanted(self.now))  # and advice is given
             self.queued(self.settings.selection.queue_depth)
+        self.reported()
         self.store.state.started(1, "0.1.0", self.now)
         return self
 
