@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from daemon.store.connection import FULL_NAME
 
+WAITS = ("open", "claimed", "submitted", "rejected")
+"""States of suggestions that are listed in the queue."""
 _PLACE = f"{FULL_NAME} AS volume, p.z, p.y, p.x, p.dz, p.dy, p.dx"
 
 
@@ -27,13 +29,14 @@ class NeighbourView:
 @dataclass(frozen=True)
 class SuggestionView:
     """A suggestion in any state. published: queue/<id> is there for people. distance: cosine, to the nearest patch suggested
-    before, which is suggestion `nearest`. arm: selected, control or asked. why: the numbers behind the choice by name."""
+    before, which is suggestion `nearest`. rank: its place among those that wait, from 1; None where it does not. arm: selected,
+    control or asked. why: the numbers behind the choice by name."""
 
     id: str
     volume: str
     start: tuple[int, int, int]
     shape: tuple[int, int, int]
-    rank: int
+    rank: int | None
     distance: float | None
     state: str
     reason: str
@@ -61,7 +64,8 @@ class HeldView:
 def suggestion(db: sqlite3.Connection, suggestion_id: str) -> SuggestionView | None:
     """One suggestion in any state, or None."""
     r = db.execute(
-        f"SELECT s.*, {_PLACE}, t.id AS near FROM suggestion s JOIN patch p ON p.id = s.patch_id"
+        f"SELECT s.*, {_PLACE}, t.id AS near, (SELECT COUNT(*) FROM suggestion o WHERE o.rank <= s.rank"
+        f" AND o.state IN {WAITS}) AS place FROM suggestion s JOIN patch p ON p.id = s.patch_id"
         " JOIN volume v ON v.id = p.volume_id LEFT JOIN suggestion t ON t.patch_id = s.nearest AND t.repeat_of IS NULL WHERE s.id = ?",
         [suggestion_id],
     ).fetchone()
@@ -72,7 +76,7 @@ def suggestion(db: sqlite3.Connection, suggestion_id: str) -> SuggestionView | N
         volume=r["volume"],
         start=(r["z"], r["y"], r["x"]),
         shape=(r["dz"], r["dy"], r["dx"]),
-        rank=r["rank"],
+        rank=r["place"] if r["state"] in WAITS else None,
         distance=r["distance"],
         state=r["state"],
         reason=r["reason"],

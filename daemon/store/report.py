@@ -149,7 +149,7 @@ def _queue(db: sqlite3.Connection, done: Sequence[Entry]) -> tuple[QueueItem, ..
             volume=r["volume"],
             start=(r["z"], r["y"], r["x"]),
             shape=(r["dz"], r["dy"], r["dx"]),
-            rank=r["rank"],
+            rank=place,
             distance=r["distance"],
             state=r["state"],
             reason=r["reason"],
@@ -160,7 +160,7 @@ def _queue(db: sqlite3.Connection, done: Sequence[Entry]) -> tuple[QueueItem, ..
             user=held[r["id"]].user if r["id"] in held else "",
             left_s=held[r["id"]].left_s if r["id"] in held else None,
         )
-        for r in rows
+        for place, r in enumerate(rows, 1)
     )
 
 

@@ -26,9 +26,9 @@ class DaemonView:
 
 @dataclass(frozen=True)
 class QueueItem:
-    """A suggestion that somebody can answer, or that is being checked. distance: cosine, to the nearest patch suggested before:
-    how new it is. arm: selected, control (drawn at random) or asked (taken out of the QC queue). minutes: expected for it.
-    user: who has it, "" for nobody; left_s: what is left of their lease."""
+    """A suggestion that somebody can answer, or that is being checked. rank: its place among these, from 1. distance: cosine, to
+    the nearest patch suggested before: how new it is. arm: selected, control (drawn at random) or asked (taken out of the QC
+    queue). minutes: expected for it. user: who has it, "" for nobody; left_s: what is left of their lease."""
 
     id: str
     volume: str
@@ -182,12 +182,13 @@ class AdviceView:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong now, most wrong first. since: seconds since the epoch."""
+    """Something wrong now, most wrong first. since: seconds since the epoch. todo: what to do, "" where the message says it."""
 
     kind: str
     subject: str
     message: str
     since: float
+    todo: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
+from daemon.store.connection import DATABASE, open_reader
+from daemon.store.queue_listing import suggestion
+from daemon.store.report import snapshot
 from daemon.store.rows import Picked, Ranked
 from tests.daemon.store.claim_desk import ask, filled, given
 
@@ -62,3 +67,14 @@ def test_names_are_never_given_twice_however_ranks_have_moved(engine):
     ask(engine, "skip", id="s00001", user="ana", kind="too hard")  # it has the last rank now
     assert engine.store.annotation.suggest([Picked(1, 0, 0.5, "again")], 9.0) == []
     assert max(ranks(engine).values()) == N
+
+
+def test_people_are_told_the_place_in_the_queue_not_the_number_behind_it(engine, tmp_path):
+    ask(engine, "skip", id="s00002", user="ana", kind="too hard")
+    engine.store.annotation.rerank(reversed_order(engine))
+    shot = snapshot(tmp_path, 10.0)
+    assert [(q.rank, q.id) for q in shot.queue] == [
+        (n, name) for n, name in enumerate(("s00006", "s00005", "s00004", "s00003", "s00001"), 1)
+    ]
+    with closing(open_reader(tmp_path / DATABASE)) as db:
+        assert [suggestion(db, name).rank for name in ("s00006", "s00001", "s00002")] == [1, 5, None]
