@@ -44,7 +44,7 @@ class Planning:
         yield from self.pool.novelty()
         yield from self.selection.suggestions(now)
         self.repeats.ask_again(now)
-        yield from self.selection.packages()
+        yield from self.selection.packages(now)
         yield from self.selection.labels()
         yield from self.truth.wanted()
         yield from self.annotation.embeddings()

@@ -100,11 +100,17 @@ class SelectionPlans:
             before=now - PATIENCE_S,
         )
 
-    def packages(self) -> Iterator[Wanted]:
-        """A folder for every suggestion, when pseudo-labels of its volume are there or will never be."""
+    def packages(self, now: float) -> Iterator[Wanted]:
+        """A folder for every suggestion, when pseudo-labels of its volume are there or will never be. One whose file has gone
+        before its folder was made can never be opened: it is taken back, and makes room for another."""
         spec = self.planner.pseudo_spec()
         for suggestion in self.store.annotation.unpackaged():
             volume = self.store.volumes.get(suggestion.patch.volume_id)
+            if volume is None and suggestion.state == "open" and suggestion.repeat_of is None:
+                why = "its file cannot be read now, and its folder was not made yet"
+                self.store.annotation.take_back(suggestion.id, why, now)
+                self.store.state.event("queue", f"{suggestion.id} is taken out of the queue: {why}", now)
+                continue
             state, key = self.store.jobs.of_volume("pseudo", spec, suggestion.patch.volume_id)
             if volume is not None and state in ("done", "failed", "cancelled"):
                 neighbours = self.store.annotation.neighbours(suggestion.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alcore.artifact import read_manifest
 from daemon.executors.port import Order
-from tests.daemon.play import Stage, answer_all
+from tests.daemon.play import Stage, answer_all, events
 from tests.daemon.selection_play import Change, hold, jobs, orders
 
 
@@ -120,6 +120,34 @@ def test_nothing_new_is_asked_of_a_file_that_is_gone(play):
     assert {q.volume for q in stage.shot().queue} == {"b.tif"}
     order = last(stage, "suggestions")
     assert patches(stage, order.params["only"]) == {("a.tif", row) for row in (0, 1)}
+
+
+def test_a_suggestion_that_can_never_be_opened_makes_room_for_another(play):
+    """Its file went before its folder was made: it was "being prepared" for ever."""
+    held = {"package"}
+    stage = play(
+        holding(held), selection={"queue_depth": 1}, encoder={"size": "descriptor"}, training={"pretrain": False}
+    )
+    stage.drop("a.tif", b"one")
+    stage.drop("b.tif", b"two")
+    for _ in range(8):
+        stage.turn()
+    (asked,) = stage.shot().queue
+    assert not asked.ready
+    gone(stage, asked.volume)
+    held.clear()
+    stage.restart()
+    stage.run()
+    (instead,) = stage.shot().queue
+    assert instead.ready and instead.volume != asked.volume
+    assert any(f"{asked.id} is taken out of the queue: its file cannot be read now" in told for told in events(stage))
+    gone(stage, asked.volume, False)
+    shown = set()
+    for _ in range(8):
+        shown |= {q.volume for q in stage.shot().queue}
+        answer_all(stage)
+        stage.run()
+    assert asked.volume in shown  # it may be asked about again
 
 
 def test_what_nothing_was_kept_of_does_not_keep_an_encoder_from_serving(play):
