@@ -13,14 +13,14 @@ from daemon.wording import count
 from daemon.workspace import Workspace
 
 EVERY_S = 3600.0
-BUDGET_S = 1.0
-"""For so long at a time removing holds up the daemon; it goes on at the next call."""
+BUDGET_S = 0.5
+"""For so long at a time removing holds up the daemon; it goes on at the next call, some seconds later."""
 AT_ONCE = 256
 
 
 @dataclass
 class Clearing:
-    """The hands of `retention.kept_models`. Called by the engine now and then.
+    """The hands of `retention.kept_models`. Called by the engine every few seconds; looks once an hour.
 
     Files go first, then the record of them: killed in between, the record says less than the truth for a moment only, and is
     put right by the next call, or by the publisher.
@@ -37,19 +37,23 @@ class Clearing:
         if now - self.seen < EVERY_S:
             return 0
         until = time.monotonic() + BUDGET_S
-        n = 0
+        gone = []
         for one in self._due(now):
             if time.monotonic() > until:
                 break
             self.workspace.artifacts.discard(one.artifact)
-            self.store.outgrown.cleared(one, "its segmentation was cleared away", now)
-            n += 1
-        else:
-            self.seen = self.seen if n == AT_ONCE else now
-        if n:
-            text = f"{count(n, 'segmentation')} by models out of use cleared away (prediction.keep_models, keep_days)"
+            gone.append(one)
+        if not gone:
+            self.seen = now
+            return 0
+        text = (
+            f"{count(len(gone), 'segmentation')} by models out of use cleared away (prediction.keep_models, keep_days)"
+        )
+        with self.store.transaction():  # one write to the disk, however many
+            for one in gone:
+                self.store.outgrown.cleared(one, "its segmentation was cleared away", now)
             self.store.state.event("predict", text, now)
-        return n
+        return len(gone)
 
     def _due(self, now: float) -> list[Outgrown]:
         history = self.store.models.promotions()

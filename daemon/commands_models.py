@@ -59,7 +59,13 @@ def _predictions(engine: Engine, version: str, now: float) -> str:
     n, total = engine.store.models.n_predicted(version), engine.store.volumes.n_volumes()
     if not total:
         return ""
-    return f"; its segmentations of {n} of {total} volumes are there and are shown at once"
+    here = f"its segmentations of {n} of {total} volumes are there and are shown at once"
+    if n >= total:
+        return f"; {here}"
+    how = (
+        "the others are" if engine.settings.prediction.policy == "always" else "`alscope predict --all` has the others"
+    )
+    return f"; {here}, {how} made, and what is shown of them stays until then"
 
 
 def _model(engine: Engine, arguments: dict[str, Any]) -> str:

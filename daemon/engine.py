@@ -195,10 +195,11 @@ class Engine:
     # the daemon's pulse
 
     def pulse(self) -> None:
-        """A sign of life for those who only read the database; and a look at what is worth an alarm."""
+        """A sign of life for those who only read the database; a look at what is worth an alarm; and a little clearing."""
         now = self.clock()
         self.store.state.seen(now, self.dispatch.waits_for(now))
         self.alarming.look(now)
+        self.clearing.run(now)
 
     def housekeeping(self) -> None:
         """Fold the write-ahead log; remove what nobody needs any more."""
@@ -207,7 +208,6 @@ class Engine:
         except sqlite3.OperationalError as e:
             log.warning("checkpoint postponed: %s", e)
         self.keeping.run(self.clock())
-        self.clearing.run(self.clock())
 
 
 def is_sighting(event: Any) -> bool:

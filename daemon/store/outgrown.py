@@ -44,8 +44,7 @@ class OutgrownSegmentations:
         """Made before then, and replaced by a segmentation by the same model in another way; oldest first."""
         sql = (
             "SELECT j.id AS job, j.key AS artifact, j.volume_id, NULL AS model FROM job j WHERE j.stage = 'predict'"
-            " AND j.state = 'done' AND j.finished_at < ? AND NOT EXISTS (SELECT 1 FROM prediction p WHERE p.artifact = j.key)"
-            " ORDER BY j.id LIMIT ?"
+            " AND j.state = 'done' AND j.finished_at < ? AND j.key NOT IN (SELECT artifact FROM prediction) ORDER BY j.id LIMIT ?"
         )
         return [Outgrown(**r) for r in self._db.query(sql, [before, limit])]
 

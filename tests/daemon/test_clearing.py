@@ -167,8 +167,12 @@ def test_not_while_a_job_may_read_them_and_not_all_the_time(shop: Shop) -> None:
     assert hands.run(pool.now) == 1
     assert (A, 1) in shop.there()
     pool.store._db.execute("DELETE FROM job WHERE key = 's-1'")
+    assert hands.run(pool.now) == 1
+    assert hands.run(pool.now) == 0  # nothing is left: from now on once an hour
+    shop.promote("D")
+    shop.segmented("D", 1, 2)
     assert hands.run(pool.now + EVERY_S / 2) == 0
-    assert hands.run(pool.now + EVERY_S) == 1
+    assert hands.run(pool.now + EVERY_S) == 2
 
 
 def test_killed_in_the_middle_the_next_puts_it_right(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
