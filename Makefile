@@ -53,4 +53,5 @@ clean:
 
 docs-images: $(VENV)/ready
 	$(BIN)/python docs/make_images.py alscope-demo
+	$(BIN)/python docs/make_report_image.py alscope-demo
 	xvfb-run -a -s '-screen 0 1600x1000x24' $(BIN)/python docs/make_annotate_image.py

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alcore.report.content import MARKS, Arm, Content, Point, Score
+from alcore.report.content import Arm, Content, Point, Score
 from alcore.report.points import Points
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ STYLE = {
     "newest": (".", "#56B4E9"),
 }
 """Marker and colour of every mark of a patch; the page draws the same."""
+ORDER = ("newest", "by chance", "outlier", "held out", "labelled", "suggested")
+"""In which marks are drawn, the later ones above: what was drawn by chance shows as a rim."""
 IN_PAGE = {"#000000": "currentColor", F1: "var(--blue)", DICE: "var(--vermilion)"}
 """What colours are in the page, where the ground may be dark."""
 DPI = 150
@@ -147,6 +149,7 @@ def _arms(axis: Axes, arms: Sequence[Arm]) -> None:
     axis.errorbar(rounds, [a.difference for a in arms], yerr=errors, fmt="o", color=F1, capsize=3, lw=1.4)
     axis.set(xlabel="round", ylabel=f"{arms[-1].metric}: selected minus by chance", title="Does choosing help?")
     axis.set_xticks(rounds)
+    axis.set_xlim(min(rounds) - 0.5, max(rounds) + 0.5)
     axis.grid(alpha=0.25)
 
 
@@ -154,25 +157,19 @@ def latent_map(points: Points, method: str) -> Figure:
     """All patches, those with a mark above the others. The pool is drawn as pixels also in the SVG: it may be 100,000."""
     figure, (axis,) = new(7.4, 6.0)
     size = 14 if len(points) < 500 else 6 if len(points) < 5000 else 2
+    xy = points.xy
     axis.scatter(
-        points.xy[:, 0],
-        points.xy[:, 1],
-        s=size,
-        c=POOL,
-        alpha=0.5,
-        lw=0,
-        rasterized=True,
-        label=f"patches ({len(points):,})",
+        xy[:, 0], xy[:, 1], s=size, c=POOL, alpha=0.5, lw=0, rasterized=True, label=f"patches ({len(points):,})"
     )
-    for name in reversed(MARKS):
+    for name in ORDER:
         at = points.marked(name)
         if len(at):
             marker, colour = STYLE[name]
-            many = name == "newest" or len(at) > 2000
+            many = len(at) > 2000
             axis.scatter(
-                points.xy[at, 0],
-                points.xy[at, 1],
-                s=2 * size if many else 34,
+                xy[at, 0],
+                xy[at, 1],
+                s=2 * size if many else {"by chance": 75, "newest": 60}.get(name, 34),
                 c=colour,
                 marker=marker,
                 lw=0 if many else 0.6,
@@ -180,8 +177,12 @@ def latent_map(points: Points, method: str) -> Figure:
                 label=f"{name} ({len(at):,})",
                 edgecolors="none" if many else "white",
             )
-    axis.set(xticks=[], yticks=[], xlabel=method)
-    axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axis.set(xticks=[], yticks=[], xlabel=method, aspect="equal")
+    axis.spines[:].set_visible(False)
+    legend = axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set_sizes([36])  # type: ignore[attr-defined]
     return figure
 
 

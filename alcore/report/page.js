@@ -80,7 +80,7 @@
       base.width = canvas.width; base.height = canvas.height;
       const c = base.getContext("2d"), image = c.createImageData(base.width, base.height), out = image.data;
       const [r, g, b] = style("--pool").split(",").map(Number), dark = matchMedia("(prefers-color-scheme: dark)").matches;
-      const size = Math.max(1, Math.round(dpr * Math.min(6, (points.n < 500 ? 5 : points.n < 5000 ? 3 : 1.5) * Math.sqrt(zoom))));
+      const size = Math.max(1, Math.round(dpr * Math.min(8, (points.n < 500 ? 7 : points.n < 5000 ? 3 : 1.5) * Math.sqrt(zoom))));
       const first = points.n < 5000 ? 170 : points.n < 30000 ? 120 : 90, more = points.n < 5000 ? 40 : points.n < 30000 ? 20 : 12;
       const half = size >> 1, hues = new Map();
       for (let i = 0; i < points.n; i++) {
@@ -112,9 +112,9 @@
       c.drawImage(base, 0, 0);
       c.setTransform(dpr, 0, 0, dpr, 0, 0);
       const edge = style("--edge");
-      for (let bit = about.marks.length - 1; bit >= 0; bit--) {
+      for (const bit of about.order) { // the later ones lie above
         if (!shown[bit]) continue;
-        const [kind, colour] = look(bit), many = about.counts[bit] > 3000, r = kind === "." ? (many ? 1.6 : 4) : many ? 3 : 6;
+        const [kind, colour] = look(bit), many = about.counts[bit] > 3000, r = kind === "." ? (many ? 1.6 : 4) : many ? 3 : kind === "D" ? 8 : 6;
         c.fillStyle = colour; c.strokeStyle = edge; c.lineWidth = 1.2;
         for (const i of marked) {
           if (!(points.marks[i] & (1 << bit))) continue;
@@ -132,7 +132,7 @@
     }
 
     function draw() {
-      const least = canvas.clientWidth < 600 ? 260 : 360; // a flat map needs no high canvas
+      const least = canvas.clientWidth < 600 ? 280 : 430; // a flat map needs no high canvas
       canvas.style.height = Math.max(least, Math.min(560, Math.round(canvas.clientWidth * about.aspect) + 40)) + "px";
       const box = canvas.getBoundingClientRect();
       dpr = Math.min(2, window.devicePixelRatio || 1);

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 from alcore.report.content import MARKS, Ancestor, Card, Content
-from alcore.report.figures import STYLE
+from alcore.report.figures import ORDER, STYLE
 from alcore.report.pictures import inline
 from alcore.report.points import Points, packed, script_json
 from alcore.report.tables import html_table
@@ -244,6 +244,7 @@ def _data(drawn: Drawn) -> str:
     about: dict[str, Any] = {
         **packed(points),
         "styles": [STYLE[name] for name in MARKS],
+        "order": [MARKS.index(name) for name in ORDER],
         "counts": [len(points.marked(name)) for name in MARKS],
         "columns": hover.columns,
         "shots": [int(i) for i in hover.shots],

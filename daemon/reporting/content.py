@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from alcore import __version__
 from alcore.report.content import Ancestor, Arm, Card, Content, Point, Score
 from daemon.reporting import tables
 from daemon.store.views import ModelView, QueueItem, RoundView, Snapshot
@@ -31,7 +32,7 @@ def content(
     return Content(
         title=f"alscope: {clean(workspace.absolute().parent.name or workspace.name)}",
         made=time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(snapshot.at)),
-        about=(("workspace", clean(str(workspace))), ("daemon", snapshot.daemon.state)),
+        about=(("daemon", snapshot.daemon.state), ("alscope", __version__)),
         tiles=_tiles(snapshot, waiting),
         notes=_notes(snapshot, pooled),
         curve=tuple(_point(r) for r in scored),
