@@ -35,8 +35,8 @@ class Gathering:
     def volumes(self) -> list[MapVolume]:
         """The volumes that it has embedded."""
         encoder = self.encoder()
-        spec = self.planner.embedding_spec(EncoderRow(0, encoder, "current", 0, ""))
-        return volumes_on_map(self.db, spec) if encoder else []
+        row = EncoderRow(0, encoder, "current", 0, "")
+        return volumes_on_map(self.db, self.planner.embedding_spec(row), self.planner.kept_spec(row)) if encoder else []
 
     def latent_map(self, subject: str, before: Input | None) -> Wanted | None:
         """The map that ought to be; None while nothing is embedded. before: an earlier one of the same encoder."""

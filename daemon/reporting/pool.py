@@ -32,13 +32,33 @@ def current_encoder(db: sqlite3.Connection) -> str | None:
     return None if row is None else str(row["artifact"])
 
 
-def volumes_on_map(db: sqlite3.Connection, embedding: str) -> list[MapVolume]:
-    """Every volume that is embedded by this spec, oldest first, whether it can be read now or not."""
+def volumes_on_map(db: sqlite3.Connection, embedding: str, kept: str) -> list[MapVolume]:
+    """Every volume that is embedded by this spec, oldest first, whether it can be read now or not.
+
+    Of one that could not be read any more when the encoder came, the patches that people were shown (jobs of the spec `kept`, see
+    `daemon.store.kept`).
+    """
+    found = {
+        v.id: v for v in [*_kept(db, kept), *_embedded(db, embedding)]
+    }  # its own vectors count, where there are any
+    return [found[i] for i in sorted(found)]
+
+
+def _kept(db: sqlite3.Connection, spec: str) -> list[MapVolume]:
+    sql = (
+        f"SELECT v.id, {FULL_NAME} AS name, v.artifact, v.folder, v.read, v.sha256, MAX(j.id), j.key, NULL AS path,"
+        " NULL AS fingerprint, NULL AS members FROM job j CROSS JOIN volume v ON j.subject = 'kept:' || v.id"
+        " WHERE j.stage = 'kept_embedding' AND j.spec = ? AND j.state = 'done' GROUP BY v.id"
+    )
+    return [_volume(r) for r in db.execute(sql, [spec])]
+
+
+def _embedded(db: sqlite3.Connection, embedding: str) -> list[MapVolume]:
     sql = (
         f"SELECT v.id, {FULL_NAME} AS name, v.artifact, v.folder, v.read, v.sha256, MAX(j.id), j.key, s.path, s.fingerprint,"
         " s.members FROM job j CROSS JOIN volume v ON v.id = j.volume_id"
         f" LEFT JOIN source s ON s.id = (SELECT MIN(x.id) FROM {SOURCES})"
-        " WHERE j.stage = 'embedding' AND j.spec = ? AND j.state = 'done' GROUP BY v.id ORDER BY v.id"
+        " WHERE j.stage = 'embedding' AND j.spec = ? AND j.state = 'done' GROUP BY v.id"
     )
     return [_volume(r) for r in db.execute(sql, [embedding])]
 

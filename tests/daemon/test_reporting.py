@@ -129,6 +129,23 @@ def test_inputs_are_what_there_is_and_params_point_into_them(scene: Scene, tmp_p
     assert sorted(shown) == [0, 1]
 
 
+def test_what_was_kept_of_a_volume_that_went_is_on_the_map_until_it_is_embedded_itself(scene: Scene) -> None:
+    scene.live()
+    embedded(scene)
+    planner = Planner(load(scene.config), "cpu", scene.workspace.artifacts.path, scene.workspace.root)
+    (encoder,) = [e for e in scene.store.encoders.in_use().values() if e.state == "current"]
+    first, last = scene.volumes[0], scene.volumes[3]
+    for volume in (first, last):
+        scene.done("kept_embedding", f"kept:{volume}")
+    scene.store.state._db.execute(
+        "UPDATE job SET spec = ? WHERE stage = 'kept_embedding'", [planner.kept_spec(encoder)]
+    )
+    volumes = gathered(scene).params["volumes"]
+    assert [v["name"] for v in volumes] == [f"stack_{i:02d}.tif" for i in range(4)]
+    assert [v["key"].split("-")[0] for v in volumes] == ["embedding"] * 3 + ["kept_embedding"]
+    assert [v["source"] for v in volumes] == [0, 1, 2, None]
+
+
 def test_a_workspace_in_which_nothing_has_happened_can_be_told_of(scene: Scene) -> None:
     wanted = gathered(scene)
     said = Content.from_json(wanted.params["content"])
