@@ -1,9 +1,9 @@
 """What scores of several test regions and seeds say together: areas under curves, means, differences and shares, with intervals.
 
 Runs on one test region are alike: taking them for independent would promise too much. With three regions or more an interval
-is therefore Student's t over the means of the regions, and speaks of other regions of such data. With one or two it is that of
-the seeds within them, and speaks of these regions alone. (A bootstrap of regions and seeds is too narrow here: with three seeds
-it held the truth in 61 to 97 of a hundred simulated cases where Student's t did in 93 to 98; docs/decisions/0021.)
+is therefore Student's t over the means of the regions, and speaks of other regions of such data; never narrower than that of the
+seeds within them, since a few regions may agree by luck. With one or two regions it is that of the seeds, and speaks of these
+regions alone. (A bootstrap of regions and seeds is too narrow here; see docs/decisions/0021.)
 """
 
 from __future__ import annotations
@@ -79,12 +79,13 @@ def estimate(values: Mapping[Key, Sequence[float] | Floats], least_regions: floa
     free = n_runs - n
     if free == 0:
         return Estimate(mean, None, None, n_runs, n, "none")
-    if n >= least_regions:
-        half = _t(n - 1) * float(means.std(ddof=1)) / np.sqrt(n)
-        return Estimate(mean, mean - half, mean + half, n_runs, n, "regions")
     variance = sum(float(((g - g.mean()) ** 2).sum()) for g in groups) / free
     half = _t(free) * np.sqrt(variance * sum(1 / len(g) for g in groups)) / n
-    return Estimate(mean, float(mean - half), float(mean + half), n_runs, n, "seeds")
+    if n >= least_regions:
+        half = max(half, _t(n - 1) * means.std(ddof=1) / np.sqrt(n))
+    return Estimate(
+        mean, float(mean - half), float(mean + half), n_runs, n, "regions" if n >= least_regions else "seeds"
+    )
 
 
 def difference(one: Mapping[Key, Floats], other: Mapping[Key, Floats]) -> dict[Key, Floats]:

@@ -156,7 +156,7 @@ def how_sure(curves: Curves) -> tuple[str, ...]:
     if seeds == 1:
         sure = f"One seed on {where}: no interval can be given; play more seeds before you conclude anything."
     elif any(e is not None and e.scope == "regions" for e in (_any(curves),)):
-        sure = f"±: half the 95 % interval over {where} ({seeds} seeds each; Student's t over the means of regions)."
+        sure = f"±: half the 95 % interval over {where} ({seeds} seeds each), or over seeds where that is wider."
     else:
         sure = f"±: half the 95 % interval over {seeds} seeds on {where}; of other regions it says nothing."
     found = [sure]
