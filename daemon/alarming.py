@@ -20,6 +20,8 @@ log = logging.getLogger("alscope.alarms")
 
 BLIND = ("watcher", "folder")
 """Problems that mean: what arrives may not be seen."""
+UNTOLD = ("queue", "disk", "watcher", "arrivals")
+"""Kinds of which nobody else has left an event."""
 HOUR_S = 3600.0
 OVER = {
     "queue": "",
@@ -49,7 +51,8 @@ class Alarming:
         for alarm in (a for a in found if a.kind in kept):
             if self.store.alarms.raise_(alarm, self.ways, self.settings.alarms.repeat_h * HOUR_S, now):
                 log.warning("%s", told([alarm]))
-                self.store.state.event("alarm", f"{alarm.kind}: {alarm.message}", now)
+                if alarm.kind in UNTOLD:
+                    self.store.state.event("alarm", f"{alarm.kind}: {alarm.message}", now)
         unknown = ("arrivals",) if starting(self.started, now) else ()
         for alarm in self.store.alarms.end(true, unknown, now):
             if OVER.get(alarm.kind):

@@ -1,123 +1,90 @@
-"""`alscope dashboard`: a live full-screen view of Snapshots. It only reads; ending it in any way harms nothing."""
+"""One frame of the dashboard: a pure function from a Snapshot to exactly as many lines as the screen has."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from types import TracebackType
 
-from rich.console import Console, Group, RenderableType
-from rich.layout import Layout
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from daemon import panels
-from daemon.errors import WorkspaceError
-from daemon.look import before_the_first_run, look
-from daemon.status import summary
+from daemon.columns import beside, filled, fitted
+from daemon.panels_models import models
+from daemon.panels_news import events, problems
+from daemon.panels_queue import queue
 from daemon.store.views import Snapshot
-from daemon.vitals import Vitals, VitalsReader
-from daemon.wording import clean, clock, duration
+from daemon.view import START, View
+from daemon.vitals import Vitals
 
-PAGES = ("overview", "queue", "models", "problems", "events")
-TURNS = {"tab": 1, "right": 1, "left": -1}
-SCROLLS = {"down": 1, "j": 1, "up": -1, "k": -1, "page down": 10, "page up": -10}
 WIDE = 120
 """From this width on the overview has two columns."""
+GAP = 3
 
-
-@dataclass(frozen=True)
-class View:
-    """What of a Snapshot is shown. message: a word to the person, in place of the keys; keys: are any listened to?"""
-
-    page: str = "overview"
-    scroll: int = 0
-    help: bool = False
-    message: str = ""
-    keys: bool = True
-    stale_s: float = 0.0
-
-    def after(self, key: str) -> View:
-        """The view after a key was pressed."""
-        if key == "?":
-            return replace(self, help=not self.help)
-        if key.isdecimal() and 0 < int(key) <= len(PAGES):
-            return self._turned_to(int(key) - 1)
-        if key in TURNS:
-            return self._turned_to(PAGES.index(self.page) + TURNS[key])
-        if key in SCROLLS:
-            return replace(self, scroll=max(0, self.scroll + SCROLLS[key]))
-        return replace(self, help=False) if key == "escape" else self
-
-    def _turned_to(self, number: int) -> View:
-        return replace(self, page=PAGES[number % len(PAGES)], scroll=0, help=False)
+Page = Callable[[Snapshot, int, int, View, bool], list[Text]]
+PAGE: dict[str, Page] = {"queue": queue, "models": models, "problems": problems, "events": events}
 
 
 def render(
-    snapshot: Snapshot, width: int, height: int, view: View = View(), vitals: Vitals | None = None
+    snapshot: Snapshot, width: int, height: int, view: View = START, vitals: Vitals | None = None
 ) -> RenderableType:
-    """One frame of exactly `height` rows."""
-    root = Layout()
-    body = max(1, height - 5)
-    root.split_column(
-        Layout(panels.header(snapshot, vitals, view.stale_s), size=2),
-        Layout(panels.strip(snapshot), size=2),
-        Layout(_body(snapshot, width, body, view), size=body),
-        Layout(_keys(view, "resume" if snapshot.daemon.state == "paused" else "pause"), size=1),
-    )
-    return root
+    """One frame of exactly `height` lines of `width` cells."""
+    view = view.within(snapshot)
+    top = [
+        *panels.header(snapshot, vitals, view, width),
+        *panels.strip(snapshot, width),
+        *panels.alarm(snapshot, width),
+    ]
+    top = top[: max(0, height - 1)]
+    rows = max(0, height - 1 - len(top))
+    bottom = panels.keys(view, "resume" if snapshot.daemon.state == "paused" else "pause")
+    lines = [*top, *filled(_body(snapshot, width, rows, view), rows), bottom][-height:]
+    return Group(*(fitted(line, width) for line in lines))
 
 
-def _body(snapshot: Snapshot, width: int, height: int, view: View) -> RenderableType:
+def _body(snapshot: Snapshot, width: int, height: int, view: View) -> list[Text]:
     if view.help:
         return panels.help_page()
-    if view.page == "queue":
-        return panels.queue(snapshot, height, width, view.scroll)
-    if view.page == "models":
-        return panels.models(snapshot, height, view.scroll)
-    if view.page == "problems":
-        return panels.problems(snapshot, height, view.scroll, whole=True)
-    if view.page == "events":
-        return panels.events(snapshot, height, view.scroll)
-    return _overview(snapshot, width, height)
+    if view.page in PAGE:
+        return PAGE[view.page](snapshot, height, width, view, True)
+    return _overview(snapshot, width, height, view)
 
 
-def _overview(snapshot: Snapshot, width: int, height: int) -> RenderableType:
-    jobs = 1 + max(1, min(2 * len(snapshot.running), 8))
-    queue = 2 + max(1, len(snapshot.queue))
-    models = 5 + len(snapshot.rounds)
-    problems = 1 + max(1, len(snapshot.problems))
-    events = 1 + len(snapshot.events)
+def _overview(snapshot: Snapshot, width: int, height: int, view: View) -> list[Text]:
+    jobs = panels.jobs(snapshot, width)[: max(0, height // 6)]
+    height -= len(jobs)
+    wants = {
+        "queue": (3, 2 + max(1, len(snapshot.queue))),
+        "models": (4, 10 + len(snapshot.rounds)),
+        "problems": (2, 1 + max(1, len(snapshot.problems))),
+        "events": (2, 1 + len(snapshot.events)),
+    }
     if width < WIDE:
-        rows = share(height, [(2, min(jobs, 5)), (3, queue), (3, models), (2, problems), (2, events)])
-        return Group(*_drawn(snapshot, width, rows))
-    half = (width - 3) // 2
-    left = share(height, [(2, jobs), (3, queue), (2, events)])
-    right = share(height, [(3, models), (2, problems)])
-    columns = Layout()
-    columns.split_row(Layout(name="left", size=half), Layout(Text(" "), size=3), Layout(name="right"))
-    now, queued, happened = left
-    parts = _drawn(snapshot, half, [now, queued, right[0], right[1], happened])
-    columns["left"].split_column(
-        Layout(parts[0], size=now), Layout(parts[1], size=queued), Layout(parts[4], size=happened)
-    )
-    columns["right"].split_column(Layout(parts[2], size=right[0]), Layout(parts[3], size=right[1]))
-    return columns
+        shares = dict(zip(wants, share(height, list(wants.values())), strict=True))
+        drawn = [
+            line
+            for name in wants
+            for line in filled(PAGE[name](snapshot, shares[name], width, view, False), shares[name])
+        ]
+        return [*jobs, *drawn]
+    half = (width - GAP) // 2
+    left, right = ("queue", "events"), ("models", "problems")
+    columns = []
+    for names, cells in ((left, half), (right, width - GAP - half)):
+        shares = dict(zip(names, share(height, [wants[name] for name in names]), strict=True))
+        column: list[Text] = []
+        for name in names:
+            column += filled(_wide(name, snapshot, shares[name], cells, view), shares[name])
+        columns.append(column)
+    return [*jobs, *beside(columns[0], columns[1], half, GAP)]
 
 
-def _drawn(snapshot: Snapshot, width: int, rows: list[int]) -> list[RenderableType]:
-    """The five panels of the overview in the given numbers of rows."""
-    return [
-        panels.running(snapshot, rows[0], width),
-        panels.queue(snapshot, rows[1], width),
-        panels.models(snapshot, rows[2]),
-        panels.problems(snapshot, rows[3], whole=width >= WIDE // 2 and rows[3] > 10),
-        panels.events(snapshot, rows[4]),
-    ]
+def _wide(name: str, snapshot: Snapshot, rows: int, width: int, view: View) -> list[Text]:
+    """A panel of the overview where there is room: problems in full, if they are not too many."""
+    if name == "problems":
+        whole = problems(snapshot, 1 << 30, width, View(keys=False), True)
+        if len(whole) <= rows:
+            return whole
+    return PAGE[name](snapshot, rows, width, view, False)
 
 
 def share(height: int, wants: list[tuple[int, int]]) -> list[int]:
@@ -135,88 +102,15 @@ def share(height: int, wants: list[tuple[int, int]]) -> list[int]:
     return rows
 
 
-def _keys(view: View, p_does: str) -> Text:
-    if view.message:
-        return Text(clean(view.message), "reverse", no_wrap=True, overflow="ellipsis")
-    if not view.keys:
-        return Text("Ctrl-C ends it", "dim")
-    parts: list[str | tuple[str, str]] = []
-    for number, page in enumerate(PAGES, 1):
-        parts.append((f" {number} {page} ", "reverse" if page == view.page and not view.help else "dim"))
-    parts += ["  ", ("p", "bold"), f" {p_does}  ", ("?", "bold"), " help  ", ("q", "bold"), " quit"]
-    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
-
-
-class LiveView:
-    """Draws the workspace at every `refresh`, full-screen; where stdout is no terminal, one line when something changed.
-
-    with LiveView(workspace) as view:
-        view.refresh()
-
-    keys: whether the caller listens to keys and passes them to `view` (see daemon.cli.dashboard).
-    """
-
-    def __init__(
-        self,
-        workspace: Path,
-        keys: bool = False,
-        console: Console | None = None,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        self._workspace = workspace
-        self._console = console or Console(highlight=False, emoji=False, markup=False)
-        self.now = now
-        self._live: Live | None = None
-        self._vitals: VitalsReader | None = None
-        self._told = ""
-        self.snapshot = before_the_first_run(now())
-        self.view = View(keys=keys)
-
-    @property
-    def full_screen(self) -> bool:
-        """Is there a terminal to draw on?"""
-        return self._console.is_terminal and not self._console.is_dumb_terminal
-
-    def __enter__(self) -> LiveView:
-        if self.full_screen:
-            self._vitals = VitalsReader(self._workspace)
-            self._live = Live(console=self._console, screen=True, auto_refresh=False)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._vitals is not None:
-            self._vitals.close()
-        if self._live is not None:
-            with contextlib.suppress(OSError):  # the terminal may be gone
-                self._console.clear()  # tmux leaves rows of a screen that was resized in its history
-                self._live.stop()
-
-    def refresh(self, message: str = "") -> None:
-        """Look again and draw. message: a word to the person. An unreadable database leaves the last picture, and says so."""
-        now = self.now()
-        problem = ""
-        try:
-            self.snapshot = look(self._workspace, now)
-        except WorkspaceError as e:
-            problem = f"{e}; shown as of {duration(now - self.snapshot.at)} ago"
-        self.view = replace(self.view, message=message or problem, stale_s=now - self.snapshot.at)
-        self.draw()
-
-    def draw(self) -> None:
-        """Draw the last look again (after a key)."""
-        if self._live is None:
-            self._tell()
-            return
-        vitals = self._vitals.read() if self._vitals is not None else None
-        width, height = self._console.size
-        self._live.update(render(self.snapshot, width, height, self.view, vitals), refresh=True)
-
-    def _tell(self) -> None:
-        told = " | ".join(part for part in (summary(self.snapshot), clean(self.view.message)) if part)
-        if told != self._told:
-            self._told = told
-            sys.stdout.write(f"{clock(self.now(), self.now())}  {told}\n")
-            sys.stdout.flush()
+def once(snapshot: Snapshot, width: int, height: int, vitals: Vitals | None) -> list[Text]:
+    """The overview on paper: without keys, as long as it needs to be, up to `height` lines."""
+    view = View(keys=False)
+    lines = [*panels.header(snapshot, vitals, view, width), *panels.strip(snapshot, width)]
+    lines += panels.alarm(snapshot, width)
+    lines += _overview(snapshot, width, max(12, height - len(lines)), view)
+    found = [fitted(line, width) for line in lines]
+    for line in found:
+        line.rstrip()
+    while found and not found[-1].plain:
+        found.pop()
+    return found

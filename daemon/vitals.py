@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from daemon.device import has_cuda
@@ -87,3 +87,18 @@ def gpu_words(csv: str) -> str:
             load, used, total = (float(part) for part in line.split(","))
             words.append(f"{load:.0f}% {used * 2**20 / 1e9:.0f}/{total * 2**20 / 1e9:.0f} GB")
     return ", ".join(words) or "does not answer"
+
+
+def now(workspace: Path, within_s: float = 2.0) -> Vitals:
+    """The machine once: waits a moment for the processor's load, and as long as that at most for the GPU's answer."""
+    reader = VitalsReader(workspace)
+    try:
+        until = time.monotonic() + within_s
+        time.sleep(0.1)
+        found = reader.read()
+        while found.gpu is None and time.monotonic() < until:
+            time.sleep(0.05)
+            found = replace(found, gpu=reader.read().gpu)
+        return found
+    finally:
+        reader.close()

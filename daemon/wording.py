@@ -59,9 +59,6 @@ ARM_WORDS = {
     "asked": "+ taken out of the QC queue by a person",
 }
 
-PROBLEM = {"daemon": "fail", "disk": "fail", "job": "fail", "folder": "fail"}
-"""How bad a kind of problem is; kinds that are not named here are warnings."""
-
 DOING = {
     "volume": "reading {}",
     "pseudo": "pseudo-labelling {}",
@@ -112,7 +109,7 @@ WHY = {
 PIPELINE = (
     ("arriving", "arriving"),
     ("set_aside", "set aside"),
-    ("ingested", "ingested"),
+    ("ingested", "tiled"),
     ("pseudo_labelled", "pseudo-labelled"),
     ("embedded", "embedded"),
     ("indexed", "indexed"),
@@ -187,9 +184,10 @@ def scores(value: Mapping[str, Any] | None) -> str:
     return f"F1 {value['f1']:.3f} Dice {value['dice']:.3f}"
 
 
-def sparkline(values: Sequence[float]) -> str:
-    """A curve of numbers in 0..1, one character each."""
-    return "".join(SPARKS[min(len(SPARKS) - 1, max(0, int(v * len(SPARKS))))] for v in values)
+def sparkline(values: Sequence[float], low: float = 0.0, high: float = 1.0) -> str:
+    """A curve of numbers in low..high, one character each."""
+    span = max(high - low, 1e-9)
+    return "".join(SPARKS[min(len(SPARKS) - 1, max(0, int((v - low) / span * len(SPARKS))))] for v in values)
 
 
 def short_path(path: Path) -> str:

@@ -71,11 +71,11 @@ def _real(image: Path, labels: Path) -> tuple[list[Piece], list[Piece]]:
 
 def _play(folder: Path, pool: list[Piece], tests: list[Piece], script: Script, about: dict[str, Any]) -> None:
     from alcore.volumes.writers import write_image_tiff
-    from daemon.dashboard import LiveView
     from daemon.demo import conductor
     from daemon.demo.examiner import Examiner
     from daemon.demo.expert import Expert
     from daemon.demo.microscope import Microscope
+    from daemon.live import LiveView
 
     conductor.prepare_folder(folder)
     config = conductor.write_config(folder, script)

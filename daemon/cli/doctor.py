@@ -24,7 +24,7 @@ def doctor_command(session: Session, deep: bool, as_json: bool) -> int:
     from daemon.cli import checks
     from daemon.cli.output import print_json, say
     from daemon.errors import ConfigError
-    from daemon.status import glyph
+    from daemon.wording_state import glyph
 
     done = list(checks.machine())
     try:

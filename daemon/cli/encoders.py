@@ -26,8 +26,8 @@ def encoders_command(session: Session, as_json: bool) -> None:
 
     from daemon.cli.output import print_json, say, table
     from daemon.selftest import self_test_words
-    from daemon.status import glyph
     from daemon.wording import clock
+    from daemon.wording_state import glyph
 
     found = session.look().encoders[::-1]
     if as_json:

@@ -42,9 +42,9 @@ def _list(session: Session, state: str | None, limit: int, as_json: bool) -> Non
 
     from daemon.cli.output import print_json, say, table
     from daemon.look import reading
-    from daemon.status import glyph
     from daemon.store.listing import jobs
     from daemon.wording import doing, duration
+    from daemon.wording_state import glyph
 
     with reading(session.workspace.root) as db:
         found = jobs(db, state, limit)
@@ -85,9 +85,9 @@ def show_command(session: Session, job_id: int, as_json: bool) -> None:
 
     from daemon.cli.output import print_json, say
     from daemon.look import reading
-    from daemon.status import glyph
     from daemon.store.listing import job
     from daemon.wording import clock, doing
+    from daemon.wording_state import glyph
 
     with reading(session.workspace.root) as db:
         found = job(db, job_id)

@@ -238,9 +238,9 @@ def list_command(session: Session, as_json: bool) -> None:
 
     from daemon.cli.output import print_json, say, table
     from daemon.look import reading
-    from daemon.status import glyph
     from daemon.store.listing import received
     from daemon.wording import clock
+    from daemon.wording_state import glyph
 
     with reading(session.workspace.root) as db:
         found = received(db)

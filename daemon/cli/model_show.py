@@ -44,8 +44,8 @@ def show_command(session: Session, version: str, as_json: bool) -> None:
       alscope models show M_f-002 --json | jq .labels
     """
     from daemon.cli.output import print_json, say
-    from daemon.status import glyph
     from daemon.wording import clock
+    from daemon.wording_state import glyph
 
     model = find_model(session, version)
     folder = session.workspace.artifacts.path(model.artifact)

@@ -47,8 +47,8 @@ def _list(session: Session, as_json: bool) -> None:
     from rich.text import Text
 
     from daemon.cli.output import print_json, say, table
-    from daemon.status import glyph
     from daemon.wording import clock
+    from daemon.wording_state import glyph
 
     snapshot = session.look()
     found = snapshot.models[::-1]

@@ -43,8 +43,8 @@ def queue_group(ctx: click.Context, qc: bool, as_json: bool) -> None:
 
 def _list(session: Session, as_json: bool) -> None:
     from daemon.cli.output import print_json, say, table
-    from daemon.status import glyph
     from daemon.wording import ARM, ARM_WORDS, count, extent, place
+    from daemon.wording_state import glyph
     from daemon.wording_work import holder_words
 
     snapshot = session.look()

@@ -6,10 +6,10 @@ from dataclasses import asdict
 
 from daemon.cli.output import print_json, say
 from daemon.look import reading
-from daemon.status import glyph
 from daemon.store.claim_listing import held
 from daemon.store.queue_listing import SuggestionView
 from daemon.wording import ARM_WORDS, clean, extent, place, why_lines
+from daemon.wording_state import glyph
 from daemon.workspace import Workspace
 
 HEADING = 10

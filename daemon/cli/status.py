@@ -9,6 +9,7 @@ from daemon.errors import NotRunningError
 
 
 @click.command("status")
+@click.option("--all", "everything", is_flag=True, help="All that there is to say, in as many lines as it takes.")
 @click.option("--problems", "all_problems", is_flag=True, help="Every problem, in full.")
 @click.option(
     "--check", is_flag=True, help="Say it in the exit code too: 0 well, 1 problems, 69 the daemon is not running."
@@ -16,12 +17,13 @@ from daemon.errors import NotRunningError
 @json_option
 @config_option
 @pass_session
-def status_command(session: Session, all_problems: bool, check: bool, as_json: bool) -> int:
-    """Is the daemon running, what does it do, what waits for me, what is wrong, how good is the model?
+def status_command(session: Session, everything: bool, all_problems: bool, check: bool, as_json: bool) -> int:
+    """Twelve lines: is the daemon running, what does it do, what waits for me, what is wrong, how good is the model?
 
     \b
     Example:
       alscope status
+      alscope status --all
       alscope status --json | jq .queue[0]
       alscope status --check >/dev/null || mail -s "alscope needs help" me@lab
     """
@@ -37,7 +39,8 @@ def status_command(session: Session, all_problems: bool, check: bool, as_json: b
         from daemon.status import status
 
         out = console()
-        for line in status(snapshot, session.workspace.root, out.width if out.is_terminal else None, all_problems):
+        width = out.width if out.is_terminal else None
+        for line in status(snapshot, session.workspace.root, width, everything, all_problems):
             out.print(line, no_wrap=True)
     if not check:
         return 0

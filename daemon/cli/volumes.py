@@ -41,11 +41,11 @@ def volumes_command(session: Session, state: str | None, worst: bool, as_json: b
     from daemon.cli.output import print_json, say, table
     from daemon.look import reading
     from daemon.publishing import FORMS
-    from daemon.status import glyph
     from daemon.store.listing import sources
     from daemon.store.quality_listing import calibrations, volume_quality
     from daemon.wording import extent, size
     from daemon.wording_quality import short_words
+    from daemon.wording_state import glyph
 
     with reading(session.workspace.root) as db:
         found = [s for s in sources(db, time.time()) if state is None or s.state == state]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from alcore.disk import full_words, is_full
+from daemon.remedies import REMEDY, rank
 from daemon.store.connection import FULL_NAME
 from daemon.store.rows import encoder_name
 from daemon.store.views import DaemonView, Problem
@@ -19,7 +21,7 @@ def disk_problem(workspace: Path, now: float) -> list[Problem]:
 
 
 def problems(db: sqlite3.Connection, daemon: DaemonView, workspace: Path, now: float) -> tuple[Problem, ...]:
-    """What is wrong, most wrong first: the daemon itself, the machine, failed work, labels to mend, files set aside."""
+    """What is wrong, the most wrong kinds first (see `daemon.remedies`), each with what to do."""
     found = []
     if daemon.state in ("stopped", "crashed", "never", "hanging"):
         words = {
@@ -54,7 +56,7 @@ def problems(db: sqlite3.Connection, daemon: DaemonView, workspace: Path, now: f
         text = "; ".join(json.loads(r["quality"])["warnings"])
         found.append(Problem("quality", r["name"] + (f" ({r['part']})" if r["part"] else ""), text, r["created_at"]))
     found += _novel_volumes(db)
-    return tuple(found)
+    return tuple(replace(p, todo=REMEDY.get(p.kind, "")) for p in sorted(found, key=lambda p: rank(p.kind)))
 
 
 def _failed_jobs(db: sqlite3.Connection) -> Iterator[Problem]:

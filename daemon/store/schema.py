@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from daemon.machine import JOB_STATES, MODEL_STATES, SUGGESTION_STATES
 from daemon.store.connection import import_sqlite_utils
-from daemon.store.schema_alarms import ALARMS
+from daemon.store.schema_alarms import ALARMS, LOOKS
 from daemon.store.schema_claims import CLAIMS
 from daemon.store.schema_labels import LABELS
 from daemon.store.schema_models import MODELS
@@ -313,6 +313,10 @@ def migrations() -> Migrations:
     @found(name="0016_alarms")
     def alarms(db: Database) -> None:
         _run(db, ALARMS)
+
+    @found(name="0017_looks")
+    def looks(db: Database) -> None:
+        _run(db, LOOKS)
 
     return found
 

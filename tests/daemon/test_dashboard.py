@@ -22,11 +22,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from daemon.dashboard import LiveView, View, render, share
+from daemon.alarms import Alarm
+from daemon.dashboard import once, render, share
 from daemon.keys import names
+from daemon.live import LiveView
 from daemon.look import before_the_first_run, look
+from daemon.panels import SIGNS
+from daemon.view import FILTERS, PAGES, SORTS, View, window
+from daemon.view import events as arranged_events
+from daemon.view import problems as arranged_problems
+from daemon.view import queue as arranged_queue
 from daemon.vitals import Vitals, VitalsReader, gpu_words
-from tests.daemon.scene import Scene
+from daemon.wording_state import ALARMING
+from tests.daemon.scene import HOSTILE, Scene
 
 ENTER, LEAVE, SHOW_CURSOR = b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25h"
 PLAIN = View()
@@ -52,7 +60,7 @@ def frame(snapshot, width: int, height: int, view: View = PLAIN) -> list[str]:
 @pytest.mark.parametrize("page", ["overview", "queue", "models", "problems", "events"])
 def test_a_frame_fills_the_screen_exactly(scene, width, height, page):
     scene.troubled().running()
-    frame(look(scene.workspace.root, scene.now), width, height, View(page=page, scroll=3))
+    frame(look(scene.workspace.root, scene.now), width, height, View(page=page, place=3))
 
 
 def test_everything_that_matters_is_on_a_small_screen(scene):
@@ -65,10 +73,14 @@ def test_everything_that_matters_is_on_a_small_screen(scene):
         "42%  fine-tuning, round 3",
         "about 2 min left",
         "queue: 4 patches to annotate, 4 labels accepted",
-        "s00005 ✗ rejected",
+        "s00005 ✗ rejected stack_00.tif",
+        "s by rank  f all",
+        "0 0 256 0.46   4",
         "M_f-002  F1 0.612",
         "problems: 6",
         "/data/em2: the watched folder cannot be reached",
+        "→ mount it",
+        "F1 by round ▁█ 0.450 to 0.612",
         "events",
         "1 overview",
         "q quit",
@@ -79,7 +91,15 @@ def test_everything_that_matters_is_on_a_small_screen(scene):
 def test_a_wide_screen_shows_problems_in_full(scene):
     scene.troubled().running()
     text = "\n".join(frame(look(scene.workspace.root, scene.now), 200, 60))
-    for words in ("cut.tif: 6 of 10 planes", "round 2", "32x256x256", "s00008", "◇ drawn at random", "E-002 (mae)"):
+    for words in (
+        "cut.tif: 6 of 10 planes",
+        "→ mend or replace the file",
+        "round 2",
+        "s00008",
+        "◇ far from the rest",
+        "E-002 (mae)",
+        "better than chance",
+    ):
         assert words in text
 
 
@@ -109,12 +129,144 @@ def test_keys_turn_pages_and_scroll():
     assert view.after("2").page == "queue"
     assert view.after("tab").after("right").page == "models"
     assert view.after("left").page == "events"
-    assert view.after("j").after("down").after("up").scroll == 1
-    assert view.after("k").scroll == 0
-    assert view.after("j").after("3").scroll == 0
+    assert view.after("j").after("down").after("up").place == 1
+    assert view.after("k").place == 0
+    assert view.after("j").after("3").place == 0
+    assert view.after("page down").after("g").place == 0
     assert view.after("?").help
     assert not view.after("?").after("escape").help
     assert view.after("9") == view.after("x") == view
+
+
+def test_keys_sort_and_filter_the_list_that_is_looked_at():
+    view = View()
+    assert view.after("s").sort("queue") == "novelty"  # on the overview that is the queue
+    assert view.after("3").after("s").sort("models") == "best"
+    assert view.after("3").after("s").sort("queue") == "rank"
+    assert view.after("4").after("f").after("f").after("f").filter("problems") == "all"
+    assert view.after("5").after("f").keys_of("events") == "s by newest  f alarms"
+    for page, orders in SORTS.items():
+        there = View(page=page)
+        for _ in orders:
+            there = there.after("s")
+        assert there.sort(page) == orders[0]
+
+
+def test_what_sorting_and_filtering_show(scene):
+    scene.troubled().running()
+    shot = look(scene.workspace.root, scene.now)
+
+    def queued(sort: str, only: str) -> list[str]:
+        view = View(sorts={"queue": SORTS["queue"].index(sort)}, filters={"queue": FILTERS["queue"].index(only)})
+        return [item.id for item in arranged_queue(shot, view)]
+
+    assert queued("rank", "all") == ["s00005", "s00006", "s00007", "s00008"]
+    assert queued("rank", "open") == ["s00006", "s00007", "s00008"]
+    assert queued("rank", "to mend") == ["s00005"]
+    assert queued("rank", "random") == ["s00007"]
+    assert queued("novelty", "open") == ["s00006", "s00007", "s00008"]
+    assert sorted(queued("volume", "all")) == sorted(queued("minutes", "all")) == queued("rank", "all")
+    wrong = arranged_problems(shot, View(filters={"problems": 1}))
+    assert {p.kind for p in wrong} == {"folder", "job"}
+    newest = arranged_problems(shot, View(sorts={"problems": 1}))
+    assert [p.since for p in newest] == sorted((p.since for p in shot.problems), reverse=True)
+    assert all(e.kind in ALARMING for e in arranged_events(shot, View(filters={"events": 1})))
+    for page in PAGES:
+        for only in range(5):
+            view = View(page=page, place=99, filters={page: only % len(FILTERS[page])} if page in FILTERS else {})
+            frame(shot, 80, 24, view)
+
+
+@given(st.integers(0, 300), st.integers(0, 60), st.integers(0, 400))
+def test_the_line_that_is_looked_at_is_always_shown(n, rows, place):
+    shown = window(n, rows, min(place, max(0, n - 1)))
+    there = range(n)[shown]
+    assert len(there) == min(n, rows)
+    assert not there or min(place, n - 1) in there
+
+
+def test_the_line_that_is_looked_at_is_told_in_full_below(scene):
+    scene.troubled().running()
+    text = "\n".join(frame(look(scene.workspace.root, scene.now), 80, 24, View(page="queue", place=2)))
+    assert "─ ○ s00007  stack_02.tif" in text
+    assert "z 0 y 0 x 256, 32 x 256 x 256 voxels" in text
+    assert "◇ drawn at random, to measure whether selection helps" in text
+
+
+def test_problems_are_shown_most_wrong_first_each_with_what_to_do(scene):
+    scene.troubled().running()
+    shot = look(scene.workspace.root, scene.now)
+    assert [p.kind for p in shot.problems] == ["folder", "job", "label", "set aside", "novelty", "encoder"]
+    for problem in shot.problems:
+        assert problem.todo or "`alscope" in problem.message or "mend the file" in problem.message
+    text = "\n".join(frame(shot, 80, 40, View(page="problems")))
+    assert text.index("/data/em2") < text.index("is not markup") < text.index("s00005.tif") < text.index("cut.tif")
+    assert text.count("→") == 4
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_sign_stands_beside_every_colour(scene, page):
+    """Who sees no colours misses nothing: a coloured piece holds a sign, or stands right behind one of the same colour."""
+    scene.troubled().running()
+    scene.store.alarms.raise_(Alarm("quality", "volume:1", "stack_00.tif: has it drifted?"), (), 0, scene.now)
+    shot = look(scene.workspace.root, scene.now)
+    console = Console(width=120, height=40, color_system="truecolor", force_terminal=True)
+    drawn = console.render_lines(render(shot, 120, 40, View(page=page), VITALS), console.options.update(height=40))
+    n = 0
+    for line in drawn:
+        for segment in line:
+            if segment.style is not None and segment.style.color is not None and segment.text.strip():
+                n += 1
+                assert set(segment.text) & SIGNS, segment
+    assert n >= 3
+
+
+def test_without_colour_no_colour_is_written(scene, monkeypatch):
+    scene.troubled().running()
+    console = Console(width=80, height=24, color_system="truecolor", force_terminal=True, no_color=True)
+    with console.capture() as drawn:
+        console.print(render(look(scene.workspace.root, scene.now), 80, 24, PLAIN, VITALS))
+    styles = set(re.findall(r"\x1b\[([0-9;]*)m", drawn.get()))
+    assert not {s for s in styles if re.search(r"(^|;)(3[0-7]|4[0-7]|9[0-7]|38|48)(;|$)", s)}
+    assert "[1 overview]" in drawn.get().replace("\x1b[1;7m", "").replace("\x1b[0m", "")
+
+
+def test_a_fresh_alarm_stands_on_every_page_and_goes_after_a_while(scene):
+    scene.live().running()
+    scene.store.alarms.raise_(Alarm("queue", "full", "8 patches wait for an expert"), (), 0, scene.now - 120)
+    scene.store.alarms.raise_(Alarm("novelty", "volume:1", f"{HOSTILE}: unlike all"), (), 0, scene.now - 60)
+    for page in PAGES:
+        text = frame(look(scene.workspace.root, scene.now), 80, 24, View(page=page))
+        (line,) = [line for line in text if line.startswith(" ! ")]
+        assert line.startswith(" ! 1 min ago (1 more alarm): novelty: a[red]b[bold]\\x1b[31m \\u202eevil.tif")
+    later = look(scene.workspace.root, scene.now + 1000)
+    assert not [line for line in frame(later, 80, 24) if line.startswith(" ! ")]
+
+
+def test_a_stopped_daemon_is_told_with_when_it_was_last_seen(scene):
+    scene.live()
+    scene.store.state.stopped(scene.now - 125)
+    first = frame(look(scene.workspace.root, scene.now), 80, 24)[0]
+    assert re.fullmatch(r"alscope  ○ not running since (.+ )?\d\d:\d\d(:\d\d)?, last seen 2 min ago", first)
+
+
+def test_a_job_without_words_of_its_own_is_told_how_long_it_takes(scene):
+    scene.live().running()
+    job = scene.claimed("predict", f"volume:{scene.volumes[2]}", scene.volumes[2])  # 190 s ago
+    scene.store.jobs.heartbeat(job.id, job.fence, 0.25, "12 of 48 tiles", scene.now)
+    text = "\n".join(frame(look(scene.workspace.root, scene.now), 120, 40))
+    assert "25%  segmenting stack_02.tif, for 3 min, about 9 min left; 12 of 48 tiles" in text
+
+
+def test_a_picture_on_paper_has_everything_and_no_keys(scene):
+    scene.troubled().running()
+    lines = [line.plain for line in once(look(scene.workspace.root, scene.now), 100, 50, VITALS)]
+    text = "\n".join(lines)
+    assert "q quit" not in text
+    assert "s by" not in text
+    assert lines[-1]
+    for words in ("● running", "queue: 4 patches", "M_f-002", "problems: 6", "events"):
+        assert words in text
 
 
 @pytest.mark.parametrize(
@@ -254,8 +406,15 @@ def test_keys_on_a_real_terminal(terminal, scene):
     (asked,) = scene.workspace.commands.glob("*.json")
     assert '"pause"' in asked.read_text()
     terminal.resize(130, 40)
-    terminal.press(b"2")
-    terminal.shows("32x256x256")  # a column that only a wide screen has
+    terminal.press(b"3")
+    terminal.shows("2.0%")  # a column that only a wide screen has
+    terminal.resize(80, 24)
+    terminal.press(b"2s")
+    terminal.shows("s by novelty  f all")
+    terminal.press(b"ff")
+    terminal.shows("none of the 4: f shows others")  # nobody claimed any
+    terminal.press(b"fj")
+    terminal.shows("s by novelty  f to mend")
     terminal.press(b"q")
     assert terminal.ended() == 0
 

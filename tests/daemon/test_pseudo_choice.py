@@ -122,7 +122,7 @@ def test_a_better_model_labels_what_is_new_and_old_volumes_keep_their_labels(sta
 def test_status_says_it_in_one_line_of_eighty_columns(stage):
     drop(stage, "a", "b", "c")
     a_round(stage)
-    lines = [t.plain for t in status(look(stage.workspace.root, stage.now), stage.workspace.root, 80)]
+    lines = [t.plain for t in status(look(stage.workspace.root, stage.now), stage.workspace.root, 80, True)]
     (line,) = [t for t in lines if t.startswith("pseudo ")]
     assert line == "pseudo    M_f-001: F1 0.60 against 0.40 of threshold on 3 held-out labels" and len(line) <= 80
 

@@ -18,7 +18,7 @@ import tifffile
 
 from alcore.arrays.synthetic import em_volume
 from alcore.volumes.labels import read_labels
-from daemon.dashboard import PAGES, View
+from daemon.view import PAGES, View
 from daemon.demo.expert import Expert
 from daemon.demo.microscope import calibration
 from daemon.look import look
