@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from alcore.arrays.paired import Estimate, difference, estimate
+from alcore.arrays.paired import LEAST_REGIONS, Estimate, difference, estimate
 from alcore.simulation import paper
 from alcore.simulation.arms import Arm, Curves
 from alcore.simulation.table import Entry, Line, Style, Table, quoted
@@ -155,7 +155,7 @@ def how_sure(curves: Curves) -> tuple[str, ...]:
     where = f"{regions} test region{'s' if regions > 1 else ''}"
     if seeds == 1:
         sure = f"One seed on {where}: no interval can be given; play more seeds before you conclude anything."
-    elif any(e is not None and e.scope == "regions" for e in (_any(curves),)):
+    elif regions >= LEAST_REGIONS:
         sure = f"±: half the 95 % interval over {where} ({seeds} seeds each), or over seeds where that is wider."
     else:
         sure = f"±: half the 95 % interval over {seeds} seeds on {where}; of other regions it says nothing."
@@ -173,11 +173,6 @@ def how_sure(curves: Curves) -> tuple[str, ...]:
     if curves.n_nan:
         found.append(f"Points without a score (NaN), left out: {curves.n_nan}.")
     return tuple(found)
-
-
-def _any(curves: Curves) -> Estimate | None:
-    share = max(curves.shares)
-    return next((e for e in (curves.mean(arm, share, "f1") for arm in curves.arms) if e is not None), None)
 
 
 def _sizes(curves: Curves) -> tuple[str, ...]:

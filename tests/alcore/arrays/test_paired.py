@@ -53,8 +53,8 @@ def test_an_interval_speaks_of_other_regions_only_from_three_on() -> None:
 
 def test_regions_that_agree_by_luck_do_not_make_an_interval_narrower_than_seeds_do() -> None:
     seeds = np.array([-0.3, 0.0, 0.3])
-    found = estimate({region: 0.5 + seeds for region in range(4)})
-    alone = estimate({region: 0.5 + seeds for region in range(4)}, math.inf)
+    found = estimate(dict.fromkeys(range(4), 0.5 + seeds))
+    alone = estimate(dict.fromkeys(range(4), 0.5 + seeds), math.inf)
     assert found is not None and alone is not None and found.half == alone.half
     assert found.half == pytest.approx(2.306 * 0.3 / math.sqrt(12), rel=1e-3)  # t of 8 degrees of freedom
 
