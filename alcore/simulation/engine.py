@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import multiprocessing
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -120,7 +121,12 @@ class Engine:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=worker.main, args=(self.run, theirs), name="simulation")
-        process.start()
+        # Ctrl-C goes to the whole group, and the parent decides: its children are born with the signal blocked
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         theirs.close()
         self._workers.append(_Worker(process, ours))
         return self._workers[-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import traceback
 import warnings
@@ -110,7 +109,6 @@ class Player:
 def main(run: Run, pipe: Connection) -> None:
     """Answer (name of a method of `Player`, arguments) with ("done", what it returns) or ("failed", an AlcoreError or a text)."""
     _die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent decides
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = str(run.threads)  # read when numpy and torch are imported
     from threadpoolctl import threadpool_limits
