@@ -198,7 +198,9 @@ def _gate(content: Content, drawn: Drawn) -> str:
             f'<tr><th scope="row"><b>{escape(row.name)}</b><br><span class="quiet">{facts}</span></th>{cells}</tr>'
         )
     head = f'<thead><tr><th scope="col">patch</th>{heads}</tr></thead>'
-    return f'{_note(content, "gate")}<div class="scroll"><table class="gate">{head}<tbody>{"".join(rows)}</tbody></table></div>'
+    files = '<p class="small">As files: <code>gate_patches.csv</code>, <code>figures/gate_patches.png</code></p>'
+    table = f'<table class="gate">{head}<tbody>{"".join(rows)}</tbody></table>'
+    return f'{_note(content, "gate")}<div class="scroll" tabindex="0" role="region" aria-label="Held-out patches">{table}</div>{files}'
 
 
 def _alt(row: GateRow, panel: str) -> str:
@@ -222,7 +224,7 @@ def _lineage(models: Sequence[Ancestor]) -> str:
         these = [m for m in models if (m.parent if m.parent in known else "") == parent]
         return "".join(f"<li>{_ancestor(m)}{_nested(branch(m.version))}</li>" for m in these)
 
-    return f'<ul class="tree">{branch("")}</ul>'
+    return f'<ul class="tree">{branch("")}</ul><p class="small">As a file: <code>models.csv</code></p>'
 
 
 def _nested(items: str) -> str:

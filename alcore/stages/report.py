@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from alcore.stage import Context, Inputs, Params, Stage, one
 
 if TYPE_CHECKING:
-    from alcore.report.content import Content
+    from alcore.report.content import Content, Table
     from alcore.report.page import GateRow, Hover
     from alcore.report.points import Points
 
@@ -45,7 +45,8 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     drawn = Drawn(points, hover, gate, panels, _cards(inputs, content), drawings)
     page = render(content, drawn).encode("utf-8", errors="backslashreplace")
     (out / "report.html").write_bytes(page)
-    for table in (*content.tables, *([points_table(points)] if points is not None else [])):
+    more = [points_table(points)] if points is not None else []
+    for table in (*content.tables, *more, *_gate_table(inputs)):
         text = csv_text(table).encode("utf-8", errors="backslashreplace")
         (out / f"{table.name}.csv").write_bytes(text)
     return {
@@ -138,6 +139,22 @@ def _gate(inputs: Inputs, folder: Path) -> tuple[list[GateRow], list[str]]:
     if drawn:
         figures.save(figures.gate_patches(drawn, PANELS), folder, "gate_patches")
     return rows, list(PANELS)
+
+
+def _gate_table(inputs: Inputs) -> list[Table]:
+    """What was found on the held-out patches that are shown, for the CSV."""
+    from alcore.report.content import Column, Table
+
+    if not inputs.get("gate"):
+        return []
+    found = json.loads((one(inputs, "gate") / "patches.json").read_text())
+    kinds = ("pseudo-label", "prediction", "label")
+    columns = [Column(name, name) for name in ("patch", "model", "f1", "dice", *(f"{k}_objects" for k in kinds))]
+    rows = [
+        (p["name"], found["version"], p["f1"], p["dice"], *(p["objects"].get(kind) for kind in kinds))
+        for p in found["patches"]
+    ]
+    return [Table("gate_patches", "Held-out patches", "", tuple(columns), tuple(rows))]
 
 
 def _cards(inputs: Inputs, content: Content) -> Mapping[int, bytes]:

@@ -12,6 +12,7 @@ from typing import Any
 from alcore import __version__
 from alcore.report.content import Ancestor, Arm, Card, Content, Point, Score
 from daemon.reporting import tables
+from daemon.reporting.versions import versions
 from daemon.store.views import ModelView, QueueItem, RoundView, Snapshot
 from daemon.wording import ARM_WORDS, STATE, clean, count
 from daemon.wording_quality import advice_words
@@ -45,10 +46,11 @@ def content(
             tables.volumes(db, snapshot.at),
             tables.rounds(snapshot.rounds),
             tables.control(db),
+            tables.models(snapshot.models),
             tables.queue(waiting),
             tables.minutes(db),
             tables.timings(db),
-            tables.versions(db, snapshot, device, config),
+            versions(db, snapshot, device, config),
         ),
     )
 

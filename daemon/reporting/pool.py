@@ -47,7 +47,7 @@ def volumes_on_map(db: sqlite3.Connection, embedding: str, kept: str) -> list[Ma
 def _kept(db: sqlite3.Connection, spec: str) -> list[MapVolume]:
     sql = (
         f"SELECT v.id, {FULL_NAME} AS name, v.artifact, v.folder, v.read, v.sha256, MAX(j.id), j.key, NULL AS path,"
-        " NULL AS fingerprint, NULL AS members FROM job j CROSS JOIN volume v ON j.subject = 'kept:' || v.id"
+        " NULL AS fingerprint, NULL AS members FROM job j CROSS JOIN volume v ON v.id = CAST(substr(j.subject, 6) AS INTEGER)"
         " WHERE j.stage = 'kept_embedding' AND j.spec = ? AND j.state = 'done' GROUP BY v.id"
     )
     return [_volume(r) for r in db.execute(sql, [spec])]

@@ -1,50 +1,17 @@
-"""The tables of the report: volumes, rounds, minutes, time by stage, versions. Read-only."""
+"""The tables of the report: volumes, rounds, minutes, time by stage. Read-only."""
 
 from __future__ import annotations
 
-import platform
 import sqlite3
-import sys
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any
 
-from alcore import __version__
 from alcore.report.content import Cell, Column, Table
-from alcore.run import STAGES, stage
 from daemon.store.ledger import Entry, by, entries, spent
 from daemon.store.listing import SourceView, sources
 from daemon.store.quality_listing import calibrations, volume_quality
-from daemon.store.rows import encoder_name
-from daemon.store.views import QueueItem, RoundView, Snapshot
+from daemon.store.views import ModelView, QueueItem, RoundView
 from daemon.wording import clean, extent, place
-
-PACKAGES = (
-    *(
-        "numpy",
-        "scipy",
-        "scikit-image",
-        "scikit-learn",
-        "torch",
-        "timm",
-        "nnunetv2",
-        "faiss-gpu",
-        "faiss-cpu",
-        "umap-learn",
-    ),
-    *(
-        "numba",
-        "tifffile",
-        "zarr",
-        "imagecodecs",
-        "micro-sam",
-        "segment-anything-py",
-        "matplotlib",
-        "sqlite-utils",
-        "watchdog",
-    ),
-)
-"""Whose versions can change a result, or how it is handled."""
 
 
 def volumes(db: sqlite3.Connection, now: float) -> Table:
@@ -162,6 +129,40 @@ def _score(scores: Any, name: str) -> tuple[Cell, Cell, Cell]:
     return scores.get(name), low, high
 
 
+def models(found: Sequence[ModelView]) -> Table:
+    """One line per model, for the CSV: the page shows their lineage."""
+    columns = tuple(
+        Column(name, name.replace("_", " "))
+        for name in (
+            "model",
+            "kind",
+            "parent",
+            "state",
+            "labels",
+            "f1",
+            "f1_low",
+            "f1_high",
+            "dice",
+            "dice_low",
+            "dice_high",
+        )
+    )
+    rows = tuple(
+        (
+            m.version,
+            m.kind,
+            m.parent,
+            m.state,
+            m.n_labels,
+            *_score(m.scores, "f1"),
+            *_score(m.scores, "dice"),
+            clean(m.verdict),
+        )
+        for m in found
+    )
+    return Table("models", "Models", "", (*columns, Column("verdict", "verdict")), rows)
+
+
 def control(db: sqlite3.Connection) -> Table:
     """Selection against chance, after every round."""
     rows = db.execute("SELECT * FROM control ORDER BY round").fetchall()
@@ -219,33 +220,6 @@ def timings(db: sqlite3.Connection) -> Table:
         (r["stage"], r["n"], r["failed"], *(round(r[k], 3) for k in ("total", "mean", "longest", "mb"))) for r in rows
     )
     return Table("timings", "Time by stage", "", columns, found)
-
-
-def versions(db: sqlite3.Connection, snapshot: Snapshot, device: str, config: str) -> Table:
-    """Everything that results depend on. config: name of the settings (a digest)."""
-    rows: list[tuple[Cell, ...]] = [
-        ("alscope", __version__),
-        ("Python", platform.python_version()),
-        ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
-        ("computes on", device),
-        ("SQLite", sqlite3.sqlite_version),
-        ("settings", config),
-        ("model in use", next((m.version for m in snapshot.models if m.state == "promoted"), "none")),
-    ]
-    row = db.execute("SELECT id, kind, n_patches FROM encoder WHERE state = 'current'").fetchone()
-    if row is not None:
-        rows.append(("encoder in use", f"{encoder_name(row['id'])} ({row['kind']}, of {row['n_patches']} patches)"))
-    if snapshot.pseudo is not None:
-        rows.append(("pseudo-labels by", clean(snapshot.pseudo.chosen)))
-    for name in PACKAGES:
-        try:
-            rows.append((name, metadata.version(name)))
-        except metadata.PackageNotFoundError:
-            continue
-    rows += [(f"stage {name}", f"v{stage(name).version}") for name in STAGES]
-    rows.append(("byte order", sys.byteorder))
-    about = "With the same versions and the same data, the same results come out; a stage's number is raised when they would differ."
-    return Table("versions", "Versions", about, (Column("what", "what"), Column("version", "version")), tuple(rows))
 
 
 def queue(found: Sequence[QueueItem]) -> Table:

@@ -67,7 +67,7 @@ def test_it_says_how_it_stands(scene: Scene) -> None:
 def test_every_table_is_there_with_a_line_for_everything(scene: Scene) -> None:
     scene.live()
     tables = {t.name: t for t in Content.from_json(gathered(scene).params["content"]).tables}
-    assert set(tables) == {"volumes", "rounds", "control", "queue", "minutes", "timings", "versions"}
+    assert set(tables) == {"volumes", "rounds", "control", "models", "queue", "minutes", "timings", "versions"}
     for table in tables.values():
         assert all(len(row) == len(table.columns) for row in table.rows), table.name
     names = [row[0] for row in tables["volumes"].rows]
