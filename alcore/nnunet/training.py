@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +87,9 @@ def train(
 ) -> dict[str, Any]:
     """Train on the cases and write a model directory into `out`; returns loss, Dice, epochs and seconds.
 
-    start: a model directory whose complete weights (segmentation heads too) training begins from; None = from scratch.
+    start: a model directory whose complete weights (segmentation heads too) training begins from; None = from scratch. What is
+    written lies between those and what training arrived at (see `blending`): as far from the start as held-out labels find
+    best, or as the number of cases allows.
     Resumes from `ctx.scratch` after a stop or a kill. Two runs with one seed on a CPU give the same weights, however often
     they were interrupted. Out of memory, it goes on with a smaller batch; when the loss is no number any more, from the last
     checkpoint with half the learning rate; both are said in the result's notes. Raises Preempted when asked to stop, after
@@ -134,7 +136,9 @@ def train(
             "prepare_s": round(prepared_s, 2),
             "train_s": round(time.monotonic() - began - prepared_s, 2),
         }
-        weights = trainer.network.state_dict()
+        weights, share = _blended(trainer, start, len(mixture.cases))
+        if share is not None:
+            result["share"] = round(share, 3)
         about = {**about, "schedule": schedule.to_json(), "seed": seed}
         about |= {"min_voxels": smallest_object_voxels([*mixture.cases, *mixture.held_out])}
         model.save(out, designed, weights, ctx.scratch / model.LOG, about)
@@ -142,6 +146,26 @@ def train(
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     return {**result, "plan": designed.summary()}
+
+
+def _blended(trainer: Trainer, start: Path | None, n: int) -> tuple[Mapping[str, Any], float | None]:
+    """The weights to keep, and how far they lie on the way from `start` to what training arrived at; None without a start."""
+    from alcore.nnunet import blending
+
+    new = {name: w.detach().clone() for name, w in trainer.network.state_dict().items()}
+    if start is None:
+        return new, None
+    old, held_out = model.load_weights(start), trainer.held_out
+    if held_out is None:
+        share = blending.share_of(n)
+        return blending.between(old, new, share), share
+
+    def score(weights: dict[str, Any]) -> float:
+        trainer.network.load_state_dict(weights)
+        return held_out.dice(trainer.network, trainer.device)
+
+    share, _ = blending.best_share(old, new, score)
+    return blending.between(old, new, share), share
 
 
 def _through(
