@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from daemon.errors import WorkspaceError
+from daemon.store.age import pending
 from daemon.store.connection import DATABASE, open_reader
 from daemon.store.problems import disk_problem
 from daemon.store.report import snapshot
 from daemon.store.subjects import with_names
 from daemon.store.views import DaemonView, Problem, Snapshot
+from daemon.workspace import Workspace, read_holder
 
 
 @contextmanager
@@ -23,9 +25,22 @@ def reading(workspace: Path) -> Iterator[sqlite3.Connection]:
     try:
         yield connection
     except sqlite3.Error as e:
-        raise unreadable(path, e) from e
+        raise outdated(connection, workspace) or unreadable(path, e) from e
     finally:
         connection.close()
+
+
+def outdated(connection: sqlite3.Connection, workspace: Path) -> WorkspaceError | None:
+    """The error for a database that an older alscope made and that is not, or only now, brought up to date; None for another."""
+    try:
+        if not pending(connection):
+            return None
+    except sqlite3.Error:
+        return None
+    path = workspace / DATABASE
+    if read_holder(Workspace(workspace).lock_file) is not None:
+        return WorkspaceError(f"{path}: the database is just being brought up to date; nothing is lost, wait a moment")
+    return WorkspaceError(f"{path}: an older alscope made this database; the next `alscope run` brings it up to date")
 
 
 def unreadable(path: Path, error: sqlite3.Error) -> WorkspaceError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import pty
 import re
@@ -28,12 +29,16 @@ from daemon.keys import names
 from daemon.live import LiveView
 from daemon.look import before_the_first_run, look
 from daemon.panels import SIGNS
+from daemon.store.connection import DATABASE, open_writer
+from daemon.store.schema import migrations
+from daemon.store.store import Store
 from daemon.view import FILTERS, PAGES, SORTS, View, window
 from daemon.view import events as arranged_events
 from daemon.view import problems as arranged_problems
 from daemon.view import queue as arranged_queue
 from daemon.vitals import Vitals, VitalsReader, gpu_words
 from daemon.wording_state import ALARMING
+from daemon.workspace import Lock
 from tests.daemon.scene import HOSTILE, Scene
 
 ENTER, LEAVE, SHOW_CURSOR = b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25h"
@@ -328,7 +333,9 @@ def test_what_nvidia_smi_says():
 class Terminal:
     """`alscope dashboard` in a pseudo-terminal."""
 
-    def __init__(self, config: Path, width: int = 80, height: int = 24) -> None:
+    def __init__(
+        self, config: Path, width: int = 80, height: int = 24, environment: dict[str, str] | None = None
+    ) -> None:
         self.master, self.slave = pty.openpty()
         self.resize(width, height)
         self.before = termios.tcgetattr(self.slave)
@@ -340,7 +347,9 @@ class Terminal:
             stderr=self.slave,
             start_new_session=True,
             # a size in the environment, as test runners set it, would count for more than the terminal's own
-            env={k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")} | {"TERM": "xterm-256color"},
+            env={k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+            | {"TERM": "xterm-256color"}
+            | (environment or {}),
         )
 
     def resize(self, width: int, height: int) -> None:
@@ -426,11 +435,90 @@ def test_signals_leave_the_terminal_in_good_order(terminal, number):
     assert terminal.ended() == (0 if number == signal.SIGINT else 128 + number)
 
 
-def test_a_daemon_that_stops_and_a_terminal_that_goes_away(terminal, scene):
+def test_a_daemon_that_stops_and_starts_and_is_killed_and_a_terminal_that_goes_away(terminal, scene):
     terminal.shows("● running")
     scene.store.state.stopped(time.time())
     scene._lock.release()
-    terminal.shows("not running")
+    terminal.shows("not running since")
+    scene._lock.take()
+    scene.store.state.started(os.getpid(), "0.1.0", time.time())
+    terminal.shows("● running")
+    scene._lock.release()
+    terminal.shows("ended unexpectedly, last seen")
     os.close(terminal.slave)
     os.close(terminal.master)
     assert terminal.process.wait(10) in (0, 74, 128 + signal.SIGHUP)
+
+
+def test_a_database_that_is_being_migrated_is_waited_for(scene, tmp_path):
+    """One of an older alscope; then the daemon that migrates it is there; then it is done."""
+    scene.close()
+    for path in scene.workspace.root.glob("alscope.db*"):
+        path.unlink()
+    old = open_writer(scene.workspace.root / DATABASE)
+    older = migrations()
+    older._migrations = older._migrations[:10]
+    older.apply(old)
+    old.conn.close()
+    terminal = Terminal(scene.config, 160)
+    try:
+        terminal.shows("an older alscope made this database")
+        lock = Lock(scene.workspace)
+        lock.take()
+        terminal.shows("the database is just being brought up to date; nothing is lost")
+        store = Store(scene.workspace.root)
+        store.state.started(os.getpid(), "0.1.0", time.time())
+        terminal.shows("nothing to do")
+        store.close()
+        lock.release()
+        terminal.press(b"q")
+        assert terminal.ended() == 0
+    finally:
+        terminal.close()
+
+
+def test_killing_it_harms_nothing_and_it_opens_nothing_for_writing(terminal, scene):
+    terminal.shows("fine-tuning, round 3")
+    before = {
+        p.name: p.read_bytes() for p in scene.workspace.root.rglob("*") if p.is_file() and "alscope.db" not in p.name
+    }
+    modes = []
+    for fd in Path(f"/proc/{terminal.process.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if str(scene.workspace.root) in os.readlink(fd):
+                info = Path(f"/proc/{terminal.process.pid}/fdinfo/{fd.name}").read_text()
+                modes.append(int(info.split("flags:")[1].split()[0], 8) & os.O_ACCMODE)
+    assert set(modes) <= {os.O_RDONLY}
+    terminal.process.kill()
+    terminal.process.wait()
+    scene.store.state.event("volume", "the daemon goes on writing", scene.now)
+    assert look(scene.workspace.root, scene.now).events[0].message == "the daemon goes on writing"
+    assert {
+        p.name: p.read_bytes() for p in scene.workspace.root.rglob("*") if p.is_file() and "alscope.db" not in p.name
+    } == before
+
+
+def test_a_terminal_without_colours(scene):
+    """NO_COLOR (no-color.org): bold and reversed text remain, and the signs."""
+    terminal = Terminal(scene.troubled().running().config, environment={"NO_COLOR": "1"})
+    try:
+        terminal.shows("✗ rejected")
+        terminal.press(b"4")
+        terminal.read()
+        time.sleep(0.3)
+        terminal.read()
+        codes = {c for found in re.findall(rb"\x1b\[([0-9;]*)m", terminal.written) for c in found.split(b";")}
+        assert codes <= {b"", b"0", b"1", b"2", b"3", b"7"}
+        terminal.press(b"q")
+        assert terminal.ended() == 0
+    finally:
+        terminal.close()
+
+
+def test_as_json_it_is_the_status_and_the_machine(scene):
+    scene.troubled().running()
+    command = [sys.executable, "-m", "daemon.cli.main", "--config", str(scene.config), "dashboard", "--json"]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert told["machine"]["ram_total_gb"] > 0
+    assert [p["kind"] for p in told["problems"]][:2] == ["folder", "job"]
+    assert told["problems"][0]["todo"].startswith("mount it")
