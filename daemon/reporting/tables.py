@@ -30,7 +30,7 @@ def volumes(db: sqlite3.Connection, now: float) -> Table:
             " WHERE l.superseded_by IS NULL GROUP BY v.id"
         )
     }
-    found = sorted(sources(db, now), key=lambda s: (s.confidence is None, s.confidence or 0.0, s.id))
+    found = sorted(_once(sources(db, now)), key=lambda s: (s.confidence is None, s.confidence or 0.0, s.id))
     rows = []
     for s in found:
         dice: tuple[Cell, ...] = (None, None, None)
@@ -75,6 +75,12 @@ def volumes(db: sqlite3.Connection, now: float) -> Table:
         "the nearest patch known when it came."
     )
     return Table("volumes", "Volumes", about, columns, tuple(rows))
+
+
+def _once(found: Sequence[SourceView]) -> list[SourceView]:
+    """Each volume once, at a place where it can be read now if there is one; files that are none yet stay."""
+    best = {s.sha256: s for s in sorted(found, key=lambda s: not (s.gone or s.away)) if s.sha256}  # the last one counts
+    return [s for s in found if not s.sha256 or s is best[s.sha256]]
 
 
 def _state(source: SourceView) -> str:

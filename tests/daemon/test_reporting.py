@@ -83,6 +83,23 @@ def test_every_table_is_there_with_a_line_for_everything(scene: Scene) -> None:
     assert who == {"ana": 4}
 
 
+def test_a_volume_that_lies_in_two_places_has_one_line_that_of_the_place_where_it_is(scene: Scene) -> None:
+    scene.live()
+    db = scene.store.state._db
+    for path, gone in (("copy.tif", 0), ("lost.tif", 1)):
+        db.execute(
+            "INSERT INTO source (path, name, watch, state, size, fingerprint, gone, volume_id, first_seen, changed_at)"
+            " SELECT ?, ?, 0, 'ingested', 1, fingerprint, ?, volume_id, 0, 0 FROM source WHERE name = 'stack_00.tif'",
+            [f"/else/{path}".encode(), path, gone],
+        )
+        sql = "INSERT INTO source_part (source_id, volume_id, since) SELECT MAX(id), ?, 0 FROM source"
+        db.execute(sql, [scene.volumes[0]])
+    db.execute("UPDATE source SET gone = 1 WHERE name = 'stack_00.tif'")
+    tables = {t.name: t for t in Content.from_json(gathered(scene).params["content"]).tables}
+    names = [(row[0], row[1]) for row in tables["volumes"].rows]
+    assert len(names) == 5 and ("copy.tif", "ingested") in names
+
+
 def test_patches_are_marked_for_what_they_are(scene: Scene) -> None:
     scene.troubled()
     with reading(scene.workspace.root) as db:
