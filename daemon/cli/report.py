@@ -147,9 +147,15 @@ class _Desk:
         return None
 
     def clear(self, kept: set[str]) -> None:
-        """Keep the map and the pictures for the next time, and nothing else."""
+        """Keep the map and the pictures for the next time, and nothing else; nor what a killed process began."""
+        import psutil
+
         from alcore.artifact import remove_tree
 
+        for path in self.own.staging.glob("*.*.*"):
+            pid = path.name.split(".")[1]
+            if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+                self.own.clean_staging(int(pid))
         for path in self.own.root.glob("*/*-*"):
             if path.name not in kept and not path.parent.name.startswith("."):
                 remove_tree(path)

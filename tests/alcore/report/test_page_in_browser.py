@@ -17,9 +17,9 @@ MOST_S = 2.0
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of 100,000 patches in 10,000 volumes."""
-    folder, result = Scene(tmp_path_factory.mktemp("report"), 10_000).report()
-    assert result["n_patches"] == 100_000
+    """A report of 100,000 patches in 10,000 volumes, with as many thumbnails as there may be."""
+    folder, result = Scene(tmp_path_factory.mktemp("report"), 10_000, n_files=40).report()
+    assert result["n_patches"] == 100_000 and result["n_pictures"] > 250
     return folder / "report.html"
 
 
