@@ -137,9 +137,9 @@ def train(
             "train_s": round(time.monotonic() - began - prepared_s, 2),
         }
         weights, share = _blended(trainer, start, len(mixture.cases))
-        if share is not None:
-            result["share"] = round(share, 3)
-        about = {**about, "schedule": schedule.to_json(), "seed": seed}
+        kept = {} if share is None else {"share": round(share, 3)}
+        result |= kept
+        about = {**about, **kept, "schedule": schedule.to_json(), "seed": seed}
         about |= {"min_voxels": smallest_object_voxels([*mixture.cases, *mixture.held_out])}
         model.save(out, designed, weights, ctx.scratch / model.LOG, about)
         del trainer

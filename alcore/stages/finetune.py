@@ -18,9 +18,9 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     params patches and read. params: schedule, seed, plan (used from scratch; a model to start from must tell objects apart in
     the way it says), mix_share (share of training crops that come from pseudo-labelled patches), min_confidence (of those),
     validation_share (of the labels, held out to say when to stop; see `alcore.nnunet.holdout`). Labels that the model's frozen
-    plan does not take (other channels or voxel size) are left out. The result's "data" is the kind of data that the model takes.
-    Resumes from `ctx.scratch`. Raises PermanentError when there is no label or no label holds an object, Preempted after
-    saving.
+    plan does not take (other channels or voxel size) are left out. The result's "data" is the kind of data that the model takes,
+    "share" how far it lies from the model to start from (see `alcore.nnunet.blending`). Resumes from `ctx.scratch`. Raises
+    PermanentError when there is no label or no label holds an object, Preempted after saving.
     """
     from alcore.errors import PermanentError
     from alcore.nnunet import confidence, holdout, model, sources, training
