@@ -100,6 +100,20 @@ def test_a_rollback_brings_the_model_and_its_segmentations_back(stage, science):
     assert in_use(stage) == before, "no start promotes it again"
 
 
+def test_a_first_model_below_its_parent_leaves_the_place_to_it_and_volumes_are_segmented(stage, science):
+    parent = stage.store.learning.pretrained()
+    science.f1[parent.artifact] = 0.6
+    a_round(stage, science, 0.5)
+    assert in_use(stage) == parent.version
+    assert states(stage) == {parent.version: "promoted", "M_f-001": "rejected"}
+    assert len(shown(stage)) == 8
+    assert any(f"so {parent.version} comes into use" in event for event in events(stage))
+    assert not ask(stage, "rollback")[0]
+    a_round(stage, science, 0.9)
+    assert in_use(stage) == "M_f-002"
+    assert ask(stage, "rollback")[0] and in_use(stage) == parent.version
+
+
 def test_the_next_round_is_judged_against_the_model_in_use(stage, science):
     a_round(stage, science, 0.5)
     before = in_use(stage)
