@@ -107,7 +107,7 @@ def read_windows(
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yield (position in `windows`, normalised slice (C, h, w) float32), ordered by z.
 
-    A voxel without a value (NaN) counts as average, 0: one of them would otherwise leave a whole patch without features.
+    A voxel without a value (NaN) is read as 0, see `VolumeReader.read`: it would leave a whole patch without features.
     Neighbouring windows of one z are read together (a compressed page is then decoded once), up to `limit_px` pixels.
     """
     by_z: dict[int, list[int]] = defaultdict(list)
@@ -120,8 +120,7 @@ def read_windows(
             image = reader.read(Box((z, y0, x0), (1, y1 - y0, x1 - x0)))
             for i, w in run:
                 cut = image[:, :, w.y - y0 : w.y - y0 + w.h, w.x - x0 : w.x - x0 + w.w]
-                pixels = normalise.fixed(cut, stats)[:, 0]
-                yield i, np.nan_to_num(pixels, copy=False, nan=0.0)
+                yield i, normalise.fixed(cut, stats)[:, 0]
 
 
 def _runs(windows: list[tuple[int, Window]], channels: int, limit_px: int) -> Iterator[list[tuple[int, Window]]]:
