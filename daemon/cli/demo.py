@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from daemon.cli.report import write_report
+from daemon.cli.session import Session
 from daemon.config import load
 from daemon.errors import UsageError
 
@@ -30,7 +34,8 @@ def demo_command(
 ) -> None:
     """A simulated microscope writes volumes, the real daemon does everything, a simulated expert answers from known truth.
 
-    At the end: a table of scores on test volumes that no model has seen, summary.json, and a picture of every volume.
+    At the end: a table of scores on test volumes that no model has seen, summary.json, a picture of every volume, and
+    the report (workspace/report/report.html).
 
     \b
     Examples:
@@ -112,6 +117,11 @@ def _play(folder: Path, pool: list[Piece], tests: list[Piece], script: Script, a
     summary = conductor.summarise(shot, exam, began, time.monotonic() - clock, about)
     conductor.write_summary(folder / "summary.json", summary)
     _pictures(folder, workspace, pool, tests, shot, exam, summary)
+    click.echo("Writing the report ...", err=True)
+    session = Session()
+    session.option = config
+    with contextlib.redirect_stdout(sys.stderr):
+        write_report(session, workspace / "report")
     conductor.tidy(folder)
     _table(folder, summary)
 
@@ -187,6 +197,6 @@ def _table(folder: Path, summary: dict[str, Any]) -> None:
     console.print(table)
     console.print("instances at IoU 0.5; pool: share of it labelled by the expert; time: since start")
     console.print(f"{summary['elapsed_s'] / 60:.1f} minutes in all.")
-    for what in ("pictures", "summary.json", "workspace/predictions"):
+    for what in ("pictures", "summary.json", "workspace/predictions", "workspace/report/report.html"):
         console.print(f"  {folder / what}", soft_wrap=True)
     console.print(f"  alscope --config {folder / 'config.toml'} status   (what the daemon left)", soft_wrap=True)

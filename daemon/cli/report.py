@@ -47,7 +47,7 @@ def report_command(session: Session, out: Path | None, show: bool, as_json: bool
         raise UsageError(f"{out}: is no folder; name one with --out")
     began = time.monotonic()
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer, not for what libraries print
-        page, result = _write(session, (out or session.workspace.report).absolute())
+        page, result = write_report(session, (out or session.workspace.report).absolute())
     if show:
         import webbrowser
 
@@ -63,7 +63,7 @@ def report_command(session: Session, out: Path | None, show: bool, as_json: bool
         say(note)
 
 
-def _write(session: Session, target: Path) -> tuple[Path, dict[str, Any]]:
+def write_report(session: Session, target: Path) -> tuple[Path, dict[str, Any]]:
     """Run what is missing, then put the report into `target`. Returns the page, and how much of what is in it."""
     from alcore.artifact import ArtifactStore
     from daemon.cli.predict import TerminalContext
