@@ -15,8 +15,10 @@ training: finished, promoted or not; disk: low; watcher: blind; arrivals: none a
 
 HOLD_S: Mapping[str, float] = {"queue": 300.0, "watcher": 60.0}
 """A condition of these kinds has to be true for so long: a queue is refilled, a share comes back."""
+RECENT_S = 3600.0
+"""What happened longer ago is not worth an alarm any more."""
 LATE_S = 86400.0
-"""What happened longer ago is not worth an alarm any more, and one that could not be told for so long is given up."""
+"""An alarm that could not be told for so long is given up."""
 MOST_TRIES = 6
 STARTING_S = 300.0
 """A daemon that has just started may not have found yet what arrived while it was away."""

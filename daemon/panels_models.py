@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from daemon.columns import headed, row, shared
+from daemon.columns import filled, folded, headed, row, shared
 from daemon.store.views import RoundView, Snapshot
 from daemon.view import View, window
 from daemon.view import rounds as arranged
@@ -36,15 +36,32 @@ def models(snapshot: Snapshot, rows: int, width: int, view: View, whole: bool = 
     if whole and len(snapshot.rounds):
         lines.append(Text(""))
     found = arranged(snapshot, view)
-    shown = window(len(found), rows - len(lines), view.place if whole else 0)
-    widths = [10, 11, 7 if width >= 90 else 0, 39 if width >= 90 else 20]
+    below = detail(found[min(view.place, len(found) - 1)], width) if whole and found else []
+    below = below if rows - len(lines) - len(below) >= 2 else []
+    shown = window(len(found), rows - len(lines) - len(below), view.place if whole else 0)
+    widths = [10, 11, 7 if width >= 90 else 0, 43 if width >= 90 else 20]
     widths += shared(width, widths, 1)
     for number, r in enumerate(found[shown], shown.start):
         line = row(_cells(r, width >= 90), widths)
         if whole and number == view.place:
             line.stylize("reverse")
         lines.append(line)
-    return lines
+    return [*filled(lines, rows - len(below)), *below] if below else lines
+
+
+def detail(r: RoundView, width: int) -> list[Text]:
+    """All of a round: what it was trained and judged on, its scores with their intervals, and the verdict in full."""
+    head = Text.assemble(("─ ", "dim"), glyph(_state(r)), (f"round {r.round}", "bold"), f"  {round_outcome(r)}")
+    facts = f"{r.model or 'no model'}, {count(r.n_labels, 'label')}, {r.n_gate} held out, {r.fraction:.1%} of the pool"
+    told = [
+        *folded(f"{facts}: {score_words(r.scores)}", width - 2),
+        *(folded(clean(r.verdict), width - 2) if r.verdict else []),
+    ]
+    return [head, *(Text("  " + line) for line in told)]
+
+
+def _state(r: RoundView) -> str:
+    return {True: "promoted", False: "rejected", None: r.state}[r.promoted]
 
 
 def curve(snapshot: Snapshot) -> list[Text]:
@@ -73,10 +90,9 @@ def _more(snapshot: Snapshot) -> list[Text]:
 
 
 def _cells(r: RoundView, wide: bool) -> list[Text | str]:
-    state = {True: "promoted", False: "rejected", None: r.state}[r.promoted]
     scored = score_words(r.scores) if wide else f"F1 {r.scores['f1']:.3f} {round_outcome(r)}" if r.scores else ""
     return [
-        Text.assemble(glyph(state), f"round {r.round}"),
+        Text.assemble(glyph(_state(r)), f"round {r.round}"),
         Text(count(r.n_labels, "label"), "dim"),
         Text(f"{r.fraction:.1%}", "dim"),
         scored if r.scores else round_outcome(r),

@@ -64,12 +64,11 @@ def bar(fraction: float, width: int) -> Text:
 
 
 def job_line(job: RunningJob, now: float, bar_width: int) -> Text:
-    """How far a running job is, what it does, since when, and how long it will take where that can be told."""
+    """How far a running job is, what it does, and how long it will take, or (where that cannot be told) how long it has taken."""
     left = eta_words(job, now)
+    time = f"about {left} left" if left else f"for {duration(now - job.started_at)}"
     return Text.assemble(
-        bar(job.progress, bar_width),
-        f" {job.progress:4.0%}  {clean(doing(job.stage, job.subject))}, for {duration(now - job.started_at)}",
-        f", about {left} left" if left else "",
+        bar(job.progress, bar_width), f" {job.progress:4.0%}  {clean(doing(job.stage, job.subject))}, {time}"
     )
 
 

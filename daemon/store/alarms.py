@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from daemon.alarms import LATE_S, MOST_TRIES, Alarm, Expectation, again_after_s
+from daemon.alarms import LATE_S, MOST_TRIES, RECENT_S, Alarm, Expectation, again_after_s
 from daemon.store.connection import FULL_NAME, insert, transaction
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 TOGETHER = 100
 """Alarms that are told together at most."""
 KEEP = 1000
-"""Alarms that are remembered; what is older than `LATE_S` is not raised again however little is."""
+"""Alarms that are remembered; those that are younger than `LATE_S` are in any case."""
 
 
 class Alarms:
@@ -26,10 +26,10 @@ class Alarms:
         self._seen_volume = 0
 
     def happened(self, now: float) -> Iterator[Alarm]:
-        """What happened within `LATE_S` and was not raised yet: unusual or damaged volumes, trainings that finished."""
-        yield from self._novel(now - LATE_S)
-        yield from self._poor(now - LATE_S)
-        yield from self._trained(now - LATE_S)
+        """What happened within `RECENT_S` and was not raised yet: unusual or damaged volumes, trainings that finished."""
+        yield from self._novel(now - RECENT_S)
+        yield from self._poor(now - RECENT_S)
+        yield from self._trained(now - RECENT_S)
 
     def _novel(self, since: float) -> Iterator[Alarm]:
         for r in self._db.query(

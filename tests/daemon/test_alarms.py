@@ -14,6 +14,7 @@ from daemon.alarms import (
     HOLD_S,
     LATE_S,
     MOST_TRIES,
+    RECENT_S,
     STARTING_S,
     Alarm,
     Expectation,
@@ -147,7 +148,7 @@ def test_what_happened_long_ago_is_not_told(scene):
     scene.live()
     scene.novel(scene.volumes[3])
     watch = Watch(scene)
-    scene.now += 2 * LATE_S
+    scene.now += 1.1 * RECENT_S
     assert watch.look() == []
 
 

@@ -39,7 +39,7 @@ from daemon.view import queue as arranged_queue
 from daemon.vitals import Vitals, VitalsReader, gpu_words
 from daemon.wording_state import ALARMING
 from daemon.workspace import Lock
-from tests.daemon.scene import HOSTILE, Scene
+from tests.daemon.scene import HOSTILE, Scene, scores
 
 ENTER, LEAVE, SHOW_CURSOR = b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25h"
 PLAIN = View()
@@ -260,7 +260,24 @@ def test_a_job_without_words_of_its_own_is_told_how_long_it_takes(scene):
     job = scene.claimed("predict", f"volume:{scene.volumes[2]}", scene.volumes[2])  # 190 s ago
     scene.store.jobs.heartbeat(job.id, job.fence, 0.25, "12 of 48 tiles", scene.now)
     text = "\n".join(frame(look(scene.workspace.root, scene.now), 120, 40))
-    assert "25%  segmenting stack_02.tif, for 3 min, about 9 min left; 12 of 48 tiles" in text
+    assert "25%  segmenting stack_02.tif, about 9 min left; 12 of 48 tiles" in text
+
+
+def test_the_verdict_on_a_round_is_told_in_full_below(scene):
+    scene.live().running()
+    verdict = "undecided, M_f-002 stays: " + ", ".join(f"reason {n} of many" for n in range(12))
+    learning, labels = scene.store.learning, scene.store.labels.current()
+    learning.open_round(labels, "digest-3", 0.03, scene.now - 40)
+    learning.add_model("M_f-003", "finetuned", "candidate", scene.artifact("f-3"), None, labels, "d", scene.now)
+    learning.judge(3, "M_f-003")
+    scored = scores(0.5) | {"interval": {"f1": [0.41, 0.62], "dice": [0.6, 0.8]}}
+    learning.finish_round(learning.active_round(), False, verdict, scored, None, scene.now)
+    text = frame(look(scene.workspace.root, scene.now), 80, 30, View(page="models"))
+    below = " ".join(line.strip() for line in text[text.index(next(t for t in text if t.startswith("─ ✗ round 3"))) :])
+    assert "M_f-003, 3 labels, 1 held out, 3.0% of the pool: F1 0.500 (0.41-0.62) Dice 0.700 (0.60-0.80)" in below
+    assert verdict in below
+    wide = "\n".join(frame(look(scene.workspace.root, scene.now), 200, 60))
+    assert "F1 0.500 (0.41-0.62) Dice 0.700 (0.60-0.80)" in wide
 
 
 def test_a_picture_on_paper_has_everything_and_no_keys(scene):
