@@ -111,7 +111,8 @@ class Settings:
 
     def digest(self, *more: Any) -> str:
         """A short name of everything that shapes the scores of one learner on one pool: equal settings, equal name."""
-        return hashlib.sha256(canonical_json([VERSION, self.to_json(), *more]).encode()).hexdigest()[:16]
+        shaping = self.to_json() | {"regions": None}  # how many regions are played changes no score
+        return hashlib.sha256(canonical_json([VERSION, shaping, *more]).encode()).hexdigest()[:16]
 
 
 def doubling(n_pool: int) -> tuple[int, ...]:

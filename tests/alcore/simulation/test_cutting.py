@@ -96,6 +96,7 @@ def test_settings_come_back_from_json_and_name_what_is_wrong() -> None:
     settings = Settings(patch_px=(8, 32, 32), budgets=(0, 4), expert=ExpertSettings(missed=0.1))
     assert Settings.from_json(settings.to_json()) == settings
     assert settings.digest("a") != settings.digest("b") != Settings().digest("b")
+    assert Settings(regions=1).digest() == Settings().digest() != Settings(test_share=0.2).digest()
     with pytest.raises(PermanentError, match="--label-noise is a chance"):
         ExpertSettings(label_noise=1.5)
     with pytest.raises(PermanentError, match="--boundary-jitter must be at least 0"):
