@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> int:
     from alcore.annotate import window as room
     from alcore.annotate.order import read_order
 
-    if read_order(Path(arguments[0])).weights is not None:
+    if arguments[0] != "-" and read_order(Path(arguments[0])).weights is not None:
         import pytest
 
         from tests.alcore.pseudo import tiny_sam

@@ -14,7 +14,6 @@ from alcore.annotate.draft_files import forget_draft
 from alcore.annotate.order import LABEL, WORD, Order, Outcome
 from alcore.annotate.weights import INSTALL, missing_window
 from daemon.cli import claiming, inbox
-from daemon.cli.annotation_order import order_for, weights_of
 from daemon.cli.output import say
 from daemon.cli.queue import find
 from daemon.cli.session import Session
@@ -92,6 +91,8 @@ class Sitting:
         """Say which window will open, and have the right libraries loaded."""
         if self._plain:
             return
+        from daemon.cli.annotation_order import weights_of  # the whole configuration with it, while the window loads
+
         weights, why = weights_of(self._session)
         if weights is None:
             say((f"opening plain napari: {why}", "dim"))
@@ -119,6 +120,8 @@ class Sitting:
 
     def _open(self, claimed: str, goes_on: bool) -> Outcome | None:
         """Let the person work on a patch that is theirs. However this ends, they have it no longer than they work on it."""
+        from daemon.cli.annotation_order import order_for
+
         answered = False
         try:
             order = order_for(self._session, claimed, self._user, self._plain, goes_on, self._news)
