@@ -13,7 +13,7 @@ from daemon.cli.session import Session, config_option, json_option, pass_session
 from daemon.errors import UsageError
 from daemon.store.model_listing import ModelPage
 
-HEADING = 12
+HEADING = 13
 SCORES = {"f1": "F1", "dice": "Dice", "panoptic": "PQ", "ap75": "AP75"}
 HOW = {"round": "by verdict", "hand": "by hand", "rollback": "by rollback"}
 
@@ -69,7 +69,9 @@ def show_command(session: Session, version: str, as_json: bool) -> None:
         who = f" by {step['who']}" if step["who"] else ""
         instead = f", instead of {step['previous']}" if step["previous"] else ""
         text = f"{clock(step['at'], now)} {HOW[step['how']]}{who}{instead}"
-        _line("" if n else "put to use", text if step["how"] == "round" else f"{text}: {step['reason']}")
+        _line(
+            "" if n else "put to use", text if step["how"] == "round" and model.verdict else f"{text}: {step['reason']}"
+        )
     _line("segmented", f"{model.n_predicted} volumes")
     _line("files", str(folder))
 
@@ -78,7 +80,8 @@ def score_lines(scores: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """(name, figure with interval and patches) of every score that there is."""
     if not scores:
         return [("scores", "not scored")]
-    patches = f" on {scores['n_patches']} held-out patches" if "n_patches" in scores else ""
+    n_patches = scores.get("n_patches")
+    patches = "" if n_patches is None else f" on {n_patches} held-out patch{'' if n_patches == 1 else 'es'}"
     return [
         (word, figure(scores, name) + (patches if not n else ""))
         for n, (name, word) in enumerate(SCORES.items())
