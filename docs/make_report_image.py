@@ -22,12 +22,7 @@ def main(demo: Path, target: Path) -> int:
         command = [str(Path(sys.executable).with_name("alscope")), "--config", str(demo / "config.toml")]
         subprocess.run([*command, "report", "--out", folder], check=True)
         picture = photograph(Path(folder) / "report.html")
-    image = (
-        Image.open(io.BytesIO(picture))
-        .convert("RGB")
-        .quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    )
-    image.save(target / "report.png", optimize=True)
+    Image.open(io.BytesIO(picture)).convert("RGB").save(target / "report.png", optimize=True)
     return 0
 
 

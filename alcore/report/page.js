@@ -76,6 +76,8 @@
       c.closePath();
     }
 
+    const visible = (i) => about.marks.some((_, bit) => shown[bit] && points.marks[i] & (1 << bit));
+
     function pool() { // straight into pixels: a hundred thousand patches in a few milliseconds
       base.width = canvas.width; base.height = canvas.height;
       const c = base.getContext("2d"), image = c.createImageData(base.width, base.height), out = image.data;
@@ -84,6 +86,7 @@
       const first = points.n < 5000 ? 170 : points.n < 30000 ? 120 : 90, more = points.n < 5000 ? 40 : points.n < 30000 ? 20 : 12;
       const half = size >> 1, hues = new Map();
       for (let i = 0; i < points.n; i++) {
+        if (points.n < 500 && visible(i)) continue; // its mark stands there
         const x = Math.round(px(i) * dpr) - half, y = Math.round(py(i) * dpr) - half;
         if (x < 0 || y < 0 || x + size > base.width || y + size > base.height) continue;
         let colour = [r, g, b];
@@ -231,7 +234,7 @@
     }, { passive: false });
     canvas.addEventListener("keydown", (e) => {
       const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
-      const seen = marked.filter((i) => about.marks.some((_, bit) => shown[bit] && points.marks[i] & (1 << bit)));
+      const seen = marked.filter(visible);
       if (e.key in steps && seen.length) {
         const at = seen.indexOf(current), next = at < 0 ? (steps[e.key] > 0 ? 0 : seen.length - 1) : (at + steps[e.key] + seen.length) % seen.length;
         show(seen[next], true);
@@ -249,7 +252,7 @@
     document.getElementById("volumes-in-colour").addEventListener("change", (e) => { byVolume = e.target.checked; pool(); marks(); });
     about.marks.forEach((name, bit) => {
       const box = document.getElementById("mark-" + bit);
-      if (box) box.addEventListener("change", () => { shown[bit] = box.checked; marks(); });
+      if (box) box.addEventListener("change", () => { shown[bit] = box.checked; pool(); marks(); });
     });
     function swatches() {
       for (const small of document.querySelectorAll("canvas[data-bit]")) {

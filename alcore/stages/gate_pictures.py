@@ -58,7 +58,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
                     "slice": z,
                     "n_slices": len(truth),
                     "panels": [panel for panel in PANELS if panel == "image" or panel in maps],
-                    "objects": {panel: int(len(np.unique(ids[ids > 0]))) for panel, ids in maps.items()},
+                    "objects": {panel: len(np.unique(ids[ids > 0])) for panel, ids in maps.items()},
                     "f1": scores.f1,
                     "dice": scores.dice,
                 }
