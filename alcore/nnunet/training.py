@@ -140,7 +140,7 @@ def train(
         kept = {} if share is None else {"share": round(share, 3)}
         result |= kept
         about = {**about, **kept, "schedule": schedule.to_json(), "seed": seed}
-        about |= {"min_voxels": smallest_object_voxels([*mixture.cases, *mixture.held_out])}
+        about |= {"min_voxels": _least_voxels([*mixture.cases, *mixture.held_out], start, share)}
         model.save(out, designed, weights, ctx.scratch / model.LOG, about)
         del trainer
         if torch.cuda.is_available():
@@ -234,6 +234,14 @@ def _fitted(remedies: Remedies, batch: int, designed: model.Design) -> Remedies:
         return remedies
     note = f"batch of {fits}: the GPU has {free / 2**30:.1f} GiB free, {batch} crops take {planned / 2**30:.1f} GiB"
     return replace(remedies, batch=fits, notes=(*remedies.notes, note))
+
+
+def _least_voxels(cases: Sequence[Case], start: Path | None, share: float | None) -> int:
+    """Of an object that the model finds: as far from what its start said as its weights are. Few labels hold few objects."""
+    own = smallest_object_voxels(cases)
+    if start is None or share is None:
+        return own
+    return round((1 - share) * model.load_design(start).min_voxels + share * own)
 
 
 def smallest_object_voxels(cases: Sequence[Case]) -> int:

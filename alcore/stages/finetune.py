@@ -83,4 +83,4 @@ def _kind(label: Path) -> Kind:
     return Kind.of(len(about["stats"]), about["voxel_um"])
 
 
-STAGE = Stage("finetune", 4, run, long=True, isolated=True, preemptible=True)
+STAGE = Stage("finetune", 5, run, long=True, isolated=True, preemptible=True)

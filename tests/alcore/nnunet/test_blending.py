@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ def test_a_fine_tuned_model_keeps_part_of_where_it_began(ctx: QuietContext, monk
     result, old = trained(ctx, "start", None)
     assert "share" not in result
     start = ctx.scratch / "start-out"
+    about = json.loads((start / "model.json").read_text())
+    (start / "model.json").write_text(json.dumps({**about, "min_voxels": 4000}))
     result, kept = trained(ctx, "kept", start)
     assert result["share"] == 0.2  # two labels, and a model that weighs like eight
     with monkeypatch.context() as patched:
@@ -64,6 +67,8 @@ def test_a_fine_tuned_model_keeps_part_of_where_it_began(ctx: QuietContext, monk
         result, new = trained(ctx, "new", start)
     assert result["share"] == 1
     assert any(not torch.equal(old[name], new[name]) for name in new)
+    least = [model.load_design(ctx.scratch / f"{name}-out").min_voxels for name in ("start", "kept", "new")]
+    assert least[1] == round(0.8 * least[0] + 0.2 * least[2])
     for name, weight in kept.items():
         assert torch.allclose(weight, 0.8 * old[name] + 0.2 * new[name], atol=1e-6), name
 
