@@ -81,7 +81,7 @@ def _overview(snapshot: Snapshot, width: int, height: int, view: View) -> list[T
 def _wide(name: str, snapshot: Snapshot, rows: int, width: int, view: View) -> list[Text]:
     """A panel of the overview where there is room: problems in full, if they are not too many."""
     if name == "problems":
-        whole = problems(snapshot, 1 << 30, width, View(keys=False), True)
+        whole = problems(snapshot, rows + 1, width, View(keys=False), True)
         if len(whole) <= rows:
             return whole
     return PAGE[name](snapshot, rows, width, view, False)
