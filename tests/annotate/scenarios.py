@@ -184,13 +184,16 @@ def prompt_far_to_the_right(p: Any) -> Steps:
     p.viewer.dims.set_current_step(0, 1)
     yield
     p.key(Qt.Key.Key_S)
-    yield 300
+    for _ in range(300):  # a busy machine takes its time over the tile
+        yield 100
+        if current.data.any():
+            break
     p.seen["then"] = p.dock.sam.text()
     drawn = np.argwhere(current.data > 0)
     p.seen["columns"] = [int(drawn[:, 2].min()), int(drawn[:, 2].max())]
     p.seen["slices"] = sorted({int(z) for z in drawn[:, 0]})
     p.key(Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
-    yield 500
+    yield 2000
     p.seen["all_slices"] = sorted({int(z) for z in np.argwhere(current.data > 0)[:, 0]})
     p.key(Qt.Key.Key_C)
     yield 200
