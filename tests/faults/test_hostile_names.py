@@ -18,11 +18,11 @@ import tifffile
 
 from alcore.arrays.synthetic import em_volume
 from alcore.volumes.labels import read_labels
-from daemon.view import PAGES, View
 from daemon.demo.expert import Expert
 from daemon.demo.microscope import calibration
 from daemon.look import look
 from daemon.store.sources import display_name
+from daemon.view import PAGES, View
 from tests.daemon.daemons import RealDaemon, real_daemon
 from tests.daemon.test_dashboard import frame
 from tests.daemon.test_status import CONTROL
