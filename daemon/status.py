@@ -86,7 +86,7 @@ def _daemon(snapshot: Snapshot, workspace: Path) -> list[Line]:
     where = f"  in {clean(short_path(workspace))}" if daemon.state == "never" else ""
     lines = [_line(0, "daemon", *daemon_words(snapshot), (seen + where, "dim"))]
     declared = expect_words(snapshot.expected, snapshot.at)
-    return [*lines, _line(4, "daemon", declared)] if declared else lines
+    return [*lines, _line(5, "daemon", declared)] if declared else lines
 
 
 def _now(snapshot: Snapshot, workspace: Path) -> list[Line]:
@@ -123,7 +123,7 @@ def _you(snapshot: Snapshot, workspace: Path) -> list[Line]:
         _line(
             0, "  next", (item.id, "bold"), f" in {clean(item.volume)} at {place(item.start)} ({extent(item.shape)})"
         ),
-        _line(7, "  next", (clean(item.reason), "dim")),
+        _line(11, "  next", (clean(item.reason), "dim")),
         *_asked(snapshot),
     ]
 
@@ -132,19 +132,19 @@ def _asked(snapshot: Snapshot) -> list[Line]:
     """Labels that look like a slip: a person should look at the remarks."""
     n = snapshot.labels["asked"]
     words = f"{count(n, 'label')} came with a remark worth a look: `alscope label list`"
-    return [_line(5, "labels", glyph("warn"), words)] if n else []
+    return [_line(8, "labels", glyph("warn"), words)] if n else []
 
 
 def _work(snapshot: Snapshot, workspace: Path) -> list[Line]:
     """Minutes spent and what they bought; how well people agree."""
     words = together(spent_words(snapshot.work), bought_words(snapshot.work))
     people = snapshot.work.agreement.words()
-    return [_line(9, "minutes", words)] * bool(words) + [_line(11, "people", people)] * bool(people)
+    return [_line(6, "minutes", words)] * bool(words) + [_line(10, "people", people)] * bool(people)
 
 
 def _selection(snapshot: Snapshot, workspace: Path) -> list[Line]:
-    """Which encoder selects, and whether that helps."""
-    return [_line(8 if n else 6, "selects", line) for n, line in enumerate(selection_words(snapshot))]
+    """Which encoder selects, and whether that helps, which people ask first."""
+    return [_line(4 if n else 9, "selects", line) for n, line in enumerate(selection_words(snapshot))]
 
 
 def _model(snapshot: Snapshot, workspace: Path) -> list[Line]:
@@ -170,7 +170,7 @@ def _quality(snapshot: Snapshot, workspace: Path) -> list[Line]:
     if snapshot.quality is None:
         return lines
     named, remark = worst_words(snapshot.quality)
-    lines += [_line(10, "look at", named)] if named else []
+    lines += [_line(7, "look at", named)] if named else []
     return [*lines, *([_line(12, "look at", (remark, "dim"))] if remark else [])]
 
 
