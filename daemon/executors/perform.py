@@ -13,12 +13,15 @@ from pathlib import Path
 from alcore.artifact import ArtifactStore
 from alcore.disk import full_words, no_space
 from alcore.errors import AlcoreError, Preempted
-from alcore.run import execute, stage
+from alcore.run import execute, key_of, stage
 from daemon.executors.memory import memory_limit
 from daemon.executors.port import Finished, Order, Places, Progress
 from daemon.wording import clean
 
 REPORT_EVERY_S = 0.5
+OUTDATED = (
+    "alscope was changed or upgraded while the daemon was running; restart the daemon, and it goes on where it was"
+)
 
 
 @dataclass
@@ -59,6 +62,9 @@ def perform(order: Order, places: Places, tell: Callable[[Progress], None], stop
         context = OrderContext(
             order, scratch, places.cache, tell, stopped, order.device, order.threads, order.ram_bytes
         )
+        if key_of(order.stage, order.inputs, order.params) != order.key:
+            # the daemon would look for a result that these files no longer make; a job of the new ones replaces it at the next start
+            return Finished(order.job_id, order.fence, "failed", OUTDATED, "transient")
         limit = order.ram_bytes if stage(order.stage).hostile else None
         with memory_limit(limit):
             execute(order.stage, order.inputs, order.params, ArtifactStore(places.artifacts), context)

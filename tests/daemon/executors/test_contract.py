@@ -7,6 +7,7 @@ import queue
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def sparse(path: Path, planes: int = 4000) -> Path:
     """A large volume that takes a while to read and no disk: 1 MB planes, all but the first a hole."""
     tifffile.imwrite(path, shape=(planes, 1024, 1024), dtype=np.uint8, bigtiff=True, metadata={"axes": "ZYX"})
     with open(path, "r+b") as f:
-        f.seek(-1, os.SEEK_END)
+        f.seek(-1_500_000, os.SEEK_END)  # in the last plane: behind it lie the directories
         f.write(b"\x07")
     return path
 
@@ -182,3 +183,13 @@ def test_shutdown_leaves_no_process(processes, tmp_path):
     processes.shutdown(0.5)
     assert time.monotonic() - began < 5
     assert not psutil.pid_exists(worker.pid)
+
+
+def test_an_order_of_other_code_is_refused_and_says_to_restart(executor, places, tmp_path):
+    """The files of alscope changed under a running daemon: what it would look for is not what its workers would make."""
+    o = replace(order(executor, volume(tmp_path / "a.tif")), key="volume-0000")
+    executor.start(o)
+    end = finish(executor)
+    assert (end.outcome, end.kind) == ("failed", "transient")
+    assert "restart the daemon" in end.error
+    assert not list(places.artifacts.rglob("manifest.json"))
