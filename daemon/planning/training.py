@@ -129,17 +129,21 @@ class TrainingPlans:
         return moment is not None and self.store.training.n_new_labels_of(moment) > 0
 
     def finetuning(self, round_: RoundRow, now: float) -> Iterator[Wanted]:
-        """The recipe of a round is fixed when its job is first wanted, however the pool grows meanwhile."""
+        """The recipe of a round is fixed when its job is first wanted, however the pool grows meanwhile; but where a file that it
+        rehearses can no longer be read, it is what there is now."""
         existing = self.store.jobs.states("finetune", f"round:{round_.number}")
-        if existing:
-            job_id, state = existing[-1]
-            if state in ("failed", "cancelled"):
-                self.store.learning.fail_round(round_.number, self.store.jobs.last_words(job_id), now)
+        last = self.store.jobs.get(existing[-1][0]) if existing else None
+        if last is not None and last.state not in ("failed", "cancelled"):
             return
         start, made_for = self._start(round_)
         volumes = self._taken(made_for) if self.settings.training.mix_share > 0 else []
         mix, patches = self._spread(volumes, [*round_.train, *round_.gate], MIX_PATCHES)
-        yield self.planner.finetune(round_, start, mix, patches)
+        wanted = self.planner.finetune(round_, start, mix, patches)
+        same = last is not None and key_of("finetune", wanted.inputs, wanted.params) == last.key
+        if last is not None and (same or not self.store.jobs.passed(last.id)):
+            self.store.learning.fail_round(round_.number, self.store.jobs.last_words(last.id), now)
+            return
+        yield wanted
 
     def _start(self, round_: RoundRow) -> tuple[ModelRow | None, MadeFor | None]:
         """The model that a round starts from (None: none), and the data that it takes (None: all).

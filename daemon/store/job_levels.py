@@ -22,6 +22,10 @@ class JobLevels:
         sql = "SELECT id, state FROM job WHERE stage = ? AND subject = ? ORDER BY id"
         return [(r["id"], r["state"]) for r in self._db.query(sql, [stage, subject])]
 
+    def passed(self, job_id: int) -> bool:
+        """Was this job cancelled because of the state of its sources, and by nobody?"""
+        return any(self._db.query(f"SELECT 1 FROM job WHERE id = ? AND {PASSING}", [job_id]))
+
     def of_stage(self, stage: str) -> list[tuple[str, str]]:
         """(subject, state) of all jobs of one stage, oldest first."""
         sql = "SELECT subject, state FROM job WHERE stage = ? ORDER BY id"

@@ -167,6 +167,35 @@ def test_only_pseudo_labels_of_the_same_kind_are_rehearsed(two_kinds: Pool) -> N
     assert wanted.params["validation_share"] == 0.15
 
 
+@pytest.mark.parametrize(
+    ("gone", "kind", "goes_on"),
+    [(True, "source_missing", True), (False, "source_missing", False), (True, "", False)],
+    ids=["a file went", "the same files would be wanted", "somebody cancelled it"],
+)
+def test_a_round_goes_on_without_a_file_that_went_meanwhile(pool: Pool, gone: bool, kind: str, goes_on: bool) -> None:
+    with pool.store.transaction():
+        pool.ingested(0, 4)
+        pool.pseudo_labelled()
+        pool.encoder()
+        pool.embedded()
+        pool.pretrained()
+        pool.labelled(pool.queued(3))
+    assert pool.planning.learning.open_round(pool.now) == ""
+    (first,) = pool.planning.learning.round(pool.now)
+    made = pool.store.jobs.want(first, pool.now)
+    assert made is not None
+    assert list(pool.planning.learning.round(pool.now)) == []  # it is under way
+    pool.store.sources.set_gone(pool._path(0), gone)
+    pool.store.jobs.cancel(made, f"{name(0)}: is not there now", pool.now, kind)
+    again = list(pool.planning.learning.round(pool.now))
+    if goes_on:
+        assert sources(first) - sources(again[0]) == {name(0)}
+        assert pool.store.learning.active_round() is not None
+    else:
+        assert again == []
+        assert pool.store.learning.active_round() is None
+
+
 def test_a_round_may_start_from_the_promoted_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with contextlib.closing(Pool(tmp_path, training={"finetune_from": "current"})) as pool:
         pool.executor.slots = {False: 0, True: 0}
