@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import time
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from daemon.clock import Window, time_of_day
 from daemon.config_selection import Section
@@ -55,6 +55,15 @@ class Training(Section):
         if value:
             Window.parse(value)
         return value
+
+    @model_validator(mode="after")
+    def _enough_may_judge(self) -> Training:
+        if self.gate_max_patches < self.gate_min_patches:
+            raise ValueError(
+                f"gate_max_patches = {self.gate_max_patches} is below gate_min_patches = {self.gate_min_patches}: no model "
+                "could ever be judged; raise the one or lower the other"
+            )
+        return self
 
     @property
     def hours(self) -> Window | None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from alcore.kinds import Kind, MadeFor
 from alcore.run import key_of
+from alcore.types import Box
 from daemon.clock import latest
 from daemon.config import Settings
 from daemon.planner import Planner
@@ -20,6 +21,7 @@ T = TypeVar("T")
 MIX_PATCHES = 16
 """At most so many pseudo-labelled patches are mixed into a fine-tuning."""
 UNDER_WAY = ("waiting", "ready", "running")
+GIVEN_UP = ("failed", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,9 @@ class TrainingPlans:
         for kind, n_volumes, n_patches in groups(missing):
             if n_patches < training.pretrain_min_patches or (busy and n_patches < training.pretrain_max_patches):
                 continue
-            failed = [int(s.split(":")[1]) for spec, s, state in tried if state == "failed" and spec in ("", str(kind))]
-            if failed and n_volumes < 2 * failed[-1]:
-                continue  # it failed with so many volumes; more data may help
+            ended = [int(s.split(":")[1]) for spec, s, state in tried if state in GIVEN_UP and spec in ("", str(kind))]
+            if ended and n_volumes < 2 * ended[-1]:
+                continue  # it failed with so many volumes, or somebody did not want it; more data may change that
             wanted = self._pretraining(kind)
             if wanted is not None:
                 yield wanted
@@ -76,7 +78,9 @@ class TrainingPlans:
         found = max(groups(self._amounts()), key=lambda g: g[2], default=None)
         wanted = self._pretraining(found[0]) if found is not None else None
         if wanted is None:
-            raise LookupError("no volume has pseudo-labels yet")
+            raise LookupError(
+                "no volume has pseudo-labels yet" if found is None else "no patch can be read that is not held out"
+            )
         if self.store.jobs.want(wanted, now) is not None:
             return f"a new plan and model are made for {wanted.spec}; rounds that open from now on start from it"
         job = self.store.jobs.by_key(key_of(wanted.stage, wanted.inputs, wanted.params))
@@ -108,9 +112,11 @@ class TrainingPlans:
         return self.known[at]
 
     def _pretraining(self, kind: Kind) -> Wanted | None:
-        """On patches of all volumes that a model for this kind takes; None when none of them can be read now."""
+        """On patches of all volumes that a model for this kind takes, but none that is held out by now; None when there is none,
+        or none of these volumes can be read now."""
         volumes = self._taken(MadeFor(kind))
-        chosen, patches = self._spread(volumes, (), self.settings.training.pretrain_max_patches)
+        held_out = self.store.training.held_out()
+        chosen, patches = self._spread(volumes, held_out, self.settings.training.pretrain_max_patches)
         return self.planner.pretrain(chosen, patches, len(volumes), str(kind)) if patches else None
 
     def _taken(self, made_for: MadeFor | None) -> list[tuple[VolumeRow, str]]:
@@ -137,13 +143,20 @@ class TrainingPlans:
             return
         start, made_for = self._start(round_)
         volumes = self._taken(made_for) if self.settings.training.mix_share > 0 else []
-        mix, patches = self._spread(volumes, [*round_.train, *round_.gate], MIX_PATCHES)
+        mix, patches = self._spread(volumes, self._labelled(round_), MIX_PATCHES)
         wanted = self.planner.finetune(round_, start, mix, patches)
         same = last is not None and key_of("finetune", wanted.inputs, wanted.params) == last.key
         if last is not None and (same or not self.store.jobs.passed(last.id)):
             self.store.learning.fail_round(round_.number, self.store.jobs.last_words(last.id), now)
             return
         yield wanted
+
+    def _labelled(self, round_: RoundRow) -> list[tuple[int, Box]]:
+        """Where pseudo-labels are not rehearsed: at the labels of a round, and at all that is held out, whatever became of it."""
+        return [
+            *((label.volume_id, label.box) for label in (*round_.train, *round_.gate)),
+            *self.store.training.held_out(),
+        ]
 
     def _start(self, round_: RoundRow) -> tuple[ModelRow | None, MadeFor | None]:
         """The model that a round starts from (None: none), and the data that it takes (None: all).
@@ -206,14 +219,14 @@ class TrainingPlans:
         return model.version
 
     def _spread(
-        self, volumes: Sequence[tuple[VolumeRow, str]], taken: Sequence[LabelRow], most: int
+        self, volumes: Sequence[tuple[VolumeRow, str]], taken: Sequence[tuple[int, Box]], most: int
     ) -> tuple[list[tuple[VolumeRow, str]], list[PatchRow]]:
-        """At most `most` patches of these volumes, spread evenly over all that touch none of the labels `taken`; and the
-        volumes that they lie in.
+        """At most `most` patches of these volumes, spread evenly over all that touch none of the boxes `taken` (volume id,
+        box); and the volumes that they lie in.
 
-        Only the patches of volumes with such labels, and those that are chosen, are fetched.
+        Only the patches of volumes with such boxes, and those that are chosen, are fetched.
         """
-        labelled = {label.volume_id for label in taken}
+        labelled = {volume_id for volume_id, _ in taken}
         free = {
             v.id: [p.row for p in self.store.volumes.patches(v.id) if not _touches(p, taken)]
             for v, _ in volumes
@@ -225,8 +238,8 @@ class TrainingPlans:
         return [(v, key) for v, key in volumes if v.id in used], patches
 
 
-def _touches(patch: PatchRow, labels: Sequence[LabelRow]) -> bool:
-    return any(label.volume_id == patch.volume_id and label.box.overlaps(patch.box) for label in labels)
+def _touches(patch: PatchRow, taken: Sequence[tuple[int, Box]]) -> bool:
+    return any(volume_id == patch.volume_id and box.overlaps(patch.box) for volume_id, box in taken)
 
 
 def choose_evenly(places: Sequence[T], most: int) -> list[T]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alcore.kinds import Kind, MadeFor
+from alcore.types import Box
+from daemon.store.job_levels import PASSING
 from daemon.store.rows import ModelRow
 from daemon.store.volumes import SOURCES
 
@@ -63,9 +65,17 @@ class Training:
         row = next(self._db.query("SELECT result FROM job WHERE key = ? AND state = 'done'", [artifact]), None)
         return None if row is None else _made_for(row["result"])
 
+    def held_out(self) -> list[tuple[int, Box]]:
+        """(volume id, box) of every patch that was ever labelled to judge models."""
+        sql = "SELECT * FROM patch WHERE id IN (SELECT patch_id FROM label WHERE role = 'gate') ORDER BY id"
+        return [
+            (r["volume_id"], Box((r["z"], r["y"], r["x"]), (r["dz"], r["dy"], r["dx"]))) for r in self._db.query(sql)
+        ]
+
     def tried(self) -> list[tuple[str, str, str]]:
-        """(kind of data, subject, state) of every pre-training, oldest first."""
-        sql = "SELECT spec, subject, state FROM job WHERE stage = 'pretrain' ORDER BY id"
+        """(kind of data, subject, state) of every pre-training, oldest first; "passed" where it was cancelled, but by nobody."""
+        state = f"CASE WHEN {PASSING} THEN 'passed' ELSE state END AS state"
+        sql = f"SELECT spec, subject, {state} FROM job WHERE stage = 'pretrain' ORDER BY id"
         return [(r["spec"], r["subject"], r["state"]) for r in self._db.query(sql)]
 
     def n_new_labels_of(self, moment: float) -> int:

@@ -41,6 +41,8 @@ def write(tmp_path: Path, text: str) -> Path:
         (WATCH + "[run]\nbacklog = 'largest'", "run.backlog = 'largest': input should be 'newest' or 'oldest'"),
         ("a = [", "not valid TOML"),
         (WATCH + "[training]\ngate_share = 1.5", "training.gate_share"),
+        (WATCH + "[training]\ngate_max_patches = 2", "gate_max_patches = 2 is below gate_min_patches = 3"),
+        (WATCH + "[training]\ngate_min_patches = 41", "gate_max_patches = 40 is below gate_min_patches = 41"),
     ],
 )
 def test_bad_input_is_one_line_with_the_key(tmp_path, text, says):

@@ -15,6 +15,7 @@ from alcore.kinds import Kind, MadeFor
 from alcore.types import Box
 from daemon import commands
 from daemon.executors.port import Finished
+from daemon.planning import training as training_plans
 from daemon.planning.training import groups
 from daemon.store.rows import LabelRow, RoundRow
 from daemon.store.training import Amount
@@ -103,6 +104,68 @@ def test_replanning_on_request_takes_what_there_is_now(pool: Pool) -> None:
         training.replan(pool.now)
     pool.finish(job.id, PLAN | {"data": {"channels": 1, "voxel_um": list(FINE)}})
     assert training.pretraining_settled()
+
+
+@pytest.mark.parametrize(
+    ("kind", "comes_back"), [("", False), ("source_missing", True)], ids=["somebody cancelled it", "a file went"]
+)
+def test_a_pretraining_that_somebody_cancelled_stays_away_until_there_is_twice_as_much(
+    pool: Pool, kind: str, comes_back: bool
+) -> None:
+    training = pool.planning.training
+    ingested(pool, 0, 2)
+    (wanted,) = training.pretraining()
+    made = pool.store.jobs.want(wanted, pool.now)
+    assert made is not None
+    pool.store.jobs.cancel(made, "cancelled", pool.now, kind)
+    ingested(pool, 2, 1)
+    assert bool(list(training.pretraining())) is comes_back
+    assert training.pretraining_settled()  # rounds do not wait for it
+    ingested(pool, 3, 1)
+    assert len(list(training.pretraining())) == 1
+
+
+def test_what_is_held_out_by_now_is_in_no_pretraining_and_not_rehearsed(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_plans, "MIX_PATCHES", 99)
+    with pool.store.transaction():
+        pool.ingested(0, 8)
+        pool.pseudo_labelled()
+        pool.encoder()
+        pool.embedded()
+    (before,) = pool.planning.training.pretraining()
+    suggestions = pool.queued(8)
+    pool.labelled(suggestions)
+    held_out = {(label.volume_id, label.box) for label in pool.store.labels.current() if label.role == "gate"}
+    assert len(held_out) == 2 and held_out < patches_of(pool, before)
+    last = pool.store.annotation.suggestion(suggestions[-1])
+    assert last is not None
+    pool.store.labels.withdraw(last, pool.now)  # its patch stays held out: a label drawn anew would judge again
+    assert sum(label.role == "gate" for label in pool.store.labels.current()) == 1
+    (wanted,) = pool.planning.training.pretraining()
+    assert patches_of(pool, wanted) == patches_of(pool, before) - held_out  # those that train may be pre-trained on
+    round_ = round_of(pool, 0)
+    (finetune,) = pool.planning.training.finetuning(round_, pool.now)
+    trains = {(label.volume_id, label.box) for label in round_.train}
+    assert patches_of(pool, finetune) == patches_of(pool, before) - held_out - trains
+
+
+def test_where_all_is_held_out_nothing_is_pretrained(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = pool.planning.training
+    ingested(pool, 0, 1)
+    everywhere = [(v.id, Box((0, 0, 0), (999, 999, 999))) for v in pool.volumes()]
+    monkeypatch.setattr(pool.store.training, "held_out", lambda: everywhere)
+    assert list(training.pretraining()) == []
+    with pytest.raises(LookupError, match="not held out"):
+        training.replan(pool.now)
+
+
+def patches_of(pool: Pool, wanted: Any) -> set[tuple[int, Box]]:
+    """(volume id, box) of the pseudo-labelled patches that a training takes."""
+    ids = {v.artifact: v.id for v in pool.volumes()}
+    volumes = [ids[item.key] for item in wanted.inputs["volume"]]
+    return {(volumes[p["volume"]], Box(tuple(p["start"]), tuple(p["shape"]))) for p in wanted.params["patches"]}
 
 
 def test_the_command_line_asks_for_a_plan(pool: Pool) -> None:
