@@ -17,7 +17,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnU
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from alcore.artifact import canonical_json
-from alcore.nnunet import room
+from alcore.nnunet import cached_case, room
 from alcore.nnunet.binning import bin_image, binned_shape
 from alcore.nnunet.case import Case
 from alcore.nnunet.model import Design
@@ -43,10 +43,10 @@ def prepare(
     cache: Path,
     progress: Callable[[float, str], None],
 ) -> tuple[Path, list[str]]:
-    """Preprocess the cases that are not in the cache yet. Returns the folder, and the ids of those that were new.
+    """Preprocess the cases that are not in the cache yet, or cannot be opened there. Returns the folder, and the ids of those.
 
-    A case appears whole or not at all: it is written in a sibling folder, and its image file, by which nnU-Net finds
-    it, moves last. Raises PermanentError for a case whose voxel size does not go with the model, DiskFullError, before it
+    A case appears whole or not at all, also after a power cut: it is written in a sibling folder, and its image file, by which
+    nnU-Net finds it, moves last. Raises PermanentError for a case whose voxel size does not go with the model, DiskFullError, before it
     begins, without room for all of them.
     """
     folder = case_folder(cache, design)
@@ -57,7 +57,7 @@ def prepare(
     for case in cases:  # a case that is used stays (see `daemon.retention`)
         with contextlib.suppress(FileNotFoundError):
             os.utime(folder / f"{case.id}.b2nd")
-    missing = {case.id: case for case in cases if not (folder / f"{case.id}.b2nd").is_file()}
+    missing = {case.id: case for case in cases if not cached_case.is_usable(folder, case.id)}
     staging = folder.with_name(f".{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     staging.mkdir()
     try:
@@ -82,8 +82,7 @@ def prepare(
             if seen is None:
                 properties["class_locations"][annotated(design)] = _anywhere(seg.shape)
             _save(data.astype(np.float32, copy=False), seg.astype(np.int16), properties, staging / case.id, setup)
-            for suffix in ("_seg.b2nd", ".pkl", ".b2nd"):
-                os.replace(staging / f"{case.id}{suffix}", folder / f"{case.id}{suffix}")
+            cached_case.put_in_place(staging, folder, case.id)
     finally:
         shutil.rmtree(staging)
     return folder, list(missing)
