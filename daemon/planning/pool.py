@@ -86,12 +86,16 @@ class PoolPlans:
                 yield self.planner.encoder(kind, self.store.volumes.readable())
 
     def _take_up_again(self, preferred: str, now: float) -> None:
-        """An encoder that was retired, when config.toml prefers its kind now or nothing else serves."""
-        encoders = self.store.encoders
+        """An encoder that was retired, when it is made as config.toml says now, or of the kind that it prefers, or nothing else
+        serves."""
+        encoders, wanted = self.store.encoders, self.planner.encoder_design(preferred)
         in_use = encoders.in_use().values()
-        if any(e.kind == preferred for e in in_use):
+        serving = [e for e in in_use if e.kind == preferred]
+        if any(e.design == wanted for e in serving):
             return
-        revived = encoders.revive(preferred) or (None if in_use else encoders.revive(None))
+        revived = encoders.revive(preferred, wanted)
+        if revived is None and not serving:
+            revived = encoders.revive(preferred) or (None if in_use else encoders.revive(None))
         if revived is not None:
             why = "as config.toml says" if revived.kind == preferred else "nothing else serves"
             self.store.state.event("encoder", f"{revived.name} ({revived.kind}) is taken up again: {why}", now)

@@ -12,7 +12,7 @@ from daemon.store.rows import EncoderRow
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-_COLUMNS = "id, artifact, state, n_patches, kind"
+_COLUMNS = "id, artifact, state, n_patches, kind, design"
 
 
 class Encoders:
@@ -82,7 +82,7 @@ class Encoders:
             "reason": reason,
             "created_at": now,
         }
-        return EncoderRow(insert(self._db, "encoder", row), recipe, state, n_patches, kind)
+        return EncoderRow(insert(self._db, "encoder", row), recipe, state, n_patches, kind, design)
 
     def switch(self, encoder_id: int) -> None:
         """The new embeddings are complete: from this transaction on they are the ones that select."""
@@ -96,18 +96,21 @@ class Encoders:
             sql = "UPDATE encoder SET state = 'rejected', artifact = NULL, reason = ? WHERE id = ?"
             self._db.execute(sql, [reason, encoder_id])
 
-    def revive(self, kind: str | None) -> EncoderRow | None:
-        """The newest retired encoder (of a kind) embeds again what it has not yet; None when there is none."""
-        sql = f"SELECT {_COLUMNS} FROM encoder WHERE state = 'retired' AND kind = COALESCE(?, kind) ORDER BY id DESC LIMIT 1"
+    def revive(self, kind: str | None, design: str | None = None) -> EncoderRow | None:
+        """The newest retired encoder (of a kind, of a design) embeds again what it has not yet; None when there is none."""
+        sql = (
+            f"SELECT {_COLUMNS} FROM encoder WHERE state = 'retired' AND kind = COALESCE(?, kind)"
+            " AND design = COALESCE(?, design) ORDER BY id DESC LIMIT 1"
+        )
         with transaction(self._db):
-            found = next((EncoderRow(**r) for r in self._db.query(sql, [kind])), None)
+            found = next((EncoderRow(**r) for r in self._db.query(sql, [kind, design])), None)
             if found is not None:
                 self._db.execute("UPDATE encoder SET state = 'retired' WHERE state = 'embedding'")
                 self._db.execute("UPDATE encoder SET state = 'embedding' WHERE id = ?", [found.id])
         return found
 
     def tried_on(self, kind: str, design: str) -> int | None:
-        """Patches in the pool at the last attempt at this kind: any that passed, or one of this design that was refused."""
-        sql = "SELECT MAX(n_patches) AS n FROM encoder WHERE kind = ? AND (state <> 'rejected' OR design = ?)"
+        """Patches in the largest pool on which an encoder of this kind and design was tried, whether it passed or was refused."""
+        sql = "SELECT MAX(n_patches) AS n FROM encoder WHERE kind = ? AND design = ?"
         found: int | None = next(self._db.query(sql, [kind, design]))["n"]
         return found

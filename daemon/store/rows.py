@@ -47,13 +47,14 @@ class VolumeRow:
 @dataclass(frozen=True)
 class EncoderRow:
     """An encoder version that passed its self-test. state: embedding (not yet complete), current or retired. kind: descriptor
-    or mae."""
+    or mae. design: `daemon.policy.design` of its params, empty where that is not known."""
 
     id: int
     artifact: str
     state: str
     n_patches: int
     kind: str
+    design: str = ""
 
     @property
     def name(self) -> str:

@@ -139,6 +139,37 @@ def test_another_way_of_training_is_tried_on_the_same_pool(play):
     assert encoders(other) == [("descriptor", "retired"), ("mae", "rejected"), ("mae", "current")]
 
 
+def test_changed_settings_make_an_encoder_anew_on_the_same_pool_and_taken_back_they_train_nothing(play):
+    stage = play()
+    stage.drop("a.tif", b"one")
+    stage.run()
+    first = stage.store.encoders.in_use()["current"]
+    stage.store.close()
+    other = play(encoder={"mask_ratio": 0.5})
+    other.run()
+    assert encoders(other) == [("descriptor", "retired"), ("mae", "retired"), ("mae", "current")]
+    (trained,) = [o for o in other.executor.orders if o.stage == "encoder"]
+    assert trained.params["mask_ratio"] == 0.5
+    other.store.close()
+    again = play()
+    again.run()
+    assert encoders(again) == [("descriptor", "retired"), ("mae", "current"), ("mae", "retired")]
+    assert again.store.encoders.in_use()["current"] == first
+    assert "encoder" not in again.stages()
+
+
+def test_a_descriptor_of_other_settings_takes_over_from_the_one_before(play):
+    stage = play(encoder={"size": "auto"})
+    stage.drop("a.tif", b"one")
+    stage.run()
+    stage.store.close()
+    other = play(encoder={"size": "auto", "pooling": "mean_std"})
+    other.run()
+    assert encoders(other) == [("descriptor", "retired"), ("descriptor", "current")]
+    (measured,) = [o for o in other.executor.orders if o.stage == "encoder"]
+    assert measured.params["pooling"] == "mean_std"
+
+
 def test_if_every_encoder_is_refused_that_is_said_and_nothing_is_suggested(play):
     stage = play(refuse("mae", "descriptor"))
     stage.drop("a.tif", b"one")

@@ -182,7 +182,8 @@ def test_encoders_keep_their_place_and_what_worked_on_the_whole_pool_is_forgotte
     assert {state: (e.id, e.artifact, e.kind, e.n_patches) for state, e in serving.items()} == {
         "current": (2, "encoder-12", "mae", 2)
     }
-    assert store.encoders.tried_on("mae", "any") == 2
+    assert serving["current"].design == ""  # how it was made is not known: it serves until one made as config.toml says passes
+    assert store.encoders.tried_on("mae", "any") is None
     assert store.encoders.tried_on("descriptor", "any") is None
     for number in (11, 13):
         job = store.jobs.get(number)
