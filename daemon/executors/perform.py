@@ -15,7 +15,7 @@ from alcore.disk import full_words, no_space
 from alcore.errors import AlcoreError, Preempted
 from alcore.run import execute, key_of, stage
 from daemon.executors.memory import memory_limit
-from daemon.executors.port import Finished, Order, Places, Progress
+from daemon.executors.port import ORDER, Finished, Order, Places, Progress
 from daemon.wording import clean
 
 REPORT_EVERY_S = 0.5
@@ -58,7 +58,7 @@ def perform(order: Order, places: Places, tell: Callable[[Progress], None], stop
     scratch = folder / "scratch"
     try:
         scratch.mkdir(parents=True, exist_ok=True)
-        (folder / "order.json").write_text(json.dumps(json.loads(order.to_line()), indent=1))
+        (folder / ORDER).write_text(json.dumps(json.loads(order.to_line()), indent=1))
         context = OrderContext(
             order, scratch, places.cache, tell, stopped, order.device, order.threads, order.ram_bytes
         )
@@ -85,10 +85,20 @@ def perform(order: Order, places: Places, tell: Callable[[Progress], None], stop
             why = f"{name}: needs more memory to open than run.ram_gb = {order.ram_bytes / 2**30:g}; is it damaged, or a bomb?"
             return Finished(order.job_id, order.fence, "failed", one_line(ValueError(why)), "unreadable")
         return Finished(order.job_id, order.fence, "failed", f"out of memory: {one_line(e)}", "transient")
-    except Exception as e:  # a defect of ours or of a library: permanent, visible, with its traceback in the log
+    except Exception as e:
         _log_traceback()
+        if _device_is_full(e):
+            return Finished(
+                order.job_id, order.fence, "failed", f"the GPU is out of memory: {one_line(e)}", "transient"
+            )
+        # a defect of ours or of a library: permanent, visible, with its traceback in the log
         return Finished(order.job_id, order.fence, "failed", f"{type(e).__name__}: {one_line(e)}", "defect")
     return Finished(order.job_id, order.fence, "done")
+
+
+def _device_is_full(error: Exception) -> bool:
+    """Torch's word for it, by name: nothing here imports torch. Others on the same GPU may give memory back."""
+    return any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
 
 
 def _log_traceback() -> None:
