@@ -81,17 +81,21 @@ class SelectionResults:
                 self.store.selection.considered(volumes.of(key), [int(row) for row in rows], level)
         made = self.store.annotation.suggest(picks, now, level)
         moved = self.store.annotation.rerank(_order(result, volumes))
-        new = self.store.selection.hold_back(flaws, now)
+        new = self.store.selection.hold_back(flaws, now, _looked_at(result, volumes))
         self.store.jobs.forget(job.id)
         if made:
-            self.store.state.event("queue", f"{len(made)} patches queued for the expert: {made[0]} to {made[-1]}", now)
+            which = made[0] if len(made) == 1 else f"{made[0]} to {made[-1]}"
+            self.store.state.event(
+                "queue", f"{count(len(made), 'patch', 'patches')} queued for the expert: {which}", now
+            )
         elif result.get("notes") and not waiting:
             self.store.state.event("queue", f"no patch to suggest: {'; '.join(result['notes'])}", now)
         if moved:
             words = f"the queue was put in order anew: {count(moved, 'suggestion')} moved"
             self.store.state.event("queue", words, now)
         if new:
-            text = f"{new} patches held back because they look broken: `alscope queue --qc`"
+            look = "it looks" if new == 1 else "they look"
+            text = f"{count(new, 'patch', 'patches')} held back because {look} broken: `alscope queue --qc`"
             self.store.state.event("qc", text, now)
 
     def _taken_back(self, result: Mapping[str, Any], volumes: _Volumes, now: float) -> int:
@@ -142,6 +146,12 @@ class SelectionResults:
         self.store.selection.add_control(number, result, now)
         if result["difference"] is not None:
             self.store.state.event("control", f"after round {number}: {result['words']}", now)
+
+
+def _looked_at(result: Mapping[str, Any], volumes: _Volumes) -> dict[int, set[int]] | None:
+    """Rows of which it is known now whether they look broken, by volume id; None for the whole pool."""
+    found = result.get("looked_at")
+    return None if found is None else {volumes.of(key): {int(row) for row in rows} for key, rows in found.items()}
 
 
 def _order(result: Mapping[str, Any], volumes: _Volumes) -> list[Ranked]:

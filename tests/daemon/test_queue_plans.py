@@ -43,7 +43,9 @@ def test_what_looks_broken_is_not_queued_and_a_person_can_say_that_it_is_fine(pl
     shot = stage.shot()
     assert [q.start[2] for q in shot.queue] == [32, 48]
     assert shot.patches["held_back"] == 2
-    assert any("2 patches held back" in message for message in events(stage))
+    assert any("2 patches held back because they look broken" in message for message in events(stage))
+    (queued,) = [message for message in events(stage) if "queued for the expert" in message]
+    assert queued == "2 patches queued for the expert: s00001 to s00002"
     answers = {}
     for name in ("q00001", "q00001", "q99999", "s00001", "q", "q" + "9" * 40, "q²"):
         asked = commands.ask(stage.workspace, "qc-ok", {"id": name})
@@ -71,3 +73,17 @@ def test_the_folder_of_a_suggestion_shows_the_labelled_patches_most_like_it(play
         assert [n["suggestion"] for n in order.params["neighbours"]] == ["s00001", "s00002", "s00003"]
         packages = [stage.store.annotation.suggestion(n["suggestion"]).package for n in order.params["neighbours"]]
         assert [i.key for i in order.inputs["neighbour"]] == packages
+
+
+def test_one_patch_is_told_of_as_one(play):
+    def change(order: Order, said: dict[str, Any]) -> Any:
+        if order.stage == "suggestions":
+            at = {"embedding": order.inputs["embedding"][0].key, "row": 3}
+            said["qc"] = [at | {"reason": "blank", "score": 2.0}]
+        return said
+
+    stage = play(change, selection={"queue_depth": 1})
+    stage.drop("a.tif", b"one")
+    stage.run()
+    assert "1 patch queued for the expert: s00001" in events(stage)
+    assert any(message.startswith("1 patch held back because it looks broken: ") for message in events(stage))
