@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from alcore.annotate.draft_files import drafted_by
 from daemon.errors import AlscopeError, UsageError
 from daemon.label_names import is_seen_mask
+from daemon.people import name_of
 from daemon.store.claim_listing import nothing_words
 from daemon.store.rows import SuggestionRow
 from daemon.store.schema_claims import SKIP_REASONS
@@ -77,7 +78,7 @@ def skip(engine: Engine, arguments: dict[str, Any], now: float) -> str:
     """Take a suggestion out of the queue for good. kind: one of SKIP_REASONS; reason: words of the user's own."""
     suggestion = _suggestion(engine, str(arguments["id"]))
     user, kind, words = (
-        str(arguments.get("user", "")),
+        name_of(arguments.get("user")),
         str(arguments.get("kind", "other")),
         str(arguments.get("reason", "")),
     )
@@ -134,7 +135,7 @@ def _suggestion(engine: Engine, suggestion_id: str) -> SuggestionRow:
 
 
 def _user(arguments: dict[str, Any]) -> str:
-    user = str(arguments["user"]).strip()
+    user = name_of(arguments["user"])
     if not user:
         raise UsageError("a patch is taken by somebody: say who you are (--user NAME)")
     return user

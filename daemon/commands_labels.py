@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from alcore.fileset import fingerprint_of
 from daemon.errors import UsageError
+from daemon.people import name_of
 from daemon.wording import count
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _import(engine: Engine, arguments: dict[str, Any], now: float) -> str:
     if fingerprint is None:
         raise UsageError(f"{arguments['path']}: no such file")
     options = {"replace": bool(arguments.get("replace")), "skip_empty": bool(arguments.get("skip_empty"))}
-    author = str(arguments.get("user", ""))
+    author = name_of(arguments.get("user"))
     return str(engine.store.truth.ask(volume.id, path, fingerprint.to_text(), options, author, now))
 
 

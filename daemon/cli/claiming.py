@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,7 @@ def claim(session: Session, suggestion_id: str | None, user: str, take_over: boo
         from daemon.cli.queue import find
 
         suggestion_id = find(session, suggestion_id).id
-    wish = {"id": suggestion_id, "user": _named(user), "take_over": take_over}
+    wish = {"id": suggestion_id, "user": named(user), "take_over": take_over}
     answer = json.loads(ask_and_wait(session, "claim", wish))
     if "nothing" in answer:
         raise NothingWaitsError(str(answer["nothing"]))
@@ -64,12 +65,20 @@ def release(session: Session, suggestion_id: str, user: str) -> None:
     _leave(session, "release", suggestion_id, user)
 
 
-def skip(session: Session, suggestion_id: str, user: str, reason_kind: str, note: str = "") -> None:
-    """Take a patch out of the queue for one of `SKIP_REASONS`. Raises UsageError, RefusedError (somebody else has it), or
+def skip(
+    session: Session,
+    suggestion_id: str,
+    user: str,
+    reason_kind: str,
+    note: str = "",
+    work: Mapping[str, float] | None = None,
+) -> None:
+    """Take a patch out of the queue for one of `SKIP_REASONS`. work: what it took to find that out, as is said with a label
+    (see `daemon.commands.leave_label_note`). Raises UsageError, RefusedError (somebody else has it, or it was answered), or
     NotRunningError (the wish is kept)."""
     if reason_kind not in SKIP_REASONS:
         raise UsageError(f"{reason_kind!r} is no reason to skip; known: {', '.join(SKIP_REASONS)}")
-    wish = {"id": suggestion_id, "user": _named(user), "kind": reason_kind, "reason": note}
+    wish = {"id": suggestion_id, "user": named(user), "kind": reason_kind, "reason": note, "work": dict(work or {})}
     ask_and_wait(session, "skip", wish)
 
 
@@ -102,7 +111,8 @@ def progress_today(session: Session, user: str) -> dict[str, Any]:
     }
 
 
-def _named(user: str) -> str:
+def named(user: str) -> str:
+    """The name under which the daemon knows a user. Raises UsageError for what is no name."""
     name = "".join(c if c.isprintable() else " " for c in user).strip()[:80]
     if not name:
         raise UsageError("say who you are: --user NAME")
@@ -113,4 +123,4 @@ def _leave(session: Session, verb: str, suggestion_id: str, user: str) -> None:
     with contextlib.suppress(AlscopeError, OSError):
         workspace = session.workspace
         if workspace.commands.is_dir() and read_holder(workspace.lock_file) is not None:
-            ask(workspace, verb, {"id": suggestion_id, "user": _named(user)})
+            ask(workspace, verb, {"id": suggestion_id, "user": named(user)})

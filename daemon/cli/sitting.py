@@ -46,7 +46,7 @@ class Sitting:
     """user: "" = who is logged in. plain: without Segment Anything. program: command line that opens a window."""
 
     def __init__(self, session: Session, user: str, plain: bool, program: Sequence[str] = PROGRAM) -> None:
-        self._session, self._user, self._plain = session, user or claiming.login(), plain
+        self._session, self._user, self._plain = session, claiming.named(user or claiming.login()), plain
         self._drafts = session.workspace.drafts
         self._log = self._drafts / f"window-{os.getpid()}.log"
         self._window = WindowProcess(program, self._log)
@@ -63,7 +63,11 @@ class Sitting:
             with ending_on_signals():
                 self._window.prepare(False)  # what follows here takes less time than its libraries
                 self._prepare()
-                self._patches(suggestion_id, take_over)
+                try:
+                    self._patches(suggestion_id, take_over)
+                except (AlscopeError, OSError):
+                    self._last_verdicts()  # what was handed in before is heard of all the same
+                    raise
                 self._last_verdicts()
         finally:
             self._window.close()
@@ -156,25 +160,35 @@ class Sitting:
     def _settle(self, claimed: str, outcome: Outcome) -> bool:
         """What the person decided is told to the daemon; True when they want another patch."""
         if outcome.answer == "skip":
-            try:
-                claiming.skip(self._session, claimed, self._user, outcome.reason_kind, outcome.reason)
-            except NotRunningError as e:
-                say(str(e))
-                return False
-            say(f"{claimed}: skipped ({outcome.reason_kind})")
-        elif outcome.answer in ("submit", "empty"):
-            self._hand_in(claimed, outcome)
-        else:
-            kept = "; your draft is kept" if outcome.draft else ""
-            say(f"{claimed}: closed without handing in{kept}, the patch is back in the queue")
+            return self._skip(claimed, outcome)
+        if outcome.answer in ("submit", "empty"):
+            return self._hand_in(claimed, outcome)
+        kept = "; your draft is kept" if outcome.draft else ""
+        say(f"{claimed}: closed without handing in{kept}, the patch is back in the queue")
         return outcome.goes_on
 
-    def _hand_in(self, claimed: str, outcome: Outcome) -> None:
-        with reading(self._session.workspace.root) as db:
-            before = newest_received(db)
+    def _skip(self, claimed: str, outcome: Outcome) -> bool:
+        try:
+            claiming.skip(self._session, claimed, self._user, outcome.reason_kind, outcome.reason, outcome.work)
+        except NotRunningError as e:
+            say(str(e))
+            return False
+        except AlscopeError as e:  # taken over, or answered elsewhere, in the meantime
+            self._not_taken(claimed, "skipped", str(e), outcome)
+            return outcome.goes_on
+        say(f"{claimed}: skipped ({outcome.reason_kind})")
+        return outcome.goes_on
+
+    def _hand_in(self, claimed: str, outcome: Outcome) -> bool:
         work = self._drafts / claimed
         try:
+            with reading(self._session.workspace.root) as db:
+                before = newest_received(db)
             digest = inbox.put(self._session, work / LABEL, claimed, _note(self._user, outcome))
+        except AlscopeError as e:  # another label of it waits there
+            self._rejected = True
+            self._not_taken(claimed, "handed in", str(e), outcome)
+            return outcome.goes_on
         except BaseException:
             claiming.release(self._session, claimed, self._user)
             raise
@@ -182,6 +196,14 @@ class Sitting:
         self._handed_in.append(_HandedIn(claimed, before, digest))
         minutes = outcome.work["active_s"] / 60
         say(f"{claimed}: handed in after {minutes:.1f} min of work")
+        return outcome.goes_on
+
+    def _not_taken(self, claimed: str, what: str, why: str, outcome: Outcome) -> None:
+        """Say here and in the next window that an answer was not taken; other patches wait."""
+        claiming.release(self._session, claimed, self._user)
+        kept = "; your draft is kept" if outcome.draft else ""
+        self._news.append(f"{claimed}: not {what} ({why}){kept}")
+        say(self._news[-1])
 
     def _last_verdicts(self) -> None:
         self._hear(VERDICT_S)

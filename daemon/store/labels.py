@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from alcore.types import Box
 from daemon.errors import UsageError
 from daemon.label_names import suffix_of
+from daemon.people import name_of
 from daemon.store.annotation import Annotation
 from daemon.store.connection import insert, transaction
 from daemon.store.rows import LabelRow, ReceivedRow, SeenMask, SuggestionRow
@@ -29,12 +30,6 @@ def _label(r: Mapping[str, Any]) -> LabelRow:
 
 UNFINISHED = "it was still being written when it was taken: it is read again when it is whole"
 """Why a label file goes back into the inbox."""
-
-
-def _said_by(note: Mapping[str, Any]) -> str:
-    """Who drew a label, as far as its note says so."""
-    user = note.get("user")
-    return user.encode(errors="replace").decode()[:200] if isinstance(user, str) else ""
 
 
 def _seen_mask(r: Mapping[str, Any]) -> SeenMask:
@@ -64,7 +59,7 @@ class Labels:
         """
         with transaction(self._db):
             number = int(next(self._db.query("SELECT COALESCE(MAX(id), 0) + 1 AS n FROM received"))["n"])
-            author = _said_by(note) or self._holder(suggestion.id)
+            author = name_of(note.get("user")) or self._holder(suggestion.id)
             row = {
                 "id": number,
                 "suggestion_id": suggestion.id,
