@@ -85,7 +85,10 @@ class Dense:
 
 
 class DenseOnDevice(Dense):
-    """The same with the rows on an accelerator, by torch; only rows that stay candidates come back to be decided."""
+    """The same with the rows on an accelerator, by torch; only rows that stay candidates come back to be decided.
+
+    Where its memory runs out, the rest is computed on the CPU, with the same result: what a call had brought up to date stays.
+    """
 
     def __init__(self, state: State, threads: int, device: str, rows: int = 1 << 16) -> None:
         import torch
@@ -94,16 +97,42 @@ class DenseOnDevice(Dense):
         self._torch: Any = torch
         self._rows_at_once = rows
         self.device = torch.device(device)
-        self._rows = torch.from_numpy(state.base).to(self.device)
-        self._tail = torch.empty((0, state.dim), dtype=torch.float32, device=self.device)
+        self._has_room = True
+        self._rows, self._tail = torch.empty((0, state.dim)), torch.empty((0, state.dim))
+        try:
+            self._rows = torch.from_numpy(state.base).to(self.device)
+            self._tail = self._tail.to(self.device)
+        except torch.OutOfMemoryError:
+            self._leave()
 
     def added(self, begin: int, end: int) -> None:
         """Rows begin..end are new."""
+        if not self._has_room:
+            return
         new = self.state.tail[begin - len(self.state.base) : end - len(self.state.base)]
-        self._tail = self._torch.cat([self._tail, self._torch.from_numpy(new).to(self.device)])
+        try:
+            self._tail = self._torch.cat([self._tail, self._torch.from_numpy(new).to(self.device)])
+        except self._torch.OutOfMemoryError:
+            self._leave()
 
     def refresh(self, ids: Ids, limit: float) -> None:
         """Update keys of these distinct rows, each completely or until it exceeds `limit`."""
+        if self._has_room:
+            try:
+                self._refresh_there(ids, limit)
+                return
+            except self._torch.OutOfMemoryError:
+                self._leave()
+        super().refresh(ids, limit)
+
+    def _leave(self) -> None:
+        """Give the accelerator's memory back; from now on the CPU computes."""
+        self._has_room = False
+        self._rows = self._tail = self._rows[:0].cpu()
+        if self.device.type == "cuda":
+            self._torch.cuda.empty_cache()
+
+    def _refresh_there(self, ids: Ids, limit: float) -> None:
         before = self._torch.get_float32_matmul_precision()
         self._torch.set_float32_matmul_precision("highest")  # TF32 would break the guard
         try:
@@ -111,7 +140,7 @@ class DenseOnDevice(Dense):
             for b in np.unique(block):
                 group = ids[block == b]
                 for i in range(0, len(group), self._rows_at_once):
-                    dense, exact = self._chunk(group[i : i + self._rows_at_once], limit)
+                    dense, exact = self._chunk_there(group[i : i + self._rows_at_once], limit)
                     self.state.work.dense += dense
                     self.state.work.exact += exact
         finally:
@@ -127,7 +156,7 @@ class DenseOnDevice(Dense):
         found[~new], found[new] = self._rows[at[~new]], self._tail[at[new] - n]
         return found
 
-    def _chunk(self, ids: Ids, limit: float) -> tuple[int, int]:
+    def _chunk_there(self, ids: Ids, limit: float) -> tuple[int, int]:
         state, centres, torch = self.state, self.state.centres, self._torch
         dense, exact, n = 0, 0, len(centres)
         rows = self._take(ids)

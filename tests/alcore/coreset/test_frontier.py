@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from alcore.coreset import Frontier, frontier
 from alcore.coreset.dense import DenseOnDevice
 from alcore.coreset.kernels import exact_dot
 
-ENGINES = ["dense", "bounds 8", "bounds 24", "device"]
+ENGINES = ["dense", "bounds 8", "bounds 24", "device", "device that fills up"]
 DIM = 24
 
 
@@ -36,11 +38,29 @@ class Oracle:
         return Pick(best, 1 - key[best], self.covered[int(near[best])], random=False)
 
 
+class FillsUp:
+    """Torch with a device that has room for so many more arrays: what runs out, at any place of the code, is its memory."""
+
+    def __init__(self, torch: Any, room: int) -> None:
+        self._torch, self._room = torch, room
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._torch, name)
+
+    def from_numpy(self, array: np.ndarray) -> Any:
+        self._room -= 1
+        if self._room < 0:
+            raise self._torch.OutOfMemoryError("played")
+        return self._torch.from_numpy(array)
+
+
 def made(engine: str, rows: np.ndarray, covered: list[int], threads: int = 1) -> Frontier:
-    if engine != "device":
+    if not engine.startswith("device"):
         return Frontier(rows, covered, engine=engine, threads=threads)
     found = Frontier(rows, engine="dense", threads=threads)
     found.engine = DenseOnDevice(found.state, threads, "cpu", rows=100)  # the accelerator's code, on the CPU
+    if engine != "device":
+        found.engine._torch = FillsUp(found.engine._torch, room=len(rows) % 23)
     found.cover(covered)
     return found
 
