@@ -16,6 +16,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from alcore.errors import Preempted, TransientError
 from alcore.nnunet import precision, room, seeding
 from alcore.nnunet.checkpoint import Checkpoints
+from alcore.nnunet.killed import Attempt
 from alcore.nnunet.remedies import DivergedError, Remedies, lost_helpers
 from alcore.nnunet.schedule import Schedule
 from alcore.nnunet.validation import Validation
@@ -73,6 +74,7 @@ class Trainer(nnUNetTrainer):
         stages = self.configuration_manager.network_arch_init_kwargs["n_stages"]
         self.enable_deep_supervision = stages > 2
         self.checkpoints = Checkpoints(ctx.scratch / "checkpoints")
+        self.attempt = Attempt(ctx.scratch)
         self.held_out: Validation | None = None
         self.best: dict[str, Any] | None = None
         self.over = False
@@ -189,6 +191,7 @@ class Trainer(nnUNetTrainer):
         """Train to the end of the schedule, or until the held-out patches say so; data loading processes (GPU) never survive."""
         self._began = time.monotonic()
         self._epochs_before = self.current_epoch
+        self.attempt.begin(int(self.batch_size))
         try:
             self.on_train_start()
             while self.current_epoch < self.num_epochs and not self.over:
@@ -241,6 +244,7 @@ class Trainer(nnUNetTrainer):
                 "logging": {k: values[:epochs] for k, values in logging.items()},
             }
         )
+        self.attempt.passed()
         self._saved_at = time.monotonic()
         self._saving_s = self._saved_at - began
 

@@ -17,6 +17,7 @@ from alcore.nnunet import model, room
 from alcore.nnunet.binning import MAX_CASES_LOOKED_AT
 from alcore.nnunet.case import Case
 from alcore.nnunet.environment import nnunet_process
+from alcore.nnunet.killed import Attempt
 from alcore.nnunet.plan import PlanRequest
 from alcore.nnunet.remedies import DivergedError, Remedies, out_of_memory
 from alcore.nnunet.schedule import Schedule
@@ -91,9 +92,10 @@ def train(
     written lies between those and what training arrived at (see `blending`): as far from the start as held-out labels find
     best, or as the number of cases allows.
     Resumes from `ctx.scratch` after a stop or a kill. Two runs with one seed on a CPU give the same weights, however often
-    they were interrupted. Out of memory, it goes on with a smaller batch; when the loss is no number any more, from the last
-    checkpoint with half the learning rate; both are said in the result's notes. Raises Preempted when asked to stop, after
-    saving, DiskFullError before it begins without room, PermanentError when no remedy is left.
+    they were interrupted. Out of memory, it goes on with a smaller batch, also when Linux has killed the attempt before (see
+    `killed`); when the loss is no number any more, from the last checkpoint with half the learning rate; both are said in the
+    result's notes. Raises Preempted when asked to stop, after saving, DiskFullError before it begins without room,
+    PermanentError when no remedy is left.
     """
     began = time.monotonic()
     schedule = schedule.resolved(designed.plan)
@@ -183,7 +185,12 @@ def _through(
     from alcore.nnunet.trainer import Trainer
 
     dataset = with_ignore(designed.dataset, any(case.seen is not None for case in mixture.all))
-    remedies = Remedies.load(ctx.scratch)
+    remedies, attempt = Remedies.load(ctx.scratch), Attempt(ctx.scratch)
+    fatal = attempt.fatal_batch()
+    if fatal is not None and fatal > 1:  # with a single crop it can only be tried again
+        remedies = remedies.smaller(fatal, "the attempt before was killed")
+        remedies.save(ctx.scratch)
+        attempt.passed()  # this is not to be said twice
     log = ctx.scratch / model.LOG
     while True:
         plans = copy.deepcopy(dict(designed.plans)) | {"continue_training": False}
