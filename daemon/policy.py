@@ -36,13 +36,16 @@ PRIORITY: Mapping[str, int] = {
     "gate_pictures": 45,
     "report": 44,
     "predict": 40,
-    "repredict": 38,
     # training
     "finetune": 35,
     "pretrain": 30,
+    # what there may be ten thousand of: no round waits for that
+    "predict_old": 28,
+    "repredict": 26,
     "control": 20,
 }
-"""descriptor and mae are the two kinds of encoders; repredict is of volumes that another model has segmented."""
+"""descriptor and mae are the two kinds of encoders. predict is of volumes that came since the model is in use, predict_old of those
+that were there before and that no model has segmented, repredict of those that another model has segmented."""
 
 ENCODER_DEFAULTS: Mapping[str, Mapping[str, float | str]] = {
     "cpu": {
@@ -204,6 +207,11 @@ def suggestions_to_ask(waiting: int, depth: int, free: int) -> int:
 def backoff_s(attempts: int) -> float:
     """Seconds to wait before the next try of a job that failed for a passing reason."""
     return float(min(600.0, 2.0 * 4 ** max(0, attempts - 1)))
+
+
+def round_again_s(failures: int) -> float:
+    """Seconds to wait before a round is tried again, after so many failures of rounds with no round between that ended well."""
+    return float(min(86400.0, 3600.0 * 2 ** min(10, max(0, failures - 1))))
 
 
 TRAINING = ("pretrain", "finetune", "encoder")

@@ -14,6 +14,10 @@ from daemon.policy import PRIORITY
 from daemon.store.rows import ModelRow, Wanted
 from daemon.store.store import Store
 
+FIRST = 4
+"""So many volumes that were there before a model are segmented by it before anything else is trained: rounds that follow each
+other without a pause do not keep everybody from ever seeing a segmentation, and ten thousand volumes do not keep a round waiting."""
+
 
 @dataclass(frozen=True)
 class PredictionPlans:
@@ -38,9 +42,7 @@ class PredictionPlans:
                 self.store.predictions.granted()
             return
         if policy != "manual" and self.store.predictions.n_volumes() < self.store.volumes.n_volumes():
-            free = AHEAD - self.store.predictions.n_ready(spec, PRIORITY["predict"])
-            for volume in self.store.predictions.without(spec, "never", max(0, free)):
-                yield self.planner.predict(volume, promoted, PRIORITY["predict"])
+            yield from self._unseen(promoted, spec)
         if policy == "always" or wished:
             free = room(self.store, "predict", spec)
             newest = None if policy == "always" else wished
@@ -49,6 +51,20 @@ class PredictionPlans:
                 yield self.planner.predict(volume, promoted, PRIORITY["repredict"])
             if wished and free and not again:
                 self.store.predictions.granted()
+
+    def _unseen(self, promoted: ModelRow, spec: str) -> Iterator[Wanted]:
+        """Volumes that no model has segmented. Those that came since this one is in use go before training, and so do `FIRST` of
+        the others; the rest, which may be the whole pool, goes after it."""
+        ready, since = self.store.predictions.n_ready, self.store.predictions.newest_before_promotion()
+        first = FIRST - self.store.jobs.n_volumes_with("predict", spec)
+        old = AHEAD - ready(spec, PRIORITY["predict_old"])
+        for volume in self.store.predictions.without(spec, "never", max(0, AHEAD - ready(spec, PRIORITY["predict"]))):
+            if volume.id > since or first > 0:
+                first -= volume.id <= since
+                yield self.planner.predict(volume, promoted, PRIORITY["predict"])
+            elif old > 0:
+                old -= 1
+                yield self.planner.predict(volume, promoted, PRIORITY["predict_old"])
 
     def _calibrate(self, model: ModelRow) -> None:
         """Write down how sure the model is of the held-out patches that it was scored on."""

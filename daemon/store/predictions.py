@@ -55,6 +55,14 @@ class Predictions:
             volume_row(r) for r in self._db.query(sql + " ORDER BY v.id DESC LIMIT ?", [spec, newest_volume, limit])
         ]
 
+    def newest_before_promotion(self) -> int:
+        """The newest volume that was there before the model in use came into use; 0: none."""
+        sql = (
+            "SELECT id FROM volume WHERE created_at < (SELECT at FROM promotion ORDER BY id DESC LIMIT 1)"
+            " ORDER BY id DESC LIMIT 1"
+        )
+        return int(next((r["id"] for r in self._db.query(sql)), 0))
+
     def n_ready(self, spec: str, priority: int) -> int:
         """How many jobs of a spec, of this urgency or above, may be claimed now."""
         sql = (

@@ -14,6 +14,7 @@ import pytest
 from daemon.commands import ask
 from daemon.config import Prediction
 from daemon.planning.levels import AHEAD
+from daemon.planning.predictions import FIRST
 from daemon.policy import PRIORITY
 from daemon.store.connection import DATABASE, open_reader
 from daemon.store.quality_listing import advice, points, quality
@@ -50,7 +51,7 @@ def segmented(pool: Pool, version: str) -> None:
         pool.store.predictions.shown(job.volume_id, version)
 
 
-NEW, OLD = PRIORITY["predict"], PRIORITY["repredict"]
+NEW, UNSEEN, OLD = PRIORITY["predict"], PRIORITY["predict_old"], PRIORITY["repredict"]
 
 
 def test_always_means_all_and_those_that_nobody_has_seen_first(tmp_path: Path) -> None:
@@ -113,6 +114,49 @@ def test_however_many_wait_again_a_new_volume_need_not(tmp_path: Path) -> None:
         assert len(wanted(pool)) == AHEAD
         pool.ingested(AHEAD + 8, 1)
         assert wanted(pool)[0] == (AHEAD + 9, NEW)
+
+
+def test_what_was_there_before_the_model_waits_for_training_but_for_a_few_and_what_comes_does_not(
+    tmp_path: Path,
+) -> None:
+    with contextlib.closing(at_rest(tmp_path, 2, "always")) as pool:
+        pool.ingested(2, AHEAD + 10)
+        pool.now += 60
+        promote(pool, "B")
+        n = AHEAD + 12
+        first = [(n - i, NEW) for i in range(FIRST)]
+        assert wanted(pool) == first + [(n - i, UNSEEN) for i in range(FIRST, AHEAD)]
+        segmented(pool, "B")
+        assert wanted(pool) == [(n - i, UNSEEN) for i in range(AHEAD, n - 2)] + [(2, OLD), (1, OLD)]
+        pool.now += 60
+        pool.ingested(AHEAD + 12, 2)
+        assert wanted(pool)[:2] == [(n + 2, NEW), (n + 1, NEW)]
+        promote(pool, "C")
+        assert [priority for _, priority in wanted(pool)][:FIRST] == [NEW] * FIRST  # and a few for the next model
+
+
+def test_a_new_volume_finds_room_beside_all_that_waits_for_training(tmp_path: Path) -> None:
+    with contextlib.closing(at_rest(tmp_path, 2, "always")) as pool:
+        pool.ingested(2, AHEAD + 10)
+        pool.now += 60
+        promote(pool, "B")
+        assert len(wanted(pool)) == AHEAD
+        pool.now += 60
+        pool.ingested(AHEAD + 12, 1)
+        assert (AHEAD + 13, NEW) in wanted(pool)[: FIRST + 1]
+        assert len(wanted(pool)) == AHEAD + 1
+
+
+def test_training_goes_before_what_there_may_be_ten_thousand_of(tmp_path: Path) -> None:
+    with contextlib.closing(at_rest(tmp_path, 2, "always")) as pool:
+        pool.ingested(2, 20)
+        pool.labelled(pool.queued(8))
+        assert pool.planning.learning.open_round(pool.now) == ""
+        pool.now += 60
+        promote(pool, "B")
+        pool.engine.tick()
+        stages = [job.stage for job in pool.store.jobs.ready(99, True) if job.stage in ("predict", "finetune")]
+        assert stages == ["predict"] * FIRST + ["finetune"] + ["predict"] * (22 - FIRST)
 
 
 def test_segmented_in_another_way_all_are_wanted_again(tmp_path: Path) -> None:
