@@ -106,6 +106,15 @@ class Assembled:
         i = int(np.searchsorted(self.firsts, position, side="right")) - 1
         return self.shares[i].key, int(self.shares[i].patches[position - self.firsts[i]])
 
+    def rows(self, positions: Positions) -> dict[str, list[int]]:
+        """{embedding key: patches of its volume} of ascending positions: the inverse of `positions`."""
+        parts = np.split(positions, np.searchsorted(positions, self.firsts[1:]))
+        return {
+            share.key: share.patches[part - first].tolist()
+            for share, first, part in zip(self.shares, self.firsts, parts, strict=True)
+            if len(part)
+        }
+
     def positions(self, rows: Mapping[str, Sequence[int]], what: str) -> Positions:
         """Positions of {embedding key: patches}. Raises PermanentError for a patch that the pool does not have."""
         shares = {share.key: (first, share.patches) for share, first in zip(self.shares, self.firsts, strict=True)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -44,13 +44,15 @@ pool, and the best of so many is as good as the best of all for a person who lab
 @dataclass(frozen=True)
 class Selection:
     """choices in order. qc: what looks broken. eligible: patches that could be chosen. duplicates: near-duplicates of
-    covered patches among those looked at. notes: what a person should know."""
+    covered patches among those looked at. notes: what a person should know. looked_at: ascending positions of which qc tells
+    whether they look broken, or which cannot be chosen anyway; None for the whole pool."""
 
     choices: list[Choice]
     qc: list[Flaw]
     eligible: int
     duplicates: int
     notes: list[str]
+    looked_at: Positions | None = field(default=None, compare=False)
 
 
 def choose(pool: Pool, request: Request, strategy: str) -> Selection:
@@ -75,18 +77,23 @@ def choose(pool: Pool, request: Request, strategy: str) -> Selection:
     notes: list[str] = []
     qc: list[Flaw] = []
     duplicates = 0
+    told_of: Positions | None = None
     eligible = np.ones(len(pool), bool)
     eligible[covered] = False
     if strategy == WHOLE_POOL:
+        told_of = np.empty(0, np.int64)
         room = Room(pool, eligible, spread=False)
     else:
         eligible &= ~overlapping_any(pool, covered)
         looked_at = some(np.flatnonzero(eligible), WINDOW, looked)
         if len(looked_at) < eligible.sum():
             notes.append(f"{len(looked_at)} of {eligible.sum()} free patches were looked at, drawn at random")
+            told_of = np.union1d(np.flatnonzero(~eligible), looked_at)
         duplicate = looked_at[near_covered(pool, looked_at, covered)]
         duplicates = len(duplicate)
         qc = quality.flaws(pool, looked_at, covered, looked)
+        if pool.flat is not None and len(looked_at) and pool.flat[looked_at].all():
+            notes.append("nothing varies in any patch that was looked at: constant or without finite values")
         if len(request.avoid) or len(request.nothing):
             near = alike(pool)
             known = {flaw.position for flaw in qc}
@@ -101,12 +108,14 @@ def choose(pool: Pool, request: Request, strategy: str) -> Selection:
     if strategy == "uncertainty" and not request.n_gated:
         notes.append("no model has passed its gate yet: the strategy uncertainty draws at random until one has")
     choices = list(_batch(pool, request, room, STRATEGIES[strategy](pool, request, room, chosen), drawn))
+    if room.copies:
+        notes.append(f"left out because a chosen patch shows the same: {room.copies}")
     if len(choices) < request.n:
-        capped = " (the others are of volumes that have their share)" if int(eligible.sum()) > len(choices) else ""
+        capped = " (the others are of volumes that have their share)" if room.capped else ""
         notes.append(f"{len(choices)} of {request.n} wanted: no more patches are eligible{capped}")
     # figures of a patch depend on the pool, not on chance: the same patch in the next batch has the same
     told = explained(pool, request, choices, np.random.default_rng(len(pool)))
-    return Selection(told, qc, int(eligible.sum()), duplicates, notes)
+    return Selection(told, qc, int(eligible.sum()), duplicates, notes, told_of)
 
 
 def _streams(request: Request, strategy: str) -> list[np.random.Generator]:

@@ -1,7 +1,8 @@
 """What looks broken: patches that greedy k-center would chase, put on a list of their own with the reason in words.
 
-Facts (blank, constant) are taken at their word for up to half of the pool; judgements, which compare a patch with its volume
-or with the pool, for up to a twentieth, the worst first: a wrong rule cannot empty the queue.
+A patch in which nothing varies is never asked about. Blank ones are taken at their word for up to half of the others;
+judgements, which compare a patch with its volume or with the pool, for up to a twentieth, the worst first: a wrong rule cannot
+empty the queue.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Rule = tuple[Mask, Float64, Float64, str]
 """Which patches it hits, how far each is beyond its limit, the figure for the words, and the words."""
 
 MOST_SURE, MOST_JUDGED = 0.5, 0.05
-"""Shares of the patches looked at."""
+"""Shares of the patches looked at: of those in which anything varies, and of all."""
 BLANK = 0.6
 """Share of slices without contrast from which on a patch counts as blank."""
 CLIPPED = 0.2
@@ -61,9 +62,15 @@ def flaws(pool: Pool, positions: Positions, known: Positions, rng: np.random.Gen
         if before is None or (flaw.sure, flaw.score) > (before.sure, before.score):
             found[flaw.position] = flaw
     worst = sorted(found.values(), key=lambda f: (-f.score, f.position))
-    sure = [f for f in worst if f.sure][: math.floor(MOST_SURE * len(positions))]
+    constant = [f for f in worst if _is_flat(pool, f)]
+    blank = [f for f in worst if f.sure and not _is_flat(pool, f)]
+    sure = [*constant, *blank[: math.floor(MOST_SURE * (len(positions) - len(constant)))]]
     judged = [f for f in worst if not f.sure][: math.ceil(MOST_JUDGED * len(positions)) if len(positions) > 1 else 0]
     return sorted([*sure, *judged], key=lambda f: (not f.sure, -f.score, f.position))
+
+
+def _is_flat(pool: Pool, flaw: Flaw) -> bool:
+    return pool.flat is not None and bool(pool.flat[flaw.position])
 
 
 def _facts(pool: Pool, positions: Positions) -> Iterator[Flaw]:

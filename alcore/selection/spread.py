@@ -1,4 +1,4 @@
-"""Spatial spread: which patches are still free, with no two that overlap and only a share of a batch from one volume."""
+"""Spread of one batch: which patches are still free, with no two that overlap or show the same, and a share from each volume."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from collections import Counter
 
 import numpy as np
 
-from alcore.selection.port import Mask, Pool, Positions
+from alcore.index import NEAR_DUPLICATE
+from alcore.selection.port import Float32, Mask, Pool, Positions
 from alcore.types import PoolPosition
 
 
 class Room:
     """The free patches of a pool while one batch is chosen.
 
-    free: (N,) bool, what may be chosen next. taken: what was chosen so far, in order.
+    free: (N,) bool, what may be chosen next. taken: what was chosen so far, in order. copies, capped: how many were free until
+    a patch that shows the same was taken, or until their volume had its share.
     """
 
     def __init__(self, pool: Pool, eligible: Mask, most_per_volume: int | None = None, spread: bool = True) -> None:
-        """most_per_volume: patches that one volume may have in this batch (None: any number). spread: overlap counts."""
+        """most_per_volume: patches that one volume may have in this batch (None: any number). spread: overlap and copies count."""
         self.free = eligible.copy()
         self.taken: list[PoolPosition] = []
+        self.copies = self.capped = 0
+        self._among: tuple[Positions, Float32] | None = None
         self._pool, self._most, self._spread = pool, most_per_volume, spread
         self._counts: Counter[int] = Counter()
         self._places = Places(pool)
@@ -30,7 +34,7 @@ class Room:
         return np.flatnonzero(self.free)
 
     def take(self, position: PoolPosition) -> None:
-        """Choose a free patch: it, what it overlaps, and the rest of a volume that has its share, are free no longer.
+        """Choose a free patch: it, what overlaps it or shows the same, and the rest of a volume that has its share, are taken out.
 
         Raises ValueError for one that is not free.
         """
@@ -40,10 +44,25 @@ class Room:
         self.free[position] = False
         if self._spread:
             self.free[self._places.overlapping(position)] = False
+            self.copies += self._close(self._showing_the_same(position))
         volume = int(self._pool.volume[position])
         self._counts[volume] += 1
         if self._most is not None and self._counts[volume] >= self._most:
-            self.free[self._places.of_volume(volume)] = False
+            self.capped += self._close(self._places.of_volume(volume))
+
+    def _showing_the_same(self, position: PoolPosition) -> Positions:
+        """Positions within `NEAR_DUPLICATE` of this one. The rows that were free at first are gathered once: a product per pick."""
+        if self._among is None:
+            rows = self.open()
+            self._among = rows, self._pool.embeddings[rows]
+        rows, embeddings = self._among
+        return rows[embeddings @ self._pool.embeddings[position] >= 1 - NEAR_DUPLICATE]
+
+    def _close(self, positions: Positions) -> int:
+        """These are free no longer; returns how many of them were."""
+        n = int(self.free[positions].sum())
+        self.free[positions] = False
+        return n
 
 
 class Places:

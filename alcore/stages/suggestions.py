@@ -33,10 +33,11 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
 
     Returns pool, indexed, eligible (counts), suggestions in rank order [{embedding, row, rank, arm, distance (cosine, to the
     nearest covered or earlier pick), reason, nearest, neighbours (at most 3 nearest labelled), why}], qc [{embedding, row,
-    reason, score}], duplicates, notes, taken_back [{embedding, row, reason}] (of those that wait; the suggestions are what takes
-    their place), order [{embedding, row, distance, nearest}] (the queue and the new suggestions of the strategy, the next one
-    first, what is taken back last; see `alcore.selection.in_order`). Fewer than n come back when the pool runs out; `notes` says
-    so. Raises PermanentError for embeddings that are damaged or of different encoders, rows that do not exist, and params that
+    reason, score}], duplicates, notes, looked_at ({embedding: [rows]} of which qc tells whether they look broken, or which cannot
+    be chosen anyway; null for the whole pool), taken_back [{embedding, row, reason}] (of those that wait; the suggestions are what
+    takes their place), order [{embedding, row, distance, nearest}] (the queue and the new suggestions of the strategy, the next
+    one first, what is taken back last; see `alcore.selection.in_order`). Fewer than n come back when the pool runs out; `notes`
+    says so. Raises PermanentError for embeddings that are damaged or of different encoders, rows that do not exist, and params that
     mean nothing.
     """
     from alcore.selection import choose, reconsider
@@ -171,6 +172,7 @@ def _told(
             "qc": [],
             "duplicates": 0,
             "notes": ["no volume is embedded yet"],
+            "looked_at": {},
             "taken_back": [],
             "order": [],
         }
@@ -185,6 +187,7 @@ def _told(
         ],
         "duplicates": selection.duplicates,
         "notes": [*assembled.notes, *selection.notes],
+        "looked_at": None if selection.looked_at is None else assembled.rows(selection.looked_at),
     }
 
 
@@ -193,4 +196,4 @@ def _write(out: Path, result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-STAGE = Stage(name="suggestions", version=5, run=run)
+STAGE = Stage(name="suggestions", version=6, run=run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -171,10 +171,24 @@ class Selection:
 
     # the QC queue
 
-    def hold_back(self, flaws: Iterable[Flaw], now: float) -> int:
-        """What looks broken in the whole pool now: replaces what was held back before. Returns how many are new."""
+    def hold_back(
+        self, flaws: Iterable[Flaw], now: float, looked_at: Mapping[int, Collection[int]] | None = None
+    ) -> int:
+        """What looks broken now. It replaces what was held back before of the patches that were looked at (volume id -> patch
+        rows; None: the whole pool), or that were suggested since. Returns how many are new."""
         with transaction(self._db):
-            before = {r["patch_id"] for r in self._db.query("SELECT patch_id FROM qc WHERE state = 'held'")}
+            standing = (
+                "SELECT q.patch_id, p.volume_id, p.row, EXISTS"
+                f" (SELECT 1 FROM suggestion s WHERE s.patch_id = p.id AND s.{_STANDS}) AS suggested"
+                " FROM qc q JOIN patch p ON p.id = q.patch_id WHERE q.state = 'held'"
+            )
+            rows = list(self._db.query(standing))
+            before = {r["patch_id"] for r in rows}
+            judged = {
+                r["patch_id"]
+                for r in rows
+                if looked_at is None or r["suggested"] or r["row"] in looked_at.get(r["volume_id"], ())
+            }
             held = set()
             for flaw in flaws:
                 sql = (
@@ -186,7 +200,7 @@ class Selection:
                 )
                 found = self._db.query(sql, [flaw.reason, flaw.score, now, flaw.volume_id, flaw.row])
                 held |= {r["patch_id"] for r in list(found)}
-            for patch_id in before - held:
+            for patch_id in judged - held:
                 self._db.execute("DELETE FROM qc WHERE patch_id = ?", [patch_id])
         return len(held - before)
 

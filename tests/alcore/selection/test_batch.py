@@ -136,6 +136,48 @@ def test_near_duplicates_of_covered_patches_are_left_out(strategy):
     assert {int(c.position) for c in found.choices} <= set(range(4, 20)) and found.choices
 
 
+@pytest.mark.parametrize("strategy", FREE)
+@pytest.mark.parametrize("control_share", [0.0, 0.5])
+def test_a_batch_never_asks_about_the_same_twice(strategy, control_share):
+    """Twenty different patches and 1,980 copies of them: each is asked about once, whoever chooses."""
+    rng = np.random.default_rng(5)
+    base = unit(rng.normal(size=(20, 16)))
+    copies = unit(np.repeat(base, 99, axis=0) + 1e-4 * rng.normal(size=(1980, 16)))
+    pool = pool_of(np.concatenate([base, copies]), foreground=rng.random(2000), entropy_fg=rng.random(2000))
+    shows = np.concatenate([np.arange(20), np.repeat(np.arange(20), 99)])
+    found = choose(pool, Request(8, NONE, NONE, 1, control_share=control_share, n_gated=20), strategy)
+    assert len({int(shows[c.position]) for c in found.choices}) == 8 == len(found.choices)
+    assert f"left out because a chosen patch shows the same: {8 * 99}" in found.notes
+    everything = choose(pool, Request(100, NONE, NONE, 1, control_share=control_share, n_gated=20), strategy)
+    assert sorted(int(shows[c.position]) for c in everything.choices) == list(range(20))
+    assert "20 of 100 wanted: no more patches are eligible" in everything.notes
+
+
+def test_the_paper_s_rule_leaves_no_copy_out():
+    rows = np.tile(unit(np.random.default_rng(0).normal(size=(3, 16))), (4, 1))
+    found = choose(pool_of(rows), Request(12, NONE, NONE, 1), "coreset")
+    assert len(found.choices) == 12
+    assert found.notes == []
+
+
+def test_what_was_looked_at_is_told():
+    rows = clustered(40, np.random.default_rng(3))
+    assert choose(pool_of(rows), Request(3, np.arange(2), NONE, 1), "random").looked_at is None
+    assert choose(pool_of(rows), Request(3, np.arange(2), NONE, 1), "coreset").looked_at.tolist() == []
+
+
+def test_of_a_drawn_window_what_was_looked_at_is_told(monkeypatch):
+    monkeypatch.setattr(batch, "WINDOW", 10)
+    bad = np.arange(40) % 2 == 1
+    pool = pool_of(clustered(40, np.random.default_rng(3)), blank=bad.astype(float))
+    found = choose(pool, Request(3, np.arange(4), NONE, 1), "random")
+    assert len(found.looked_at) == 4 + 10  # what is covered cannot be chosen anyway
+    seen = set(found.looked_at.tolist())
+    assert {0, 1, 2, 3} < seen
+    assert {int(f.position) for f in found.qc} <= seen
+    assert {int(c.position) for c in found.choices} <= seen
+
+
 def test_a_large_pool_is_looked_at_in_fresh_draws(monkeypatch):
     monkeypatch.setattr(batch, "WINDOW", 50)
     pool = pool_of(clustered(600, np.random.default_rng(3)))

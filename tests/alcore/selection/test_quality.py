@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alcore.selection import Pool, quality
+from alcore.selection import Pool, Request, choose, quality
 from tests.alcore.selection.pools import clustered, pool_of, unit
 
 NONE = np.empty(0, np.int64)
@@ -104,6 +104,23 @@ def test_a_wrong_rule_cannot_empty_the_queue(share):
     assert quality.flaws(clipped, np.arange(N), NONE, rng) == [], "what so many have describes the volume"
     few = pool_of(rows, clipped=np.where(np.arange(N) < 0.09 * N, 0.9, 0.0))
     assert len(quality.flaws(few, np.arange(N), NONE, rng)) == math.ceil(N * quality.MOST_JUDGED)
+
+
+@pytest.mark.parametrize("n_flat", [70, 110, 120])
+def test_what_does_not_vary_is_never_asked_about(n_flat):
+    """However many they are; of the others the blank ones count for half at most."""
+    rng = np.random.default_rng(7)
+    flat = rng.permutation(N) < n_flat
+    pool = pool_of(clustered(N, rng), flat=flat, blank=np.ones(N))
+    found = quality.flaws(pool, np.arange(N), NONE, rng)
+    held = {int(f.position) for f in found}
+    assert set(np.flatnonzero(flat)) <= held
+    assert len(held) == n_flat + (N - n_flat) // 2
+    batch = choose(pool, Request(N, NONE, NONE, 1), "guided")
+    assert not any(flat[c.position] for c in batch.choices)
+    assert len(batch.choices) == N - len(held)
+    told = [note for note in batch.notes if note.startswith("nothing varies")]
+    assert len(told) == (n_flat == N)
 
 
 @given(n=st.integers(0, 40), seed=st.integers(0, 99), kind=st.sampled_from(["nan", "inf", "zero", "equal", "mixed"]))

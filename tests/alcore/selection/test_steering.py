@@ -146,6 +146,73 @@ def test_copies_of_what_is_labelled_go_and_all_that_is_broken():
     assert not replaced & {0, 1, 3, 4, 5, 40, 50}
 
 
+def test_only_the_guided_rule_weighs_minutes():
+    """One waiting patch is as new as the others and has 100 objects: dear to the guided rule, like any other to the rest."""
+    rng = np.random.default_rng(0)
+    rows = unit(np.concatenate([np.eye(16)[:3], np.eye(16)[3:7], np.eye(16)[7:11]]) + 0.02 * rng.normal(size=(11, 16)))
+    n_objects = np.ones(11)
+    n_objects[3] = 100
+    pool = pool_of(rows, n_objects=n_objects)
+    asked = request(4, [0, 1, 2, 3, 4, 5, 6], labelled=[0, 1, 2], minutes_per_object=1.0)
+    gone = {
+        strategy: [int(p) for p, _ in reconsider(pool, asked, np.array([3, 4, 5, 6]), strategy).taken_back]
+        for strategy in ("guided", "herding", "typiclust", "coreset")
+    }
+    assert gone == {"guided": [3], "herding": [], "typiclust": [], "coreset": []}
+
+
+def farthest(rows: np.ndarray, have: list[int], n: int, never: set[int]) -> list[int]:
+    """The first n of greedy k-center, but for those that are never asked for; brute force in float64."""
+    exact, found = rows.astype(np.float64), []
+    have = list(have)
+    while len(found) < n:
+        distance = 1 - (exact @ exact[have].T).max(axis=1)
+        distance[have] = -1
+        have.append(int(distance.argmax()))
+        found += [have[-1]] if have[-1] not in never else []
+    return found
+
+
+def test_the_core_set_fills_a_place_by_its_rule_alone():
+    """Overlapping boxes and copies of what waits are nothing to it, and what is kept counts as covered."""
+    rng = np.random.default_rng(4)
+    rows = unit(np.concatenate([groups([12]), rng.normal(size=(60, 16))]))
+    rows[40] = rows[3]
+    pool = pool_of(rows, overlap=True)
+    waiting = [1, 2, 3, 20]
+    found = reconsider(pool, request(4, [0, *waiting], labelled=[0]), np.array(waiting), "coreset")
+    gone = [int(p) for p, _ in found.taken_back]
+    assert len(gone) == 2
+    kept = [w for w in waiting if w not in gone]
+    assert [int(c.position) for c in found.instead] == farthest(rows, [0, *kept], 2, set(waiting))
+
+
+def test_the_core_set_takes_no_copy_back_where_all_are_copies():
+    rows = np.tile(np.eye(16, dtype=np.float32)[:1], (20, 1))
+    waiting = np.array([1, 2, 3])
+    assert reconsider(pool_of(rows), request(3, [0, 1, 2, 3], labelled=[0]), waiting, "coreset").taken_back == []
+    others = reconsider(pool_of(rows), request(3, [0, 1, 2, 3], labelled=[0]), waiting, "guided")
+    assert len(others.taken_back) == 3
+
+
+@pytest.mark.parametrize("strategy", ["guided", "herding", "typiclust"])
+def test_what_takes_a_place_leaves_that_place_alone(strategy):
+    """Somebody may begin with a suggestion while it is being compared, and keeps it: no replacement overlaps or repeats it."""
+    exchanged = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        rows = unit(np.concatenate([groups([10], seed), rng.normal(size=(40, 16))]))
+        rows[30:40] = unit(rows[1:11] + 1e-5 * rng.normal(size=(10, 16)))  # copies of what waits, elsewhere
+        pool = pool_of(rows, overlap=True)
+        waiting = [12, 14, 2, 4, 6, 8]
+        found = reconsider(pool, request(6, [0, *waiting], labelled=[0]), np.array(waiting), strategy)
+        exchanged += len(found.instead)
+        for choice in found.instead:
+            assert min(abs(int(choice.position) - w) for w in waiting) > 1, "neighbours overlap"
+            assert (1 - rows[waiting] @ rows[choice.position]).min() > 1e-3
+    assert exchanged > 2
+
+
 def test_chance_is_never_outdone():
     pool = pool_of(groups([40, 40], spread=0.1))
     found = reconsider(pool, request(4, [0, 1, 2, 3, 10], labelled=[10]), np.array([0, 1, 2, 3]), "random")

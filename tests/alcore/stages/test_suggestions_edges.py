@@ -66,7 +66,14 @@ def test_no_embeddings_no_suggestions(store, ctx):
 def test_one_patch_and_all_alike(strategy, rows, store, ctx):
     volume = Volume(store, "a", rows)
     result = suggest(store, ctx, [volume], strategy=strategy, n=4)
-    assert len(result["suggestions"]) == min(4, len(rows)) == len(set(places(result)))
+    wanted = min(4, len(rows)) if strategy == "coreset" else 1
+    assert len(result["suggestions"]) == wanted == len(set(places(result)))
+    told = [note for note in result["notes"] if "shows the same" in note]
+    assert told == (
+        [f"left out because a chosen patch shows the same: {len(rows) - 1}"]
+        if wanted < len(rows) and wanted == 1
+        else []
+    )
     later = suggest(store, ctx, [volume], strategy=strategy, n=4, covered={volume.embedding.key: [0]})
     if strategy == "coreset":
         assert len(later["suggestions"]) == min(4, len(rows) - 1)

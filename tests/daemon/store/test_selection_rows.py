@@ -134,6 +134,33 @@ def test_the_qc_queue_is_what_looks_broken_now_and_a_person_has_the_last_word(st
     assert selection.n_made() == 0  # people's own wishes are no part of any arm
 
 
+def test_what_was_not_looked_at_stays_held_back(store, add_volume):
+    one, two = add_volume(), add_volume("b.tif", "bb")
+    selection = store.selection
+    flaws = [
+        Flaw(one, 0, "blank", 2.0),
+        Flaw(one, 1, "blank", 2.0),
+        Flaw(two, 0, "blank", 2.0),
+        Flaw(two, 1, "flat", 2.0),
+    ]
+    assert selection.hold_back(flaws, 1.0) == 4
+
+    def held() -> set[int]:
+        return {r["patch_id"] for r in selection._db.query("SELECT patch_id FROM qc WHERE state = 'held'")}
+
+    ids = {(r["volume_id"], r["row"]): r["id"] for r in selection._db.query("SELECT id, volume_id, row FROM patch")}
+    # of one: row 0 is still blank, row 1 is not; of two nothing was looked at
+    assert selection.hold_back(flaws[:1], 2.0, {one: {0, 1}}) == 0
+    assert held() == {ids[one, 0], ids[two, 0], ids[two, 1]}
+    assert selection.hold_back([], 3.0, {}) == 0
+    assert held() == {ids[one, 0], ids[two, 0], ids[two, 1]}
+    store.annotation.suggest([Picked(two, 1, None, "it is fine", "asked")], 4.0)
+    assert selection.hold_back([], 5.0, {}) == 0
+    assert held() == {ids[one, 0], ids[two, 0]}, "what was suggested is not held back any more"
+    assert selection.hold_back([], 6.0) == 0
+    assert held() == set()
+
+
 def test_novelty_is_kept_for_each_encoder_and_told_of_a_volume_once(made, add_volume):
     one, two = add_volume(), add_volume("b.tif", "bb")
     for key in ("encoder-a", "encoder-b"):
