@@ -31,6 +31,11 @@ UNGATED = Verdict(True, "ungated: no held-out labels yet")
 """Without held-out labels there is nothing to compare with."""
 
 
+def gated(ruling: str) -> bool:
+    """Was the model promoted because it was better on enough held-out patches? ruling: the court's word, empty for none."""
+    return ruling in ("better", "not worse")
+
+
 def judge(candidate: Evaluation, current: Evaluation | None, name: str, serving: bool, least: int) -> Verdict:
     """The verdict on a candidate, by the rule in `alcore.arrays.court`.
 

@@ -49,8 +49,8 @@ class SelectionRecipes(Recipes):
         """The queue ought to be full: `n` more patches of the pool. Or, where `said.waiting` names suggestions that nobody has
         begun: they ought to be compared with what would be chosen now.
 
-        covered, labelled: rows by volume id. n_before: suggestions ever made. n_gated: labels behind the promoted model. Of a
-        volume that cannot be read only what is covered takes part.
+        covered, labelled: rows by volume id. n_before: suggestions ever made. n_gated: labels behind the promoted model,
+        0 if it never passed the gate. Of a volume that cannot be read only what is covered takes part.
         """
         pool = [v for v in pool if v.readable or covered.get(v.id)]
         known = {v.id: v for v in pool}

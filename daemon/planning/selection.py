@@ -14,6 +14,7 @@ from daemon.store.rows import EncoderRow, Wanted
 from daemon.store.selection import Levels
 from daemon.store.store import Store
 
+from daemon.verdict import gated
 PATIENCE_S = 120.0
 """So long after a volume was embedded it waits for its traits before it is chosen from without them: pseudo-labels of a very
 large volume take their time, and people want to begin."""
@@ -78,7 +79,7 @@ class SelectionPlans:
             selection.labelled(),
             n,
             selection.n_made(),
-            promoted.n_labels if promoted else 0,
+            promoted.n_labels if promoted and gated(promoted.ruling) else 0,
             spec,
             said,
         )

@@ -78,7 +78,7 @@ class Learning:
         return int(next(self._db.query("SELECT COUNT(*) AS n FROM model WHERE kind = ?", [kind]))["n"])
 
     def _models(self, where: str, arguments: Sequence[Any]) -> list[ModelRow]:
-        sql = f"SELECT version, kind, state, artifact, parent, n_labels FROM model WHERE {where}"
+        sql = f"SELECT version, kind, state, artifact, parent, n_labels, ruling FROM model WHERE {where}"
         return [ModelRow(**r) for r in self._db.query(sql, list(arguments))]
 
     # rounds

@@ -211,7 +211,7 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A model version."""
+    """A model version. ruling: the court's word on it, empty where it was not asked."""
 
     version: str
     kind: str
@@ -219,6 +219,7 @@ class ModelRow:
     artifact: str
     parent: str | None
     n_labels: int
+    ruling: str = ""
 
 
 @dataclass(frozen=True)

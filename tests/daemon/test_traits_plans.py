@@ -55,19 +55,37 @@ def test_slow_pseudo_labels_hold_suggestions_up_for_two_minutes_and_no_longer(pl
     assert (order.inputs["traits"], order.params["traits_of"]) == ([], {})
 
 
-def test_predictions_of_the_promoted_model_reach_the_selection(play):
-    stage = play(training={"every": 2})
+def learn(stage) -> None:
+    """Two rounds with labels of three volumes."""
     for n in range(3):
         stage.drop(f"v{n}.tif", b"volume %d" % n)
     stage.run()
     for _ in range(2):
         answer_all(stage)
         stage.run()
+
+
+def test_a_model_that_never_passed_the_gate_does_not_steer_the_selection(play):
+    stage = play(training={"every": 2, "gate_min_patches": 5})
+    learn(stage)
+    promoted = stage.store.learning.promoted()
+    assert promoted.n_labels > 0
+    assert "ungated" in promoted.ruling
+    orders = [o for o in stage.executor.orders if o.stage == "suggestions"]
+    assert orders[-1].inputs["prediction"]
+    assert {o.params["n_gated"] for o in orders} == {0}
+
+
+def test_predictions_of_the_promoted_model_reach_the_selection(play):
+    stage = play(training={"every": 2, "gate_min_patches": 2, "gate_share": 0.4})
+    learn(stage)
     orders = [o for o in stage.executor.orders if o.stage == "suggestions"]
     assert orders[0].params["n_gated"] == 0
     assert orders[0].inputs["prediction"] == []
     last = orders[-1]
-    assert last.params["n_gated"] > 0
+    promoted = stage.store.learning.promoted()
+    assert promoted.ruling == "not worse"
+    assert last.params["n_gated"] == promoted.n_labels > 0
     used = {key: last.inputs["prediction"][i].key for key, i in last.params["prediction_of"].items()}
     assert used
     for embedding, prediction in used.items():
