@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from alcore.arrays.changes import Change, changes, counts, differences
 from alcore.arrays.sizes import least_voxels
-from alcore.nnunet import sources
+from alcore.nnunet import model, sources
 from alcore.nnunet.fallback import PatchSegmenter
 from alcore.stage import Context
 from alcore.volumes.labels import read_labels
@@ -22,6 +22,25 @@ MOST_PLANES = 6
 """Slices in one picture: those through the largest objects that changed."""
 
 Ids = npt.NDArray[np.uint32]
+
+
+def comparable(
+    models: tuple[Path, Path], labels: Sequence[tuple[str, Path]], names: tuple[str, str]
+) -> tuple[list[tuple[str, Path]], list[tuple[str, str]]]:
+    """The label artifacts (name, path) that both models take, and (name, why) of the others: of other data than a model's."""
+    made_for = [model.load_design(folder).made_for for folder in models]
+    fitting, others = [], []
+    for name, path in labels:
+        kind = sources.label_kind(path)
+        why = next(
+            (f"{kind}, but {m} takes {mf.kind}" for m, mf in zip(names, made_for, strict=True) if not mf.takes(kind)),
+            None,
+        )
+        if why is None:
+            fitting.append((name, path))
+        else:
+            others.append((name, why))
+    return fitting, others
 
 
 def on_patches(
@@ -36,7 +55,8 @@ def on_patches(
     """Compare two models on label artifacts (name, path); writes <name>.png where something changed.
 
     Returns one row per patch: {"name", "counts": see `changes.counts`, "changes", "picture"}. What nobody looked at does not
-    count. names: of the models, for the pictures. Runs inside `nnunet_process`.
+    count. names: of the models, for the pictures. Runs inside `nnunet_process`. Raises PermanentError for a label that a model
+    does not take (see `comparable`).
     """
     segmenters = [PatchSegmenter(folder, ctx.device, 0.5, ctx.ram_bytes) for folder in models]
     rows = []

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from alcore.arrays import normalise
 from alcore.errors import PermanentError
+from alcore.kinds import Kind
 from alcore.nnunet.case import Arrays, Case, Mask, voxel_size
 from alcore.stage import Input
 from alcore.types import Box, IntensityStats, VolumeInfo, VoxelSize
@@ -63,6 +64,12 @@ def label_image(label: Path) -> tuple[npt.NDArray[np.generic], tuple[IntensitySt
     with open_volume(label / "image.tif") as reader:
         image = reader.read(Box((0, 0, 0), box.shape))
     return image, stats, voxel_size(about["voxel_um"])
+
+
+def label_kind(label: Path) -> Kind:
+    """What data a label artifact is of."""
+    about = json.loads((label / "label.json").read_text())
+    return Kind.of(len(about["stats"]), about["voxel_um"])
 
 
 def label_mask(label: Path, name: str = "label.tif") -> npt.NDArray[np.uint32]:

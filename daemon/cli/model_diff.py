@@ -31,6 +31,8 @@ KINDS = ("gained", "lost", "better", "worse", "invented", "no longer invented")
 def diff_command(session: Session, a: str, b: str, volumes: bool, out: Path | None, as_json: bool) -> None:
     """What model B does differently from model A on every held-out patch, and a picture of each where something changed.
 
+    Patches of other data than either model takes (other channels or voxel size) are left out, and named.
+
     gained and lost are true objects (IoU above 0.5); better and worse are found by both, with an IoU that differs by 0.1 or
     more; invented are no objects. A picture shows the slices through the largest of them, which are numbered: A is red, on the
     left, B is green, on the right, and the truth is yellow.
@@ -49,15 +51,19 @@ def diff_command(session: Session, a: str, b: str, volumes: bool, out: Path | No
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target}: is no folder; name one with --out")
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer
-        rows = (
+        rows, left_out = (
             _volumes(session, (a, b), target)
             if volumes
             else _patches(session, (a, b), (folders[0], folders[1]), target)
         )
     total = {kind: sum(row["counts"][kind] for row in rows) for kind in KINDS}
     if as_json:
-        print_json({"a": a, "b": b, "on": "volumes" if volumes else "held-out patches", "total": total, "rows": rows})
+        on = "volumes" if volumes else "held-out patches"
+        others = [{"name": name, "reason": why} for name, why in left_out]
+        print_json({"a": a, "b": b, "on": on, "total": total, "rows": rows, "left_out": others})
         return
+    for name, why in left_out:
+        click.echo(f"{name}: left out, {why}", err=True)
     shown = ("gained", "lost") if volumes else KINDS
     where = "volume" if volumes else "held-out patch"
     lines = [[row["name"], *(str(row["counts"][kind]) for kind in shown), row["picture"] or ""] for row in rows]
@@ -67,8 +73,9 @@ def diff_command(session: Session, a: str, b: str, volumes: bool, out: Path | No
 
 def _patches(
     session: Session, versions: tuple[str, str], folders: tuple[Path, Path], target: Path
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     from alcore.errors import AlcoreError
+    from alcore.nnunet.difference import comparable, on_patches
     from alcore.nnunet.environment import nnunet_process
     from daemon.cli.predict import TerminalContext
     from daemon.device import device, threads
@@ -83,6 +90,12 @@ def _patches(
     for path in (*folders, *(path for _, path in labels)):
         if not path.is_dir():
             raise WorkspaceError(f"{path}: these files are not there any more; restore them")
+    labels, others = comparable(folders, labels, versions)
+    if not labels:
+        name, why = others[0]
+        raise UsageError(
+            f"no held-out label is of data that both models take: {name} is of {why}; --volumes needs none"
+        )
     target.mkdir(parents=True, exist_ok=True)
     run, least = session.settings.run, session.settings.prediction
     with tempfile.TemporaryDirectory() as scratch:
@@ -90,15 +103,15 @@ def _patches(
         ctx = TerminalContext(place, place, device(run), threads(run), int(run.ram_gb * 2**30))
         try:
             with nnunet_process(place, ctx.device, ctx.threads):
-                from alcore.nnunet.difference import on_patches
-
                 voxels, um3 = least.min_object_voxels or None, least.min_object_um3
-                return on_patches(folders, labels, target, ctx, voxels, um3, versions)
+                return on_patches(folders, labels, target, ctx, voxels, um3, versions), others
         except AlcoreError as e:
             raise WorkspaceError(str(e)) from e
 
 
-def _volumes(session: Session, versions: tuple[str, str], target: Path) -> list[dict[str, Any]]:
+def _volumes(
+    session: Session, versions: tuple[str, str], target: Path
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     from alcore.nnunet.difference import on_volume
     from daemon.look import reading
     from daemon.store.model_listing import predicted_by
@@ -112,17 +125,17 @@ def _volumes(session: Session, versions: tuple[str, str], target: Path) -> list[
         )
     target.mkdir(parents=True, exist_ok=True)
     most = session.settings.run.ram_gb * 2**30 / BYTES_PER_VOXEL
-    rows = []
+    rows, left_out = [], []
     for name, n_voxels, *keys in both:
         paths = [_segmentation(session.workspace.artifacts.path(key)) for key in keys]
         one, other = paths
         if one is None or other is None:
-            click.echo(f"{name}: left out, its segmentations are not there any more", err=True)
+            left_out.append((name, "its segmentations are not there any more"))
         elif n_voxels > most:
-            click.echo(f"{name}: left out, {n_voxels:,} voxels do not fit into run.ram_gb twice", err=True)
+            left_out.append((name, f"{n_voxels:,} voxels do not fit into run.ram_gb twice"))
         else:
             rows.append(on_volume(name, one, other, target, versions))
-    return rows
+    return rows, left_out
 
 
 def _segmentation(artifact: Path) -> Path | None:
