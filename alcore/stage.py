@@ -83,7 +83,9 @@ class Stage:
     afterwards (it leaks); otherwise a warm worker may serve many jobs.
     preemptible: stops at a checkpoint when asked, and continues from `Context.scratch`.
     hostile: opens a stranger's file for the first time, and runs under a hard limit of memory.
-    max_attempts counts transient failures; permanent ones are never retried. hang_s: no progress for so long is a hang.
+    checkpoint: the file in `Context.scratch` that is written anew the further it gets; "" where there is none.
+    max_attempts counts transient failures, but not those that came after a new checkpoint; permanent ones are never retried.
+    hang_s: no progress for so long is a hang.
     """
 
     name: str
@@ -93,5 +95,6 @@ class Stage:
     isolated: bool = False
     preemptible: bool = False
     hostile: bool = False
+    checkpoint: str = ""
     max_attempts: int = 3
     hang_s: float = 1800.0

@@ -138,6 +138,11 @@ def _retry(engine: Engine, arguments: dict[str, Any], now: float) -> str:
     job = engine.store.jobs.get(int(arguments["id"]))
     if job is None:
         raise UsageError(f"there is no job {arguments['id']}; `alscope jobs` lists them")
+    if engine.store.jobs.outgrown(job.id):
+        raise UsageError(
+            f"job {job.id} is the training of {job.subject.replace(':', ' ')}, and a later round has all its labels; "
+            "`alscope train` opens another"
+        )
     engine.store.jobs.retry(job.id, now)
     return f"job {job.id} ({job.stage} of {job.subject}) is tried again"
 

@@ -12,7 +12,7 @@ from typing import Any
 from alcore.artifact import ArtifactStore, read_manifest
 from alcore.errors import AlcoreError
 from alcore.run import stage
-from daemon.executors.port import Finished
+from daemon.executors.port import ORDER, Finished, Places
 from daemon.ingest import Ingest
 from daemon.policy import backoff_s
 from daemon.results import Results
@@ -31,6 +31,7 @@ class Endings:
     """Every end of a job is one transaction. ingest: the scan, to be told of what has to settle afresh; None in tests."""
 
     store: Store
+    places: Places
     artifacts: ArtifactStore
     results: Results
     ingest: Ingest | None
@@ -54,6 +55,8 @@ class Endings:
             self.store.jobs.postponed(job.id, now + 10, f"disk full: {event.error}", event.kind, now, False)
         elif event.kind == "source_missing" and self._gives_up(job):
             self.store.jobs.cancel(job.id, event.error, now, event.kind)  # wanted again when it can be read again
+        elif event.outcome == "lost" and self._got_further(job):
+            self.store.jobs.postponed(job.id, now + backoff_s(job.attempts), event.error, event.kind, now, False)
         elif event.kind in ("transient", "source_missing") and job.attempts < self._most_attempts(job, event.kind):
             self.store.jobs.postponed(job.id, now + backoff_s(job.attempts), event.error, event.kind, now, True)
             if event.kind == "source_missing" and self.ingest is not None:
@@ -64,6 +67,17 @@ class Endings:
     def _most_attempts(self, job: JobRow, kind: str) -> int:
         """A folder that cannot be reached is noticed by a scan of all folders, which takes its time."""
         return FIND_ATTEMPTS if kind == "source_missing" and job.stage == "volume" else stage(job.stage).max_attempts
+
+    def _got_further(self, job: JobRow) -> bool:
+        """Was a checkpoint written since the worker that was lost took the order? Then the next one begins further on.
+
+        Both times are those of the file system, so that a clock that was set meanwhile does no harm.
+        """
+        folder, name = self.places.job(job.id), stage(job.stage).checkpoint
+        try:
+            return bool(name) and (folder / "scratch" / name).stat().st_mtime_ns > (folder / ORDER).stat().st_mtime_ns
+        except OSError:
+            return False
 
     def _gives_up(self, job: JobRow) -> bool:
         """Is a file that was not found out of reach for longer, so that a job on it is to be planned anew when it is back?"""

@@ -54,7 +54,7 @@ class Engine:
         planner = Planner(self.settings, self.device, self.workspace.artifacts.path, self.workspace.root)
         self.planning = Planning(self.store, planner, self.settings)
         self.results = Results(self.store, self.settings, self.device)
-        self.endings = Endings(self.store, self.workspace.artifacts, self.results, self.ingest)
+        self.endings = Endings(self.store, self.workspace.places, self.workspace.artifacts, self.results, self.ingest)
         self.files = Files(self.store, self.workspace)
         self.keeping = Housekeeping(self.store, self.workspace, self.settings.training.keep_days)
         prediction = self.settings.prediction

@@ -12,12 +12,13 @@ from alcore.arrays.drift import drift
 from alcore.arrays.splits import assign_role
 from daemon.executors.perform import one_line
 from daemon.planner import PSEUDO_LABELS
-from daemon.policy import digest
+from daemon.policy import digest, round_again_s
 from daemon.results_report import ReportResults
 from daemon.results_selection import Failure
 from daemon.store.labels import UNFINISHED
 from daemon.store.rows import JobRow, LabelRow, SourceRow, path_of
 from daemon.verdict import with_intervals
+from daemon.wording import duration
 
 MANY_SINGLES = 20
 """So many single images with running numbers in one folder are worth a question."""
@@ -187,7 +188,10 @@ class Results(ReportResults):
         number = int(job.subject.split(":")[1])
         round_ = self.store.learning.active_round()
         if round_ is not None and round_.number == number:
-            self.store.learning.fail_round(number, failure.error, now)
+            wait = duration(round_again_s(self.store.learning.failures(number)))
+            again = f"tried again in {wait}, or when the daemon is restarted" if self.store.jobs.gave_up(job.id) else ""
+            how = f"`alscope jobs retry {job.id}` tries it again now"
+            self.store.learning.fail_round(number, "; ".join(filter(None, (failure.error, again, how))), now)
 
     def _evaluate_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         name = job.subject.split(":", 1)[1]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 from typing import Any
 
-from alcore.kinds import Kind, MadeFor
+from alcore.kinds import MadeFor
 from alcore.stage import Context, Inputs, Params, Stage, one
 
 
@@ -40,7 +39,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
             )
     start = one(inputs, "model") if inputs.get("model") else None
     request = PlanRequest.from_json(params["plan"]) if start is None or "plan" in params else None
-    kinds = [_kind(item.path) for item in inputs["label"]]
+    kinds = [sources.label_kind(item.path) for item in inputs["label"]]
     if start is not None:
         designed = model.load_design(start)
         made_for = designed.made_for
@@ -77,10 +76,4 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     return {**result, "n_other": n_other, "data": designed.made_for.kind.to_json()}
 
 
-def _kind(label: Path) -> Kind:
-    """What data a label artifact is of."""
-    about = json.loads((label / "label.json").read_text())
-    return Kind.of(len(about["stats"]), about["voxel_um"])
-
-
-STAGE = Stage("finetune", 5, run, long=True, isolated=True, preemptible=True)
+STAGE = Stage("finetune", 5, run, long=True, isolated=True, preemptible=True, checkpoint="checkpoints/latest.pt")

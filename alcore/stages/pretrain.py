@@ -34,4 +34,4 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     return {**result, "n_unsure": n_unsure, "data": designed.made_for.kind.to_json()}
 
 
-STAGE = Stage("pretrain", 4, run, long=True, isolated=True, preemptible=True)
+STAGE = Stage("pretrain", 4, run, long=True, isolated=True, preemptible=True, checkpoint="checkpoints/latest.pt")

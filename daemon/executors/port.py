@@ -12,6 +12,9 @@ from typing import Any, Protocol
 from alcore.stage import Inputs
 from daemon.store.rows import inputs_from_json, inputs_to_json
 
+ORDER = "order.json"
+"""The order of a job in its folder, written when a worker begins with it."""
+
 
 @dataclass(frozen=True)
 class Places:

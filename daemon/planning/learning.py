@@ -9,6 +9,7 @@ from alcore.arrays.splits import leaks
 from alcore.run import key_of
 from daemon.config import Settings
 from daemon.planner import Planner
+from daemon.planning.failed_rounds import FailedRounds
 from daemon.planning.training import TrainingPlans
 from daemon.results import labels_digest
 from daemon.store.rows import ModelRow, RoundRow, Wanted
@@ -29,7 +30,10 @@ class LearningPlans:
         """Open a round when it is time; train, judge and conclude the one that is open."""
         round_ = self.store.learning.active_round()
         if round_ is None:
-            enough = self.store.labels.n_new_training_labels() >= self.settings.training.every
+            every, failed = self.settings.training.every, FailedRounds(self.store)
+            if failed.taken_up(now):
+                return
+            enough = self.store.labels.n_new_training_labels() >= every and failed.let_another(every, now)
             if enough or self.training.is_time(now):
                 self.open_round(now)
         elif round_.state == "training":
@@ -39,7 +43,7 @@ class LearningPlans:
 
     def open_round(self, now: float) -> str:
         """Freeze the labels and start a round. Returns "" or why that cannot be done now."""
-        if self.store.learning.active_round() is not None:
+        if self.store.learning.active_round() is not None or FailedRounds(self.store).taken_up(now):
             return "a round is already under way"
         labels = self.store.labels.current()
         n_train = sum(label.role == "train" for label in labels)

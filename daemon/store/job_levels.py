@@ -10,6 +10,12 @@ if TYPE_CHECKING:
 PASSING = "(state = 'cancelled' AND error_kind IN ('source_changed', 'source_missing', 'part_of_set', 'withdrawn'))"
 """SQL: cancelled for a reason that lies in the source, or in the model that was promoted, and may pass."""
 
+GAVE_UP = "(state = 'failed' AND error_kind IN ('transient', 'source_missing', 'missing_extra'))"
+"""SQL: all attempts were used up for passing reasons: killed workers, a device that was busy, a package not installed."""
+
+OUTGROWN = "(stage = 'finetune' AND subject <> COALESCE((SELECT 'round:' || MAX(number) FROM round), subject))"
+"""SQL: the training of a round after which another one was opened, with its labels and newer ones."""
+
 
 class JobLevels:
     """Read-only questions about the job table."""
@@ -25,6 +31,14 @@ class JobLevels:
     def passed(self, job_id: int) -> bool:
         """Was this job cancelled because of the state of its sources, and by nobody?"""
         return any(self._db.query(f"SELECT 1 FROM job WHERE id = ? AND {PASSING}", [job_id]))
+
+    def gave_up(self, job_id: int) -> bool:
+        """Did this job fail for a reason that may pass?"""
+        return any(self._db.query(f"SELECT 1 FROM job WHERE id = ? AND {GAVE_UP}", [job_id]))
+
+    def outgrown(self, job_id: int) -> bool:
+        """Is this the training of a round after which another one was opened?"""
+        return any(self._db.query(f"SELECT 1 FROM job WHERE id = ? AND {OUTGROWN}", [job_id]))
 
     def of_stage(self, stage: str) -> list[tuple[str, str]]:
         """(subject, state) of all jobs of one stage, oldest first."""

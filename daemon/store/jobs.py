@@ -9,7 +9,7 @@ from typing import Any
 from alcore.run import key_of, stage
 from daemon.machine import JOB_TRANSITIONS, check_transition
 from daemon.store.connection import insert, transaction
-from daemon.store.job_levels import PASSING, JobLevels
+from daemon.store.job_levels import GAVE_UP, OUTGROWN, PASSING, JobLevels
 from daemon.store.rows import JobRow, Wanted, inputs_to_json
 
 _COLUMNS = "id, key, stage, subject, volume_id, state, priority, inputs, params, attempts, fence, long, result"
@@ -214,19 +214,14 @@ class Jobs(JobLevels):
     def recover(self, now: float) -> int:
         """At start, with the workspace lock held, every running row belongs to a daemon that is dead: take it back.
 
-        Jobs that used up their attempts for passing reasons (killed workers, a device that was busy, a package that was not
-        installed) get new ones: what was in the way may have gone with the restart.
+        Jobs that used up their attempts for passing reasons get new ones: what was in the way may have gone with the restart.
         """
         with transaction(self._db):
             dead = self.running()
             for job in dead:
                 self._move(job.id, "waiting", now, "the daemon that ran it is gone", lease=None, not_before=now)
                 self._db.execute("UPDATE job SET attempts = MAX(0, attempts - 1) WHERE id = ?", [job.id])
-            gave_up = (
-                "SELECT id FROM job WHERE state = 'failed'"
-                " AND error_kind IN ('transient', 'source_missing', 'missing_extra')"
-            )
-            for row in list(self._db.query(gave_up)):
+            for row in list(self._db.query(f"SELECT id FROM job WHERE {GAVE_UP} AND NOT {OUTGROWN}")):
                 self.retry(row["id"], now)
         return len(dead)
 

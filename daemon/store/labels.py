@@ -13,6 +13,7 @@ from daemon.label_names import suffix_of
 from daemon.people import name_of
 from daemon.store.annotation import Annotation
 from daemon.store.connection import insert, transaction
+from daemon.store.label_keys import SEEN
 from daemon.store.rows import LabelRow, ReceivedRow, SeenMask, SuggestionRow
 
 if TYPE_CHECKING:
@@ -223,7 +224,12 @@ class Labels:
         return [_label(r) for r in self._db.query(sql)]
 
     def n_new_training_labels(self) -> int:
-        """Training labels that no round has seen yet."""
+        """Training labels that no round has seen yet, but for one that failed."""
+        sql = f"SELECT COUNT(*) AS n FROM label l WHERE l.superseded_by IS NULL AND l.role = 'train' AND NOT {SEEN}"
+        return int(next(self._db.query(sql))["n"])
+
+    def n_training_labels_in_no_round(self) -> int:
+        """Training labels that came after the newest round was opened."""
         sql = (
             "SELECT COUNT(*) AS n FROM label l WHERE l.superseded_by IS NULL AND l.role = 'train'"
             " AND NOT EXISTS (SELECT 1 FROM round_label r WHERE r.label_id = l.id)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from daemon.store.backend_scores import BackendScores, backend_scores
@@ -14,6 +15,15 @@ from daemon.store.rows import LabelRow, ModelRow, RoundRow
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
+
+
+@dataclass(frozen=True)
+class FailedRound:
+    """A round that ended without a model. at: when, in seconds since the epoch. failures: see `Learning.failures`."""
+
+    number: int
+    at: float
+    failures: int
 
 
 class Learning:
@@ -129,6 +139,29 @@ class Learning:
             self._db.execute(
                 "UPDATE round SET state = 'failed', verdict = ?, finished_at = ? WHERE number = ?", [why, now, number]
             )
+
+    def failed_round(self) -> FailedRound | None:
+        """The newest round, if it ended without a model."""
+        sql = "SELECT number, state, finished_at FROM round ORDER BY number DESC LIMIT 1"
+        found = next(self._db.query(sql), None)
+        if found is None or found["state"] != "failed":
+            return None
+        return FailedRound(found["number"], found["finished_at"], self.failures(found["number"]))
+
+    def failures(self, number: int) -> int:
+        """How often this round failed, and those before it back to the last that did not."""
+        sql = (
+            "SELECT COALESCE(SUM(MAX(1, (SELECT COUNT(*) FROM job j JOIN job_event e ON e.job_id = j.id AND e.finish = 'failed'"
+            " WHERE j.stage = 'finetune' AND j.subject = 'round:' || o.number))), 0) AS n FROM round o WHERE o.number <= :number"
+            " AND o.number > (SELECT COALESCE(MAX(number), 0) FROM round WHERE number < :number AND state <> 'failed')"
+        )
+        return int(next(self._db.query(sql, {"number": number}))["n"])
+
+    def reopen_round(self, number: int) -> None:
+        """A round that failed trains again, on the labels that it had."""
+        with transaction(self._db):
+            sql = "UPDATE round SET state = 'training', verdict = '', finished_at = NULL WHERE number = ? AND state = 'failed'"
+            self._db.execute(sql, [number])
 
     def finish_round(
         self,

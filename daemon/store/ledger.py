@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from daemon.store.label_keys import SEEN
+
 _LEDGER = """
 SELECT r.id, r.suggestion_id, r.author, r.received_at, r.note, s.why, s.repeat_of, COALESCE(l.n_objects, t.n_objects) AS n_objects,
   l.id AS label_id, (SELECT MIN(u.round) FROM round_label u WHERE u.label_id = l.id) AS round
@@ -187,8 +189,5 @@ def _gain(now: object, before: object) -> float | None:
 def progress_since(db: sqlite3.Connection, user: str, since: float) -> Today:
     """What a user did since a moment (seconds since the epoch)."""
     mine = spent([e for e in entries(db, since) if e.user == user])
-    waiting = (
-        "SELECT COUNT(*) FROM label l WHERE l.superseded_by IS NULL AND l.role = 'train'"
-        " AND NOT EXISTS (SELECT 1 FROM round_label r WHERE r.label_id = l.id)"
-    )
+    waiting = f"SELECT COUNT(*) FROM label l WHERE l.superseded_by IS NULL AND l.role = 'train' AND NOT {SEEN}"
     return Today(mine.labels, mine.objects, mine.minutes, int(db.execute(waiting).fetchone()[0]))

@@ -11,6 +11,7 @@ from pathlib import Path
 from alcore.disk import full_words, is_full
 from daemon.remedies import REMEDY, rank
 from daemon.store.connection import FULL_NAME
+from daemon.store.job_levels import OUTGROWN
 from daemon.store.rows import encoder_name
 from daemon.store.views import DaemonView, Problem
 
@@ -63,7 +64,7 @@ def _failed_jobs(db: sqlite3.Connection) -> Iterator[Problem]:
     """Those whose failure nobody else speaks of."""
     for r in db.execute(
         "SELECT * FROM job WHERE state = 'failed' AND stage NOT IN ('volume', 'label')"
-        " AND error_kind <> 'encoder_rejected' ORDER BY id DESC"
+        f" AND error_kind <> 'encoder_rejected' AND NOT {OUTGROWN} ORDER BY id DESC"
     ):
         text = f"{r['error']} (`alscope jobs show {r['id']}`, `alscope jobs retry {r['id']}`)"
         yield Problem("job", f"{r['stage']} of {r['subject']}", text, r["finished_at"])
