@@ -111,6 +111,10 @@ def _available(engine: Engine, suggestion: SuggestionRow) -> None:
         raise NotForYouError(
             f"{name} is answered; a better label replaces the one that is there: save it as inbox/{name}.tif"
         )
+    if state == "skipped" and suggestion.package is None:
+        raise NotForYouError(
+            f"{name} was taken out of the queue before its folder was made; another patch takes its place"
+        )
     if state == "skipped":
         raise NotForYouError(f"{name} was skipped; a label that is saved as inbox/{name}.tif counts after all")
     if suggestion.package is None:

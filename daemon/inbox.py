@@ -91,6 +91,11 @@ class Inbox:
             meant = near[0] if near and self.store.annotation.suggestion(near[0]) is not None else ""
             hint = f"is it {meant}{ending}?" if meant else "`alscope queue` lists the names to use"
             return f"{name}: there is no suggestion {printable(path.name[: -len(ending)])!r}; {hint}"
+        if suggestion.state == "skipped" and suggestion.package is None:
+            return (
+                f"{name}: {suggestion.id} was taken out of the queue before its folder was made, so there is no image that the "
+                f"label could belong to; the file is kept: save it again if {suggestion.id} comes back (`alscope queue`)"
+            )
         if path.stat().st_size > self.settings.inbox.max_gb * 1e9:
             return f"{name}: larger than inbox.max_gb = {self.settings.inbox.max_gb:g}; not a label?"
         return ""

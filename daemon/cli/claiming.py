@@ -14,6 +14,7 @@ from daemon.cli.asking import RefusedError, ask_and_wait
 from daemon.cli.session import Session
 from daemon.commands import ask
 from daemon.errors import AlscopeError, UsageError
+from daemon.people import name_of
 from daemon.store.schema_claims import SKIP_REASONS
 from daemon.workspace import read_holder
 
@@ -113,7 +114,7 @@ def progress_today(session: Session, user: str) -> dict[str, Any]:
 
 def named(user: str) -> str:
     """The name under which the daemon knows a user. Raises UsageError for what is no name."""
-    name = "".join(c if c.isprintable() else " " for c in user).strip()[:80]
+    name = name_of(user)
     if not name:
         raise UsageError("say who you are: --user NAME")
     return name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from alcore.run import key_of
 from daemon.config import Settings
 from daemon.effort import Effort
 from daemon.planner import Planner
@@ -15,6 +16,7 @@ from daemon.store.selection import Levels
 from daemon.store.store import Store
 
 from daemon.verdict import gated
+
 PATIENCE_S = 120.0
 """So long after a volume was embedded it waits for its traits before it is chosen from without them: pseudo-labels of a very
 large volume take their time, and people want to begin."""
@@ -115,7 +117,12 @@ class SelectionPlans:
             state, key = self.store.jobs.of_volume("pseudo", spec, suggestion.patch.volume_id)
             if volume is not None and state in ("done", "failed", "cancelled"):
                 neighbours = self.store.annotation.neighbours(suggestion.id)
-                yield self.planner.package(suggestion, volume, key if state == "done" else None, neighbours)
+                wanted = self.planner.package(suggestion, volume, key if state == "done" else None, neighbours)
+                made = self.store.jobs.by_key(key_of(wanted.stage, wanted.inputs, wanted.params))
+                if made is not None and made.state == "done":  # taken back, and suggested again for the same reason
+                    self.store.annotation.packaged(suggestion.id, made.key)
+                else:
+                    yield wanted
 
     def labels(self) -> Iterator[Wanted]:
         """Every label file that was taken from the inbox ought to be checked."""

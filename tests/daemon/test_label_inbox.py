@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from daemon import commands
 from daemon.commands import leave_label_note
 from daemon.executors.port import Finished
 from daemon.walk import INBOX
 from tests.daemon.play import Stage
 from tests.daemon.scripted import results
+from tests.daemon.selection_play import hold
 
 
 @pytest.fixture
@@ -160,3 +162,72 @@ def test_a_note_of_nonsense_loses_no_label(stage, note):
     assert stage.shot().labels["accepted"] == 1
     assert not list(stage.workspace.commands.glob("*.note"))
     assert stage.store.labels.received("1 = 1")[0].author in ("", "ana", "?")
+
+
+def test_a_label_of_what_was_taken_back_counts_when_it_had_a_folder(stage):
+    """Somebody had copied the folder before the daemon took it away."""
+    stage.store.annotation.take_back("s00001", "others teach more", stage.now)
+    stage.engine.tick()
+    assert not (stage.workspace.queue / "s00001").exists()
+    assert stage.store.annotation.suggestion("s00001").state == "skipped"
+    save(stage, "s00001.tif", b"drawn on a copy")
+    stage.run()
+    (checked,) = [o for o in stage.executor.orders if o.stage == "label"]
+    (package,) = checked.inputs["package"]
+    assert package.path.is_dir(), "what it is compared with was kept"
+    assert received(stage) == [("accepted", "", b"drawn on a copy")]
+    assert (stage.workspace.labels / "s00001.tif").is_file()
+
+
+def test_what_is_suggested_again_for_the_same_reason_has_its_folder_again(stage):
+    """Its folder was made already, and was never made anew: it was "being prepared" for ever, and its label waited with it."""
+    stage.store.annotation.take_back("s00001", "others teach more", stage.now)
+    stage.run()
+    again = stage.store.annotation.suggestion("s00001")
+    assert again.state == "open", "nothing else is left to ask about"
+    assert (stage.workspace.queue / "s00001").is_dir()
+    save(stage, "s00001.tif")
+    stage.run()
+    assert stage.store.annotation.suggestion("s00001").state == "accepted"
+
+
+def test_a_label_of_what_was_taken_back_before_it_had_a_folder_is_kept_with_the_reason(play):
+    held = {"package"}
+    stage = play(hold_while(held), selection={"queue_depth": 1}, training={"pretrain": False})
+    stage.drop("a.tif", b"one")
+    stage.drop("b.tif", b"two")
+    for _ in range(12):
+        stage.turn()
+    (asked,) = stage.shot().queue
+    save(stage, f"{asked.id}.tif", b"drawn on the acquisition itself")
+    stage.turn()
+    assert (stage.inbox / f"{asked.id}.tif").exists(), "it waits for the folder"
+    stage.store.sources.set_gone(bytes(stage.folder / asked.volume), True)
+    held.clear()
+    stage.restart()
+    stage.run()
+    stage.settled(stage.inbox / f"{asked.id}.tif", INBOX)
+    stage.run()
+    kept = stage.workspace.rejected / f"{asked.id}.tif"
+    assert kept.read_bytes() == b"drawn on the acquisition itself"
+    why = kept.with_name(f"{kept.name}.txt").read_text()
+    assert f"{asked.id} was taken out of the queue before its folder was made" in why and why.count("\n") <= 1
+    assert received(stage) == [] and "label" not in stage.stages()
+    refused = ask(stage, "claim", id=asked.id, user="ana")
+    assert refused == (
+        False,
+        f"{asked.id} was taken out of the queue before its folder was made; another patch takes its place",
+    )
+
+
+def ask(stage, verb: str, **arguments: str) -> tuple[bool, str]:
+    command = commands.ask(stage.workspace, verb, arguments)
+    stage.turn()
+    answer = stage.store.state.command_outcome(command)
+    assert answer is not None
+    return answer
+
+
+def hold_while(held: set[str]):
+    """Stages in `held` never end."""
+    return lambda order, said: hold(*held)(order, said)
