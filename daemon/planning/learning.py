@@ -33,7 +33,7 @@ class LearningPlans:
             every, failed = self.settings.training.every, FailedRounds(self.store)
             if failed.taken_up(now):
                 return
-            enough = self.store.labels.n_new_training_labels() >= every and failed.let_another(every, now)
+            enough = self.store.training.n_new_labels() >= every and failed.let_another(every, now)
             if enough or self.training.is_time(now):
                 self.open_round(now)
         elif round_.state == "training":

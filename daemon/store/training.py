@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from alcore.kinds import Kind, MadeFor
 from alcore.types import Box
 from daemon.store.job_levels import PASSING
+from daemon.store.label_keys import SEEN
 from daemon.store.rows import ModelRow
 from daemon.store.volumes import SOURCES
 
@@ -77,6 +78,15 @@ class Training:
         state = f"CASE WHEN {PASSING} THEN 'passed' ELSE state END AS state"
         sql = f"SELECT spec, subject, {state} FROM job WHERE stage = 'pretrain' ORDER BY id"
         return [(r["spec"], r["subject"], r["state"]) for r in self._db.query(sql)]
+
+    def n_new_labels(self) -> int:
+        """Labels that no round has learned from or judged by, but for one that failed; 0 where none of them is for training."""
+        sql = (
+            "SELECT COUNT(*) AS n, COALESCE(SUM(l.role = 'train'), 0) AS train FROM label l"
+            f" WHERE l.superseded_by IS NULL AND NOT {SEEN}"
+        )
+        found = next(self._db.query(sql))
+        return int(found["n"]) if found["train"] else 0
 
     def n_new_labels_of(self, moment: float) -> int:
         """Training labels that were there at a moment and are in no round."""

@@ -300,6 +300,39 @@ def test_binning_lets_a_model_take_finer_data() -> None:
     assert not made_for.takes(Kind(2, (0.04, 0.02, 0.02)))
 
 
+# when a round opens
+
+
+@pytest.mark.parametrize(
+    ("roles", "opens"),
+    [
+        (("train", "train", "train", "gate"), True),
+        (("gate", "train", "gate", "gate"), True),
+        (("train", "train", "train"), False),
+        (("gate", "gate", "gate", "gate"), False),
+    ],
+)
+def test_a_round_opens_when_so_many_labels_are_new_if_any_of_them_trains(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, roles: tuple[str, ...], opens: bool
+) -> None:
+    with pool.store.transaction():
+        pool.ingested(0, 8)
+        pool.pseudo_labelled()
+        pool.encoder()
+        pool.embedded()
+        pool.pretrained()
+        pool.labelled(pool.queued(4)[:1])
+        pool.round()
+    left = iter(roles)
+    accept = pool.store.labels.accept
+    monkeypatch.setattr(
+        pool.store.labels, "accept", lambda asked, key, role, *more: accept(asked, key, next(left), *more)
+    )
+    pool.labelled(pool.queued(len(roles)))
+    list(pool.planning.learning.round(pool.now))
+    assert (pool.store.learning.active_round() is not None) is opens
+
+
 # hours
 
 
