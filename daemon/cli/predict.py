@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from daemon.cli.session import Session, config_option, json_option, pass_session
 from daemon.errors import AlscopeError, UsageError, WorkspaceError
-
-if TYPE_CHECKING:
-    from daemon.config import Settings
 
 
 class UnusableFileError(AlscopeError):
@@ -57,7 +53,7 @@ class TerminalContext:
     help="Where to write, a .tif or an .ome.zarr [default: <name>-instances in this folder].",
 )
 @click.option("--part", metavar="NAME", help="The volume to segment, of several in the file.")
-@click.option("--force", is_flag=True, help="Replace existing files.")
+@click.option("--force", is_flag=True, help="Replace a former segmentation, in whatever form, its table and its map.")
 @click.option("--all", "everything", is_flag=True, help="Let the daemon segment every volume with the promoted model.")
 @json_option
 @config_option
@@ -112,6 +108,7 @@ def _one(
     session: Session, path: Path, version: str | None, out: Path | None, part: str | None, force: bool, as_json: bool
 ) -> None:
     from daemon.cli.output import print_json, say
+    from daemon.cli.predict_files import check_targets, form_of, table_of
     from daemon.publishing import FORMS
     from daemon.stems import file_stem
     from daemon.store.sources import display_name
@@ -125,19 +122,18 @@ def _one(
         targets = [Path(f"{stem}{form}").absolute() for form in FORMS]
     else:
         targets = [out.absolute()]
-        if not out.name.endswith(FORMS):
+        if not form_of(out):
             raise UsageError(f"{out}: a segmentation is written as {' or '.join(FORMS)}; name such a file with --out")
-    for target in targets:
-        _check_target(session.settings, source, target, force)
+    former = check_targets(session.settings, source, targets, force)
     chosen, key = _model(session, version)
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer, not for what libraries print
-        result = _segment(session, source, targets, chosen, key, part)
+        result = _segment(session, source, targets, former, chosen, key, part)
     target = Path(str(result["path"]))
     if as_json:
         print_json({"model": chosen, **result})
         return
     say(
-        f"{short_path(target)}: {count(int(result['n_objects']), 'object')} by {chosen}; {_table(target).name} lists them"
+        f"{short_path(target)}: {count(int(result['n_objects']), 'object')} by {chosen}; {table_of(target).name} lists them"
     )
     for note in result["notes"]:
         say(str(note))
@@ -148,31 +144,6 @@ def _bare(source: Path) -> Path:
     if source.is_dir() and source.suffix != ".zarr":
         return source
     return source.with_name(source.stem.removesuffix(".ome"))
-
-
-def _table(target: Path) -> Path:
-    return target.with_name(target.name.removesuffix(".tif").removesuffix(".ome.zarr") + ".csv")
-
-
-def _uncertainty(target: Path) -> Path:
-    form = ".ome.zarr" if target.name.endswith(".ome.zarr") else ".tif"
-    return target.with_name(target.name.removesuffix(form) + f"-uncertainty{form}")
-
-
-def _check_target(settings: Settings, source: Path, target: Path, force: bool) -> None:
-    if target == source or _table(target) == source:
-        raise UsageError(f"{target}: would replace the image itself; name another file with --out")
-    if not target.parent.is_dir():
-        raise UsageError(f"{target.parent}: no such folder")
-    for path in (target, _table(target)):
-        if path.exists() and not force:
-            raise UsageError(f"{path}: exists already; use --force to replace it, or another --out")
-    kinds = [("watched folder", watch.folder) for watch in settings.watch]
-    for kind, folder in [*kinds, *([("acquisition", source)] if source.is_dir() else [])]:
-        if target.resolve().is_relative_to(folder.resolve()):
-            raise UsageError(
-                f"{target}: lies in the {kind} {folder}, where it would be taken for an acquisition; use --out"
-            )
 
 
 def _model(session: Session, version: str | None) -> tuple[str, str]:
@@ -199,15 +170,22 @@ def _model(session: Session, version: str | None) -> tuple[str, str]:
 
 
 def _segment(
-    session: Session, source: Path, targets: list[Path], version: str, model_key: str, part: str | None
+    session: Session,
+    source: Path,
+    targets: list[Path],
+    former: list[Path],
+    version: str,
+    model_key: str,
+    part: str | None,
 ) -> dict[str, Any]:
     """Run the stages `volume` and `predict` in a folder of their own beside the target, then put the result in place: in that
-    of the targets that is named like what was made."""
+    of the targets that is named like what was made, instead of the former files."""
     from alcore.artifact import ArtifactStore
     from alcore.errors import AlcoreError
     from alcore.fileset import fingerprint_of
     from alcore.run import execute
     from alcore.volumes import members
+    from daemon.cli.predict_files import put_in_place, table_of
     from daemon.device import device, threads
     from daemon.planner import Planner
     from daemon.store.rows import ModelRow, SourceRow, VolumeRow
@@ -257,8 +235,8 @@ def _segment(
             done = execute("predict", wanted.inputs, params, made, context)
         except AlcoreError as e:
             raise UnusableFileError(str(e)) from e
-        target = _put(made.path(done.key), targets)
-        return {"path": str(target), "table": str(_table(target)), **done.result}
+        target = put_in_place(made.path(done.key), targets, former)
+        return {"path": str(target), "table": str(table_of(target)), **done.result}
 
 
 def _chosen(source: Path, held: list[dict[str, Any]], part: str | None) -> dict[str, Any]:
@@ -275,29 +253,6 @@ def _chosen(source: Path, held: list[dict[str, Any]], part: str | None) -> dict[
         f"{source}: holds {len(held)} volumes; name one with --part: {listed} (all are segmented if the file is dropped into a "
         "watched folder)"
     )
-
-
-def _put(made: Path, targets: list[Path]) -> Path:
-    """Copy what was made beside the target, then put it in place: a table never stands beside another segmentation."""
-    from daemon.publishing import FORMS, copy_aside, put, remove
-
-    (form,) = (form for form in FORMS if (made / f"instances{form}").exists())
-    target = next(t for t in targets if t.name.endswith(form))
-    files = {made / f"instances{form}": target, made / "objects.csv": _table(target)}
-    if (made / f"uncertainty{form}").exists():
-        files[made / f"uncertainty{form}"] = _uncertainty(target)
-    aside = {to: to.with_name(f".{n}-{os.getpid()}.alscope.tmp") for n, to in enumerate(files.values())}
-    try:
-        for source, to in files.items():
-            for _ in copy_aside(source, aside[to]):
-                pass
-        remove(_table(target))
-        for to, path in aside.items():
-            put(path, to)
-    finally:
-        for path in aside.values():
-            remove(path)
-    return target
 
 
 @contextlib.contextmanager

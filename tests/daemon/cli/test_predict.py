@@ -38,13 +38,15 @@ def test_targets_that_would_do_harm(scene, alscope, image, here):
     taken.write_bytes(b"precious")
     for out, words in (
         (watched, "watched folder"),
-        (image, "replace the image itself"),
+        (image, "is the image itself"),
         (taken, "--force"),
         (here / "no" / "x.tif", "no such folder"),
     ):
         done = alscope("predict", str(image), "--out", str(out))
         assert done.code == 64
         assert words in done.err
+    (here / "new-uncertainty.tif").write_bytes(b"somebody else's, and in nobody's way")
+    assert alscope("predict", str(image), "--out", str(here / "new.tif")).code == 73  # there is no model to do it
     assert taken.read_bytes() == b"precious"
     assert alscope("predict", str(image / "nowhere")).code == 64
 
@@ -128,6 +130,52 @@ def test_a_file_outside_the_loop_is_segmented_with_a_real_model(scene, alscope, 
         "several-instances.csv",
         "several-instances.tif",
     ]
+
+    what_the_former_one_left(scene, alscope, here, bench.root / "v.tif")
+
+
+def what_the_former_one_left(scene, alscope, here, image):
+    """Nothing of a segmentation stays beside another one, and nothing goes that was not asked for."""
+
+    def segment(*arguments, settings=""):
+        scene.config.write_text(plain + f"[prediction]\n{settings}\n")
+        return alscope("predict", str(image), "--model", "M_f-001", *arguments)
+
+    def there(stem):
+        return sorted(p.name for p in here.iterdir() if p.name.startswith(stem))
+
+    plain, mapped = scene.config.read_text(), "uncertainty = true"
+    tif, zarr = str(here / "c.tif"), str(here / "c.ome.zarr")
+    assert segment("--out", tif, settings=mapped).code == 0
+    assert there("c") == ["c-uncertainty.tif", "c.csv", "c.tif"]
+    assert segment("--out", zarr, settings=mapped).code == 64
+    assert segment("--out", zarr, "--force", settings=mapped).code == 0
+    assert there("c") == ["c-uncertainty.ome.zarr", "c.csv", "c.ome.zarr"]
+    assert segment("--out", tif, "--force").code == 0  # without a map: the former one would be of another segmentation
+    assert there("c") == ["c.csv", "c.tif"]
+
+    (here / "e-uncertainty.tif").write_bytes(b"precious")
+    done = segment("--out", str(here / "e.tif"), settings=mapped)
+    assert done.code == 64 and "e-uncertainty.tif: exists already; use --force" in done.err
+    assert segment("--out", str(here / "e.tif"), "--force").code == 0
+    assert there("e") == ["e-uncertainty.tif", "e.csv", "e.tif"]  # not written by a model, and not in the way
+    assert (here / "e-uncertainty.tif").read_bytes() == b"precious"
+
+    (here / "c.csv").unlink()
+    done = segment("--out", zarr)
+    assert done.code == 64 and "c.tif: exists already" in done.err  # it would be left without its table
+    assert there("v-") == ["v-instances.csv", "v-instances.tif"]
+    assert segment("--force", settings="zarr_above_gb = 0").code == 0
+    assert there("v-") == ["v-instances.csv", "v-instances.ome.zarr"]
+
+    (here / "d.tif").write_bytes(image.read_bytes())  # an image of that name
+    (here / "d.csv").write_text("")
+    assert segment("--out", str(here / "d.ome.zarr"), "--force").code == 0
+    assert there("d") == ["d.csv", "d.ome.zarr", "d.tif"]
+    assert (here / "d.tif").read_bytes() == image.read_bytes()
+    image = here / "d.tif"
+    assert segment("--out", str(here / "d.ome.zarr"), "--force").code == 0
+    assert there("d") == ["d.csv", "d.ome.zarr", "d.tif"]
 
 
 def table(path):
