@@ -31,7 +31,7 @@ def test_the_core_set_is_the_papers(store, ctx):
     assert [s["rank"] for s in result["suggestions"]] == [1, 2, 3, 4, 5]
     reasons = [s["reason"] for s in result["suggestions"]]
     assert reasons[1].startswith("random seed 2 of 3: nothing was labelled yet")
-    assert reasons[3].startswith("the least similar of all patches to everything labelled or queued: cosine distance ")
+    assert reasons[3].startswith("the least similar of all patches to everything labelled or queued")
     assert result["suggestions"][0]["distance"] is None
     expected = farthest_first(np.concatenate([a, b]), 5, [], np.random.default_rng(11))
     start = {"embedding-a": 0, "embedding-b": 30}
@@ -121,6 +121,28 @@ def test_what_looks_broken_is_shown_apart(store, ctx):
     assert not {7, 9} & {row for _, row in places(result)}
     paper = suggest(store, ctx, [volume], strategy="coreset", n=n)
     assert paper["qc"] == [] and len(paper["suggestions"]) == n
+
+
+def test_of_a_large_pool_it_is_told_what_was_looked_at(store, ctx, monkeypatch):
+    from alcore.selection import batch
+
+    monkeypatch.setattr(batch, "WINDOW", 30)
+    blank = np.ones(40, np.float32)
+    blank[::2] = 0
+    volumes = [Volume(store, name, clustered(i, 40)).with_traits(blank=blank) for i, name in enumerate("abc")]
+    result = suggest(store, ctx, volumes, strategy="guided", covered={"embedding-b": [5, 6]})
+    seen = {(key, row) for key, rows in result["looked_at"].items() for row in rows}
+    assert len(seen) == 30 + 2
+    assert {("embedding-b", 5), ("embedding-b", 6)} < seen
+    assert {(q["embedding"], q["row"]) for q in result["qc"]} | set(places(result)) < seen
+    assert len(result["looked_at"]) == 3
+    broken = {(key, row) for key, row in seen if row % 2 and (key, row) != ("embedding-b", 5)}
+    assert len(result["qc"]) == min(len(broken), 15)
+    assert suggest(store, ctx, volumes, strategy="coreset")["looked_at"] == {}
+    assert (
+        suggest(store, ctx, volumes[:1], strategy="guided", n=1, covered={"embedding-a": list(range(20))})["looked_at"]
+        is None
+    )
 
 
 def test_every_tenth_is_a_control(store, ctx):
