@@ -97,6 +97,15 @@ def encoder_kind(encoder: Encoder, device: str) -> str:
     return "descriptor" if encoder.size == "descriptor" else "mae"
 
 
+def idle_encoder_settings(encoder: Encoder, device: str) -> list[str]:
+    """Keys of config.toml that were set and act on an autoencoder only, where none is trained."""
+    if encoder_kind(encoder, device) != "descriptor":
+        return []
+    names = ("pretrained", "epochs", "batch", "base_lr", "accumulate", "mask_ratio", "weight_decay")
+    usual = {name: field.default for name, field in type(encoder).model_fields.items()}
+    return [f"encoder.{name}" for name in names if getattr(encoder, name) != usual[name]]
+
+
 def encoder_params(encoder: Encoder, kind: str, device: str, seed: int) -> dict[str, Any]:
     """Parameters of the `encoder` stage for a kind, "descriptor" or "mae": what config.toml says, else what suits the device."""
     # a descriptor computes on the processor wherever it is, and more pixels were not better

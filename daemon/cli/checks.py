@@ -20,8 +20,9 @@ from daemon.cli.checking import Check
 from daemon.cli.checks_annotate import annotation
 from daemon.cli.checks_pseudo import pseudo_labels
 from daemon.config import Settings, Watch
-from daemon.device import has_cuda
+from daemon.device import device, has_cuda
 from daemon.disk import free_gb
+from daemon.policy import encoder_kind, idle_encoder_settings
 from daemon.store.connection import DATABASE, NETWORK_FILE_SYSTEMS, file_system_of
 from daemon.wording import count, duration
 from daemon.workspace import read_holder
@@ -48,6 +49,7 @@ def configured(settings: Settings) -> Iterator[Check]:
     yield _room(settings)
     yield _database(settings)
     yield _gpu(settings)
+    yield _encoder(settings)
     yield from pseudo_labels(settings)
     yield from annotation(settings)
     for watch in settings.watch:
@@ -174,6 +176,20 @@ def _gpu(settings: Settings) -> Check:
             "install the NVIDIA driver, or set run.device = 'auto'",
         )
     return Check("gpu", "ok", "none: everything runs on the CPU, training with the tiny plan")
+
+
+def _encoder(settings: Settings) -> Check:
+    where = device(settings.run)
+    kind, idle = encoder_kind(settings.encoder, where), idle_encoder_settings(settings.encoder, where)
+    if kind == "mae":
+        return Check("encoder", "ok", "first a descriptor, then a masked autoencoder trained on the pool")
+    found = f"a descriptor, which is not trained (encoder.size = {settings.encoder.size!r} on {where})"
+    if not idle:
+        return Check("encoder", "ok", found)
+    mend = 'name a size (encoder.size = "micro", "tiny", "small" or "base"), or take these settings out of config.toml'
+    return Check(
+        "encoder", "warn", f"{found}: {', '.join(idle)} {'acts' if len(idle) == 1 else 'act'} on nothing", mend
+    )
 
 
 def _folder(watch: Watch, rescan_s: float) -> Iterator[Check]:

@@ -25,6 +25,8 @@ def encoders_command(session: Session, as_json: bool) -> None:
     from rich.text import Text
 
     from daemon.cli.output import print_json, say, table
+    from daemon.device import device
+    from daemon.policy import idle_encoder_settings
     from daemon.selftest import self_test_words
     from daemon.wording import clock
     from daemon.wording_state import glyph
@@ -49,3 +51,6 @@ def encoders_command(session: Session, as_json: bool) -> None:
         for e in found
     ]
     table(["version", "kind", "state", ">patches", "made", "self-test"], rows, flexible=("self-test",))
+    idle = idle_encoder_settings(session.settings.encoder, device(session.settings.run))
+    if idle:
+        say((f"no autoencoder is trained here, so nothing heeds {', '.join(idle)}: `alscope doctor`", "dim"))

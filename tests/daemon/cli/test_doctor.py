@@ -58,6 +58,20 @@ def test_a_broken_configuration_does_not_hide_the_rest(scene, alscope):
     assert found["python"]["state"] == "ok"
 
 
+def test_settings_of_an_encoder_that_is_not_trained_are_named(tmp_path):
+    def found(**encoder: object) -> checks.Check:
+        run = {"device": "cpu"}
+        settings = from_mapping({"watch": [{"folder": "in"}], "run": run, "encoder": encoder}, tmp_path / "config.toml")
+        return next(c for c in checks.configured(settings) if c.name == "encoder")
+
+    assert found().state == found(image_px=32, pooling="mean_std").state == "ok"
+    assert "autoencoder" in found(size="tiny", mask_ratio=0.5).found
+    idle = found(mask_ratio=0.5, base_lr=0.01)
+    assert idle.state == "warn"
+    assert idle.found.endswith("encoder.base_lr, encoder.mask_ratio act on nothing")
+    assert "encoder.size" in idle.mend
+
+
 def test_the_running_daemon_is_named(scene, alscope):
     scene.running()
     assert f"pid {os.getpid()}" in by_name(alscope)["database"]["found"]

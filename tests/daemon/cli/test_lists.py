@@ -148,6 +148,9 @@ def test_encoders_say_which_one_selects_and_why_one_was_refused(scene, alscope):
     assert "self-retrieval 0.41, at least 0.95" in out
     assert "✓ selects" in out
     assert "self-retrieval 1.00, effective rank 23" in out
+    assert "nothing heeds" not in out
+    scene.config.write_text(scene.config.read_text() + '\n[encoder]\nsize = "descriptor"\nmask_ratio = 0.5\n')
+    assert "nothing heeds encoder.mask_ratio" in alscope("encoders").out
 
 
 def test_how_new_a_volume_was_is_said(scene, alscope):
