@@ -40,10 +40,8 @@ def coreset(pool: Pool, request: Request, room: Room, rng: np.random.Generator) 
                 f"random seed {rank} of {n_random}: nothing was labelled yet, and the selection had to begin somewhere"
             )
         else:
-            reason = (
-                "the least similar of all patches to everything labelled or queued: "
-                f"cosine distance {pick.distance:.3f} to the nearest of those"
-            )
+            # without its number, which changes with the pool as long as the suggestion waits
+            reason = "the least similar of all patches to everything labelled or queued when it was chosen"
         why = {} if pick.distance is None else {"score": pick.distance}
         yield Choice(pick.position, "selected", reason, why, pick.random, pick.distance, pick.nearest)
 

@@ -20,6 +20,7 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
 
     Inputs volume, source, pseudo (none or one), neighbour (packages of labelled patches that look alike: their previews).
     params: read, box, suggestion {"id", "distance", "reason", "volume_name", "arm", "why": numbers by name},
+    all as when it was chosen,
     neighbours [{"suggestion", "volume_name", "box", "distance"}] aligned with the input. Raises PermanentError when they are
     not.
     """
