@@ -197,4 +197,4 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("torch", "timm", "numpy", "scipy")}
 
 
-STAGE = Stage("encoder", 2, run, long=True, isolated=True, preemptible=True)
+STAGE = Stage("encoder", 2, run, long=True, isolated=True, preemptible=True, checkpoint="encoder-checkpoint.pt")

@@ -14,7 +14,7 @@ from alcore.errors import PermanentError, Preempted
 from alcore.nnunet import model, training
 from alcore.nnunet.environment import nnunet_process
 from alcore.nnunet.plan import PlanRequest
-from alcore.run import QuietContext
+from alcore.run import QuietContext, stage
 from alcore.types import IntensityStats
 from tests.alcore.nnunet.nnunet_blobs import QUICK, SPACING, blobs, case
 
@@ -120,6 +120,8 @@ def test_a_stopped_run_continues_at_its_epoch_and_rate(ctx: QuietContext) -> Non
     stopper = Stopper(ctx.scratch, ctx.cache)
     with pytest.raises(Preempted, match="epoch 1 of 3"):
         train(stopper, "stopped", epochs=3)
+    for name in ("pretrain", "finetune"):  # where the daemon looks whether a worker that was lost had got further
+        assert (ctx.scratch / stage(name).checkpoint).is_file()
     resumed = train(ctx, "resumed", epochs=3)
     whole = train(fresh(ctx, "whole"), "whole", epochs=3)
     notes = [note for _, note in ctx.notes if "epoch" in note]

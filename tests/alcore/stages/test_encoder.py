@@ -19,7 +19,7 @@ from alcore.arrays.synthetic import em_volume
 from alcore.artifact import ArtifactStore
 from alcore.encoder import checkpoint
 from alcore.errors import EncoderRejectedError, PermanentError, Preempted
-from alcore.run import QuietContext, execute
+from alcore.run import QuietContext, execute, stage
 from alcore.stage import Input
 
 PARAMS: dict[str, Any] = {
@@ -186,6 +186,7 @@ def test_stopped_twice_the_encoder_is_the_same(bench: Bench, monkeypatch: pytest
         ctx.left = questions
         with pytest.raises(Preempted, match=said):
             bench.train(ctx)
+    assert (ctx.scratch / stage("encoder").checkpoint).is_file()
     stopped = bench.train(bench.context("stopped"))
     other = ArtifactStore(bench.root / "elsewhere")
     bench.store, first = other, bench.store
