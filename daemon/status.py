@@ -161,6 +161,9 @@ def _model(snapshot: Snapshot, workspace: Path) -> list[Line]:
         lines.append(_line(3, "model", f"round {active.round}: {active.state} on {count(active.n_labels, 'label')}"))
     elif last is not None:
         lines.append(_line(3, "model", (clean(f"round {last.round}: {round_outcome(last)}: {last.verdict}"), "dim")))
+    if snapshot.labels["new"]:
+        new = f"{count(snapshot.labels['new'], 'new label')} for the next round, which begins at training.every"
+        lines.append(_line(13, "model", (new, "dim")))
     return lines
 
 

@@ -13,7 +13,8 @@ from daemon.effort import Effort, fit
 from daemon.store.alarm_listing import alarms, expected
 from daemon.store.claim_listing import all_held, nothing_words, queue_state
 from daemon.store.connection import DATABASE, FULL_NAME, open_reader
-from daemon.store.ledger import Entry, bought, entries, spent, timed
+from daemon.store.label_keys import SEEN
+from daemon.store.ledger import Entry, bought, entries, skips, spent, timed
 from daemon.store.problems import problems
 from daemon.store.quality_listing import advice, quality
 from daemon.store.repeat_listing import agreement
@@ -65,6 +66,7 @@ def _read(db: sqlite3.Connection, workspace: Path, now: float) -> Snapshot:
             "accepted": _count(db, "SELECT COUNT(*) FROM label WHERE superseded_by IS NULL"),
             "train": _count(db, "SELECT COUNT(*) FROM label WHERE superseded_by IS NULL AND role = 'train'"),
             "gate": _count(db, "SELECT COUNT(*) FROM label WHERE superseded_by IS NULL AND role = 'gate'"),
+            "new": _count(db, f"SELECT COUNT(*) FROM label l WHERE l.superseded_by IS NULL AND NOT {SEEN}"),
             "rejected": _count(db, "SELECT COUNT(*) FROM received WHERE state = 'rejected'"),
             "asked": _count(db, "SELECT COUNT(*) FROM label WHERE superseded_by IS NULL AND warnings <> '[]'"),
         },
@@ -171,7 +173,9 @@ def _minutes(why: Mapping[str, float], effort: Effort) -> float | None:
 
 
 def _work(db: sqlite3.Connection, done: Sequence[Entry]) -> WorkView:
-    return WorkView(spent(done), tuple(bought(db, done)), agreement(db), nothing_words(queue_state(db)))
+    return WorkView(
+        spent(done), tuple(bought(db, done)), agreement(db), nothing_words(queue_state(db)), tuple(skips(db))
+    )
 
 
 def _models(db: sqlite3.Connection) -> tuple[ModelView, ...]:

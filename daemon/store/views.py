@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from daemon.store.alarm_listing import AlarmView, ExpectView
-from daemon.store.ledger import Bought, Spent
+from daemon.store.ledger import Bought, Skip, Spent
 from daemon.store.repeat_listing import Agreement
 
 
@@ -49,12 +49,13 @@ class QueueItem:
 @dataclass(frozen=True)
 class WorkView:
     """What people did. spent: over all labels; bought: by round; agreement: between people; nothing: why nobody can be given a
-    patch just now, "" when one waits."""
+    patch just now, "" when one waits; skipped: patches that they looked at for so long and skipped."""
 
     spent: Spent = field(default_factory=Spent)
     bought: tuple[Bought, ...] = ()
     agreement: Agreement = field(default_factory=Agreement)
     nothing: str = ""
+    skipped: tuple[Skip, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ class Snapshot:
     """Everything that people look at, as of one moment (`at`, seconds since the epoch).
 
     volumes: counts arriving, set_aside, ingested, pseudo_labelled, embedded, indexed, predicted, gone.
-    patches: total, labelled, held_back (in the QC queue). labels: accepted, train, gate, rejected, asked (with
+    patches: total, labelled, held_back (in the QC queue). labels: accepted, train, gate, new (in no round), rejected, asked (with
     remarks). control: the newest.
     pseudo: None where config.toml names the backend. alarms: the newest first. expected: the run that was declared.
     """

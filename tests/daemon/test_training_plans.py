@@ -17,6 +17,8 @@ from daemon import commands
 from daemon.executors.port import Finished
 from daemon.planning import training as training_plans
 from daemon.planning.training import groups
+from daemon.status import status
+from daemon.store.report import snapshot
 from daemon.store.rows import LabelRow, RoundRow
 from daemon.store.training import Amount
 from tests.daemon.play import Stage, answer_all
@@ -331,6 +333,10 @@ def test_a_round_opens_when_so_many_labels_are_new_if_any_of_them_trains(
     pool.labelled(pool.queued(len(roles)))
     list(pool.planning.learning.round(pool.now))
     assert (pool.store.learning.active_round() is not None) is opens
+    shot = snapshot(pool.workspace.root, pool.now)
+    told = [line.plain for line in status(shot, pool.workspace.root, 80, everything=True)]
+    assert shot.labels["new"] == (0 if opens else len(roles))
+    assert any(f"{len(roles)} new labels for the next round" in line for line in told) is not opens
 
 
 # hours
