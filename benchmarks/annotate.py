@@ -145,7 +145,7 @@ def _command(root: Path, before: list[Steps], plain: list[Steps]) -> list[Row]:
             began = time.time()
             arguments = ["--config", str(scene.config), "annotate", name, "--user", "bench", "--plain"]
             subprocess.run([sys.executable, "-c", COMMAND, *arguments], check=True, capture_output=True)
-            took.append((scene.workspace.drafts / name / OPENED).stat().st_mtime - began)
+            took.append((scene.workspace.drafts / name / "bench" / OPENED).stat().st_mtime - began)
             time.sleep(1.0)  # the patch is given back
     finally:
         attendant.end()

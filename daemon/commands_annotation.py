@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from alcore.annotate.draft_files import drafted_by
+from alcore.annotate.draft_files import begun
 from daemon.errors import AlscopeError, UsageError
 from daemon.label_names import is_seen_mask
 from daemon.people import name_of
@@ -31,7 +31,7 @@ def claim(engine: Engine, arguments: dict[str, Any], now: float) -> str:
     user, wanted = _user(arguments), arguments.get("id")
     if wanted is None:
         drafts = engine.workspace.drafts
-        found = engine.store.claims.next_for(user, lambda s: _in_inbox(engine, s), lambda s: drafted_by(drafts / s))
+        found = engine.store.claims.next_for(user, lambda s: _in_inbox(engine, s), lambda s: begun(drafts / s, user))
         if found is None:
             return json.dumps({"nothing": _nothing(engine)})
         _take(engine, found, user, now)

@@ -31,8 +31,9 @@ class Order:
     """One patch for one person.
 
     folder: that of the suggestion (image.tif, pseudo_label.tif, suggestion.json, nearest_1.png, ...). work: for draft, label
-    and outcome. weights: None opens plain napari, and why_plain says why and what to do. embeddings: folder in which
-    embeddings of this patch may lie (see `alcore.annotate.embeddings`), "" for none. device: "cpu" or "cuda".
+    and outcome, this person's alone. drafts: folders that hold a draft to go on from, best first; only `work` is written to.
+    weights: None opens plain napari, and why_plain says why and what to do. embeddings: folder in which embeddings of this
+    patch may lie (see `alcore.annotate.embeddings`), "" for none. device: "cpu" or "cuda".
 
     facts, progress, news: for people: (heading, text), and lines. reasons: kinds of reasons to skip. goes_on: the next patch
     follows a skip, too. parent: process that waits for this window; when it is gone the window keeps the draft and closes; 0
@@ -55,6 +56,7 @@ class Order:
     parent: int = 0
     autosave_s: float = 60.0
     idle_s: float = 30.0
+    drafts: tuple[str, ...] = ()
 
     def save(self) -> Path:
         """Write it into its working folder, which is made where it is missing; returns the file."""
@@ -77,6 +79,7 @@ def read_order(path: Path) -> Order:
                 "progress": tuple(value["progress"]),
                 "news": tuple(value["news"]),
                 "reasons": tuple(value["reasons"]),
+                "drafts": tuple(value["drafts"]),
             }
         )
     except (OSError, ValueError, KeyError, TypeError) as e:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from alcore.annotate.draft_files import own_folder, to_begin_with
 from alcore.annotate.order import Order, Weights
 from alcore.annotate.weights import find_weights
 from daemon.cli.claiming import progress_today
@@ -30,11 +31,12 @@ def order_for(
     folder = workspace.queue / suggestion_id
     if not (folder / "image.tif").is_file():
         raise WorkspaceError(f"{folder}: the patch is still being prepared, or was taken out of the queue; try again")
+    drafts = workspace.drafts / suggestion_id
     weights, why = (None, PLAIN) if plain else weights_of(session)
     return Order(
         suggestion=suggestion_id,
         folder=str(folder),
-        work=str(workspace.drafts / suggestion_id),
+        work=str(own_folder(drafts, user)),
         user=user,
         weights=weights,
         why_plain=why,
@@ -46,6 +48,7 @@ def order_for(
         reasons=SKIP_REASONS,
         goes_on=goes_on,
         parent=os.getpid(),
+        drafts=tuple(str(found) for found in to_begin_with(drafts, user)),
     )
 
 

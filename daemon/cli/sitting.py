@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alcore.annotate.draft_files import forget_draft
+from alcore.annotate.draft_files import DraftInUseError, Stamp, drafts_of, forget_unchanged, one_window, own_folder
 from alcore.annotate.order import LABEL, WORD, Order, Outcome
 from alcore.annotate.weights import INSTALL, missing_window
 from daemon.cli import claiming, inbox
@@ -40,6 +40,7 @@ class _HandedIn:
     suggestion: str
     before: int
     digest: str
+    drafts: dict[Path, Stamp | None]
 
 
 class Sitting:
@@ -117,10 +118,21 @@ class Sitting:
                 say("the daemon is not running any more: `alscope run`; what you handed in waits in the inbox")
                 return
             self._hear(wait_s=0.0)
-            outcome = self._open(claimed, goes_on=suggestion_id is None)
-            if outcome is None or not self._settle(claimed, outcome):
+            if not self._work_on(claimed, goes_on=suggestion_id is None):
                 return
             wanted, first = None, False
+
+    def _work_on(self, claimed: str, goes_on: bool) -> bool:
+        """Open a patch and act on what the person decided; True when they want another one. Raises NoWindowError, and leaves the
+        claim to the other window, when this person has the patch open already."""
+        try:
+            with one_window(own_folder(self._drafts / claimed, self._user)):
+                outcome = self._open(claimed, goes_on)
+                return outcome is not None and self._settle(claimed, outcome)
+        except DraftInUseError as e:
+            raise NoWindowError(
+                f"{claimed}: {self._user} has it open in another window; go on there, close it first, or name another patch"
+            ) from e
 
     def _open(self, claimed: str, goes_on: bool) -> Outcome | None:
         """Let the person work on a patch that is theirs. However this ends, they have it no longer than they work on it."""
@@ -180,7 +192,7 @@ class Sitting:
         return outcome.goes_on
 
     def _hand_in(self, claimed: str, outcome: Outcome) -> bool:
-        work = self._drafts / claimed
+        work = own_folder(self._drafts / claimed, self._user)
         try:
             with reading(self._session.workspace.root) as db:
                 before = newest_received(db)
@@ -193,7 +205,8 @@ class Sitting:
             claiming.release(self._session, claimed, self._user)
             raise
         (work / LABEL).unlink(missing_ok=True)
-        self._handed_in.append(_HandedIn(claimed, before, digest))
+        drafts = drafts_of(self._drafts / claimed, self._user)
+        self._handed_in.append(_HandedIn(claimed, before, digest, drafts))
         minutes = outcome.work["active_s"] / 60
         say(f"{claimed}: handed in after {minutes:.1f} min of work")
         return outcome.goes_on
@@ -224,7 +237,7 @@ class Sitting:
                 self._news.append(f"{label.suggestion}: {words}")
                 say(self._news[-1])
                 if state == "accepted":
-                    forget_draft(self._drafts / label.suggestion)
+                    forget_unchanged(label.drafts)
                 else:
                     self._rejected = True
             if time.monotonic() >= until:

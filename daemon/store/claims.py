@@ -105,13 +105,14 @@ class Claims:
         return gone
 
     def next_for(
-        self, user: str, waits: Callable[[str], bool], drafted: Callable[[str], str | None] = lambda suggestion_id: None
+        self, user: str, waits: Callable[[str], bool], begun: Callable[[str], bool | None] = lambda suggestion_id: None
     ) -> str | None:
         """What a user is to annotate next: what they have already, then what came back to them to be mended, then what they
         have begun, then the best of those that are ready and nobody has, those last that others have begun; never a blind
         repeat of a patch that they drew themselves.
 
-        waits: does a label of this suggestion lie in the inbox, not yet looked at? drafted: who left a draft of it, or None.
+        waits: does a label of this suggestion lie in the inbox, not yet looked at? begun: has this user a draft of it
+        (True), only somebody else (False), or nobody (None)?
         """
         sql = (
             "SELECT s.id, s.state FROM suggestion s WHERE s.published = 1 AND s.state IN ('open', 'rejected')"
@@ -119,9 +120,9 @@ class Claims:
             " ORDER BY r.id DESC LIMIT 1)) ORDER BY s.state = 'open', s.rank"
         )
         rows = list(self._db.query(sql, [user]))
-        whose = {r["id"]: drafted(r["id"]) for r in rows if r["state"] == "open"}
+        whose = {r["id"]: begun(r["id"]) for r in rows if r["state"] == "open"}
         free = [str(r["id"]) for r in rows]
-        free.sort(key=lambda s: 0 if s not in whose else 1 if whose[s] == user else 2 if whose[s] is None else 3)
+        free.sort(key=lambda s: 0 if s not in whose else {True: 1, None: 2, False: 3}[whose[s]])
         found = (s for s in [*self.held_by(user), *free] if not waits(s) and not self.drew_before(s, user))
         return next(found, None)
 

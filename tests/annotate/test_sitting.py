@@ -67,7 +67,7 @@ def sit(scene: Scene) -> Callable[[str], Sitting]:
 
 
 def seen(scene: Scene, name: str) -> Any:
-    return json.loads((scene.workspace.drafts / name / "seen.json").read_text())
+    return json.loads((scene.workspace.drafts / name / "ana" / "seen.json").read_text())
 
 
 def state(scene: Scene, name: str) -> str:
@@ -95,7 +95,7 @@ def test_patch_after_patch_is_handed_in_skipped_or_given_back(scene, attendant, 
     assert ["why", "far from the rest"] in first["facts"] and len(first["progress"]) == 1
     assert any("s00001: accepted" in line for line in seen(scene, "s00003")["news"] + seen(scene, "s00002")["news"])
     drafts = scene.workspace.drafts
-    assert [drafted_by(drafts / f"s0000{n}") is not None for n in (1, 3)] == [False, True]
+    assert [drafted_by(drafts / f"s0000{n}" / "ana") is not None for n in (1, 3)] == [False, True]
     assert "s00002: skipped (out of focus)" in said and "draft is kept, the patch is back in the queue" in said
     assert not list(drafts.glob("window-*.log"))
 
@@ -116,7 +116,7 @@ def test_ctrl_c_closes_the_window_and_keeps_the_draft(scene, attendant) -> None:
     )
     arguments = ["--config", str(scene.config), "annotate", "s00002", "--user", "ana", "--plain"]
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    work = scene.workspace.drafts / "s00002"
+    work = scene.workspace.drafts / "s00002" / "ana"
     until = time.monotonic() + 120
     while not (work / "seen.json").exists() and time.monotonic() < until and process.poll() is None:
         time.sleep(0.1)

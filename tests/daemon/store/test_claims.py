@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from alcore.annotate.draft_files import own_folder
 from daemon.commands_annotation import NotForYouError, TakenError
 from daemon.store.rows import Picked
 from daemon.store.schema_claims import SKIP_REASONS, TAKEN_BACK
@@ -157,6 +158,16 @@ def test_the_next_patch_is_the_one_that_its_user_has_begun_and_last_what_others_
     assert given(engine, "dora") == {"id": "s00001"}  # nothing else waits
     ask(engine, "release", user="dora", id="s00001")
     assert given(engine, "ben") == {"id": "s00001"}
+
+
+def test_two_drafts_of_one_patch_are_each_their_own_persons(engine):
+    drafts = engine.workspace.drafts
+    for name, user in (("s00002", "ben"), ("s00002", "ana"), ("s00003", "ben")):
+        own_folder(drafts / name, user).mkdir(parents=True)
+        (own_folder(drafts / name, user) / "draft.tif").write_bytes(b"drawn")
+    assert given(engine, "ana") == {"id": "s00002"}
+    assert given(engine, "ben") == {"id": "s00003"}
+    assert given(engine, "cleo") == {"id": "s00001"}
 
 
 @pytest.mark.parametrize("about", [None, "", "[]", "not json", '{"user": 7}'])
