@@ -7,7 +7,13 @@ from daemon.wording import count
 
 
 def spent_words(work: WorkView) -> str:
-    """Minutes spent on labels so far; "" where no tool told any."""
+    """Minutes spent on labels and on patches that were skipped so far; "" where no tool told any."""
+    skipped = [s.minutes for s in work.skipped if s.minutes is not None]
+    looked = f"{minutes(sum(skipped))} on {count(len(skipped), 'skipped patch', 'skipped patches')}" if skipped else ""
+    return ", ".join(part for part in (_on_labels(work), looked) if part)
+
+
+def _on_labels(work: WorkView) -> str:
     spent = work.spent
     if not spent.timed:
         return ""

@@ -94,8 +94,9 @@ def holder(session: Session, suggestion_id: str) -> Held | None:
 
 
 def progress_today(session: Session, user: str) -> dict[str, Any]:
-    """What a user did since midnight: labels, objects, minutes (of active work, where the tool tells), since_round (labels of
-    everybody that no round has used), words (one line for the dock). Raises WorkspaceError."""
+    """What a user did since midnight: labels, objects, minutes (of active work, where the tool tells), skipped (patches),
+    skipped_minutes, since_round (labels of everybody that no round has used), words (one line for the dock). Raises
+    WorkspaceError."""
     from daemon.look import reading
     from daemon.store.ledger import progress_since
 
@@ -107,6 +108,8 @@ def progress_today(session: Session, user: str) -> dict[str, Any]:
         "labels": found.labels,
         "objects": found.objects,
         "minutes": found.minutes,
+        "skipped": found.skipped,
+        "skipped_minutes": found.skipped_minutes,
         "since_round": found.since_round,
         "words": found.words(),
     }

@@ -1,7 +1,9 @@
-"""`alscope queue minutes`: the ledger of what labels took, and what it bought."""
+"""`alscope queue minutes`: the ledger of what labels and skipped patches took, and what it bought."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from daemon.cli.output import print_json, say, table
@@ -9,7 +11,7 @@ from daemon.cli.session import Session
 from daemon.effort import Effort, fit
 from daemon.look import reading
 from daemon.store import ledger
-from daemon.store.ledger import Spent
+from daemon.store.ledger import Skip, Spent
 from daemon.store.repeat_listing import agreement
 from daemon.wording_work import minutes
 
@@ -17,7 +19,7 @@ from daemon.wording_work import minutes
 def show(session: Session, as_json: bool) -> None:
     """Print it, or its JSON."""
     with reading(session.workspace.root) as db:
-        found = ledger.entries(db)
+        found, skips = ledger.entries(db), ledger.skips(db)
         bought, people = ledger.bought(db, found), agreement(db)
     selection = session.settings.selection
     effort = fit(ledger.timed(found), Effort(selection.minutes_base, selection.minutes_per_object))
@@ -26,6 +28,7 @@ def show(session: Session, as_json: bool) -> None:
         print_json(
             {
                 "labels": [asdict(e) for e in found],
+                "skips": [asdict(s) for s in skips],
                 "users": {name: asdict(s) for name, s in by_user.items()},
                 "days": {name: asdict(s) for name, s in by_day.items()},
                 "rounds": [asdict(b) for b in bought],
@@ -34,12 +37,16 @@ def show(session: Session, as_json: bool) -> None:
             }
         )
         return
-    if not found:
+    if not found and not skips:
         say("no label was accepted yet; `alscope queue` shows what to label")
         return
     for heading, groups in (("by", by_user), ("day", by_day)):
         rows = [[name or "(nobody said)", *_sums(spent)] for name, spent in groups.items()]
-        table([heading, ">labels", ">minutes", ">min each", ">objects", ">clicks", ">voxels changed"], rows)
+        if rows:
+            table([heading, ">labels", ">minutes", ">min each", ">objects", ">clicks", ">voxels changed"], rows)
+    if skips:
+        rows = [[name or "(nobody said)", *_sums_of_skips(of)] for name, of in _by_user(skips).items()]
+        table(["skipped by", ">patches", ">minutes", "why"], rows)
     if bought:
         rows = [[str(b.round), *_sums(b.spent)[:3], _gain(b.f1), _gain(b.dice)] for b in bought]
         table([">round", ">new labels", ">minutes", ">min each", ">F1 gained", ">Dice gained"], rows)
@@ -65,6 +72,25 @@ def _sums(spent: Spent) -> list[str]:
         str(spent.objects),
         str(spent.clicks) if known else "",
         str(spent.changed_voxels) if known else "",
+    ]
+
+
+def _by_user(skips: Sequence[Skip]) -> dict[str, list[Skip]]:
+    groups: dict[str, list[Skip]] = {}
+    for skip in skips:
+        groups.setdefault(skip.user, []).append(skip)
+    return groups
+
+
+def _sums_of_skips(skips: Sequence[Skip]) -> list[str]:
+    """patches, minutes, reasons; no minutes where no tool told."""
+    timed = [s.minutes for s in skips if s.minutes is not None]
+    kinds = Counter(s.kind for s in skips)
+    of = f" ({len(timed)} timed)" if 0 < len(timed) < len(skips) else ""
+    return [
+        f"{len(skips)}{of}",
+        minutes(sum(timed)) if timed else "",
+        ", ".join(f"{kind} {n}" for kind, n in kinds.most_common()),
     ]
 
 

@@ -14,7 +14,6 @@ from daemon.policy import suggestions_to_ask
 from daemon.store.rows import EncoderRow, Wanted
 from daemon.store.selection import Levels
 from daemon.store.store import Store
-
 from daemon.verdict import gated
 
 PATIENCE_S = 120.0

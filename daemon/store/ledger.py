@@ -1,15 +1,18 @@
-"""The minutes ledger, read-only: what each label took its author, and what the minutes of each round bought."""
+"""The minutes ledger, read-only: what each label and each skipped patch took, and what the minutes of each round bought."""
 
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from daemon.people import name_of
 from daemon.store.label_keys import SEEN
+from daemon.store.schema_claims import TAKEN_BACK
 
 _LEDGER = """
 SELECT r.id, r.suggestion_id, r.author, r.received_at, r.note, s.why, s.repeat_of, COALESCE(l.n_objects, t.n_objects) AS n_objects,
@@ -40,6 +43,18 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Skip:
+    """A patch that somebody skipped, of which no label came after all: then the minutes are in that label's. user: "" where
+    nobody was named; kind: of `daemon.store.schema_claims.SKIP_REASONS`; minutes: as in `Entry`."""
+
+    suggestion: str
+    user: str
+    at: float
+    kind: str
+    minutes: float | None
+
+
+@dataclass(frozen=True)
 class Spent:
     """Sums over some labels. timed: how many of them have minutes."""
 
@@ -65,19 +80,23 @@ class Bought:
 
 @dataclass(frozen=True)
 class Today:
-    """What a user did since a moment. since_round: training labels of everybody that no round has used yet."""
+    """What a user did since a moment. minutes: on labels. skipped: patches, skipped_minutes: on them. since_round: training
+    labels of everybody that no round has used yet."""
 
     labels: int
     objects: int
     minutes: float
     since_round: int
+    skipped: int = 0
+    skipped_minutes: float = 0.0
 
     def words(self) -> str:
         """One line for people."""
-        if not self.labels:
-            return "no label yet today"
         took = f", {self.minutes:.0f} min" if self.minutes else ""
-        return f"{self.labels} label{'s' if self.labels != 1 else ''} today ({self.objects} objects{took})"
+        words = f"{self.labels} label{'s' if self.labels != 1 else ''} today ({self.objects} objects{took})"
+        words = words if self.labels else "no label yet today"
+        took = f" ({self.skipped_minutes:.0f} min)" if self.skipped_minutes else ""
+        return f"{words}, {self.skipped} skipped{took}" if self.skipped else words
 
 
 def entries(db: sqlite3.Connection, since: float | None = None) -> list[Entry]:
@@ -86,6 +105,22 @@ def entries(db: sqlite3.Connection, since: float | None = None) -> list[Entry]:
     cursor = db.execute(_LEDGER.format(where), arguments)
     names = [column[0] for column in cursor.description]
     return [_entry(dict(zip(names, row, strict=True))) for row in cursor]
+
+
+def skips(db: sqlite3.Connection, since: float = -math.inf) -> list[Skip]:
+    """Every patch that people skipped, oldest first; with `since` (seconds since the epoch) only those skipped later."""
+    kinds = dict(
+        db.execute("SELECT id, skip_kind FROM suggestion WHERE state = 'skipped' AND skip_kind <> ?", [TAKEN_BACK])
+    )
+    last: dict[str, Skip] = {}
+    for arguments, at in db.execute("SELECT arguments, at FROM command WHERE verb = 'skip' AND ok = 1 ORDER BY id"):
+        said = _mapping(arguments)
+        name, seconds = str(said.get("id")), _number(_mapping(said.get("work")).get("active_s"))
+        if name in kinds:
+            last.pop(name, None)
+            minutes = None if seconds is None else seconds / 60
+            last[name] = Skip(name, name_of(said.get("user")), float(at), str(kinds[name]), minutes)
+    return [skip for skip in last.values() if skip.at >= since]
 
 
 def _entry(r: Mapping[str, object]) -> Entry:
@@ -189,5 +224,7 @@ def _gain(now: object, before: object) -> float | None:
 def progress_since(db: sqlite3.Connection, user: str, since: float) -> Today:
     """What a user did since a moment (seconds since the epoch)."""
     mine = spent([e for e in entries(db, since) if e.user == user])
+    passed = [s for s in skips(db, since) if s.user == user]
     waiting = f"SELECT COUNT(*) FROM label l WHERE l.superseded_by IS NULL AND l.role = 'train' AND NOT {SEEN}"
-    return Today(mine.labels, mine.objects, mine.minutes, int(db.execute(waiting).fetchone()[0]))
+    new = int(db.execute(waiting).fetchone()[0])
+    return Today(mine.labels, mine.objects, mine.minutes, new, len(passed), sum(s.minutes or 0.0 for s in passed))

@@ -63,7 +63,7 @@ def test_names_that_mean_nothing(stage, name, says):
     kept = stage.workspace.rejected / name
     assert kept.read_bytes() == b"label"
     assert says in kept.with_name(f"{name}.txt").read_text()
-    assert stage.shot().labels == {"accepted": 0, "train": 0, "gate": 0, "rejected": 0, "asked": 0}
+    assert stage.shot().labels == {"accepted": 0, "train": 0, "gate": 0, "new": 0, "rejected": 0, "asked": 0}
 
 
 def test_two_labels_at_once_are_both_kept_and_the_latest_counts(stage):

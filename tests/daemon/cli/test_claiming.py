@@ -58,8 +58,10 @@ def test_a_sitting_as_the_window_does_it(queued, session, attended):
         heard(session, first, "ben")
         claiming.release(session, first, "ben")
         heard(session, first, None)
-        claiming.skip(session, "s00002", "ben", "out of focus", "the whole plane")
+        work = {"active_s": 90.0, "clicks": 3, "changed_voxels": 0, "open_s": 100.0}
+        claiming.skip(session, "s00002", "ben", "out of focus", "the whole plane", work)
         assert queued.store.annotation.suggestion("s00002").state == "skipped"
+        assert claiming.progress_today(session, "ben")["skipped_minutes"] == 1.5
         for name in ("s00001", "s00003", "s00004"):
             claiming.claim(session, name, "cleo")
         with pytest.raises(claiming.NothingWaitsError, match="3 patches are in the hands of others"):
@@ -107,6 +109,8 @@ def test_today_is_told_in_one_line(queued, session):
             "labels": 1,
             "objects": 7,
             "minutes": 2.5,
+            "skipped": 0,
+            "skipped_minutes": 0.0,
             "since_round": 1,
             "words": "1 label today (7 objects, 2 min)",
         }
@@ -133,6 +137,12 @@ def test_the_commands(queued, attended, alscope, monkeypatch):
         assert "1 of them in somebody's hands" in alscope("status").out
     skipped = queued.store.selection.skipped("artefact")
     assert sum(len(rows) for rows in skipped.values()) == 1
+    assert " ".join(alscope("queue", "minutes").out.split()).startswith(
+        "skipped by patches minutes why dora 1 artefact 1"
+    )
+
+
+def test_nothing_spent_is_said_in_a_line(queued, alscope):
     assert alscope("queue", "minutes").out.startswith("no label was accepted yet")
 
 

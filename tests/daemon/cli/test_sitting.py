@@ -93,6 +93,13 @@ def test_a_skip_that_is_refused_does_not_end_the_sitting(scene, attended, sit, c
     assert scene.store.annotation.suggestion("s00002").state == "claimed"
 
 
+def test_the_minutes_of_a_skipped_patch_are_in_the_ledger(scene, attended, sit, alscope):
+    with attended():
+        assert sit(skip, close)[0] == 0
+    (found,) = alscope("queue", "minutes", "--json").data["skips"]
+    assert (found["suggestion"], found["user"], found["kind"], found["minutes"]) == ("s00001", "ana", "artefact", 1.5)
+
+
 def test_a_label_beside_one_that_waits_already_is_not_lost_nor_the_end(scene, attended, sit, capsys):
     def beside(order: Order) -> Outcome:
         (scene.workspace.inbox / f"{order.suggestion}.nrrd").write_bytes(b"saved by somebody else, in another tool")

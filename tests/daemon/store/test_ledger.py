@@ -11,6 +11,7 @@ from daemon.store import ledger
 from daemon.store.report import snapshot
 from daemon.store.rows import Picked
 from daemon.store.store import Store
+from daemon.wording_work import spent_words
 
 NOON = time.mktime((2026, 3, 2, 12, 0, 0, 0, 0, -1))
 DAY = 86400.0
@@ -71,6 +72,50 @@ def test_today_is_what_one_person_did(kept):
     assert (found.labels, found.objects, found.minutes, found.since_round) == (1, 3, 8.0, 4)
     assert found.words() == "1 label today (3 objects, 8 min)"
     assert ledger.progress_since(kept._db.conn, "cleo", 0).words() == "no label yet today"
+
+
+def skip(store: Store, name: str, user: str, at: float, work_: Any = None, **more: Any) -> None:
+    """As `daemon.commands.obey` leaves it."""
+    wish = {"id": name, "user": user, "kind": "artefact"} | ({} if work_ is None else {"work": work_}) | more
+    store.annotation.move(name, "skipped", "artefact", at, skip_kind="artefact", by=user)
+    store.state.command_done(f"{at:020.0f}-{name}", "skip", wish, True, f"{name} skipped", at)
+
+
+def test_minutes_on_patches_that_were_skipped_count_too(store, add_volume, tmp_path):
+    volume = add_volume(n=7)
+    store.annotation.suggest([Picked(volume, i, 0.5, "far") for i in range(7)], 1.0)
+    skip(store, "s00001", "ana", NOON, work(3))
+    skip(store, "s00002", "ana ", NOON + DAY, work(1.5))
+    skip(store, "s00003", "ana", NOON + DAY)  # on the command line: nobody measured
+    skip(store, "s00004", "ben", NOON + DAY, {"active_s": float("nan")})
+    skip(store, "s00005", "ben", NOON + DAY, work(7))
+    answer(store, "s00005", "ben", NOON + DAY + 60, work(9))  # a label came after all, with all the minutes
+    store.annotation.take_back("s00006", "others teach more", NOON + DAY)
+    refused = {"id": "s00007", "user": "ana", "work": work(99)}
+    store.state.command_done("refused", "skip", refused, False, "ben has s00007", NOON + DAY)
+    found = ledger.skips(store._db.conn)
+    assert [(s.suggestion, s.user, s.minutes) for s in found] == [
+        ("s00001", "ana", 3.0),
+        ("s00002", "ana", 1.5),
+        ("s00003", "ana", None),
+        ("s00004", "ben", None),
+    ]
+    assert {s.kind for s in found} == {"artefact"}
+    today = ledger.progress_since(store._db.conn, "ana", NOON + DAY / 2)
+    assert (today.labels, today.skipped, today.skipped_minutes) == (0, 2, 1.5)
+    assert today.words() == "no label yet today, 2 skipped (2 min)"
+    assert spent_words(snapshot(tmp_path, NOON).work) == "9 min on 1 label, 9.0 min each, 4 min on 2 skipped patches"
+
+
+def test_a_patch_skipped_twice_counts_once_with_what_it_took_last(store, add_volume):
+    """The draft goes on with its minutes."""
+    volume = add_volume(n=1)
+    store.annotation.suggest([Picked(volume, 0, 0.5, "far")], 1.0)
+    skip(store, "s00001", "ana", NOON, work(3))
+    store.annotation.move("s00001", "open", "", NOON + 1)
+    assert ledger.skips(store._db.conn) == []
+    skip(store, "s00001", "ana", NOON + 2, work(5))
+    assert [s.minutes for s in ledger.skips(store._db.conn)] == [5.0]
 
 
 def test_what_the_minutes_of_a_round_bought(kept, tmp_path):
