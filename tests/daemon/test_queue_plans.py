@@ -60,6 +60,34 @@ def test_what_looks_broken_is_not_queued_and_a_person_can_say_that_it_is_fine(pl
     assert all(q.ready for q in shot.queue)
 
 
+def test_what_the_last_draw_did_not_look_at_stays_held_back(play):
+    asked = []
+
+    def change(order: Order, said: dict[str, Any]) -> Any:
+        if order.stage == "suggestions":
+            first = order.inputs["embedding"][0].key
+            asked.append(order)
+            if len(asked) == 1:
+                said["suggestions"] = [s for s in said["suggestions"] if (s["embedding"], s["row"]) != (first, 0)]
+                said["qc"] = [{"embedding": first, "row": 0, "reason": "blank", "score": 2.0}]
+            else:
+                said["suggestions"], said["looked_at"] = [], {first: [1, 2] if len(asked) == 2 else [0, 1]}
+        return said
+
+    stage = play(change)
+    stage.drop("a.tif", b"one")
+    stage.run()
+    assert stage.shot().patches["held_back"] == 1
+    answer_all(stage)
+    stage.run()
+    assert len(asked) == 2
+    assert stage.shot().patches["held_back"] == 1, "it was not among those looked at"
+    stage.drop("b.tif", b"two")
+    stage.run()
+    assert len(asked) == 3
+    assert stage.shot().patches["held_back"] == 0
+
+
 def test_the_folder_of_a_suggestion_shows_the_labelled_patches_most_like_it(play):
     stage = play()
     for n in range(3):
