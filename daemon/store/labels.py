@@ -13,7 +13,6 @@ from daemon.label_names import suffix_of
 from daemon.people import name_of
 from daemon.store.annotation import Annotation
 from daemon.store.connection import insert, transaction
-from daemon.store.label_keys import SEEN
 from daemon.store.rows import LabelRow, ReceivedRow, SeenMask, SuggestionRow
 
 if TYPE_CHECKING:
@@ -222,11 +221,6 @@ class Labels:
         """All current labels, oldest first."""
         sql = _LABEL + "WHERE l.superseded_by IS NULL ORDER BY l.id"
         return [_label(r) for r in self._db.query(sql)]
-
-    def n_new_training_labels(self) -> int:
-        """Training labels that no round has seen yet, but for one that failed."""
-        sql = f"SELECT COUNT(*) AS n FROM label l WHERE l.superseded_by IS NULL AND l.role = 'train' AND NOT {SEEN}"
-        return int(next(self._db.query(sql))["n"])
 
     def n_training_labels_in_no_round(self) -> int:
         """Training labels that came after the newest round was opened."""

@@ -80,8 +80,8 @@ def ask(stage: Stage, verb: str, **arguments: Any) -> tuple[bool, str]:
 def test_three_kills_do_not_lose_the_labels(stage: Stage, trouble: Trouble) -> None:
     job = failed(stage)
     assert trainings(stage) == [job] * 3
-    new = stage.store.labels.n_new_training_labels()
-    assert new == stage.shot().labels["train"] >= 2
+    new = stage.store.training.n_new_labels()
+    assert new == stage.shot().labels["accepted"] >= 2
     (told,) = stage.shot().rounds
     assert "signal 9" in told.verdict
     assert "tried again in 1 h 00 min" in told.verdict
@@ -91,8 +91,9 @@ def test_three_kills_do_not_lose_the_labels(stage: Stage, trouble: Trouble) -> N
     assert rounds(stage) == [(1, "done")]
     assert trainings(stage) == [job] * 4
     assert models(stage) == ["M_f-001"]
-    assert stage.store.labels.n_new_training_labels() == 0
+    assert stage.store.training.n_new_labels() == 0
     assert "round 1: its training is tried again" in events(stage)
+    assert stage.stages().count("report") == 1, "only of a round with a model"
 
 
 def test_each_failure_makes_the_wait_longer(stage: Stage) -> None:
@@ -165,7 +166,7 @@ def test_a_round_that_somebody_cancelled_stays_away_until_there_are_new_labels(s
     stage.now += 86400
     stage.run()
     assert rounds(stage) == [(1, "failed")]
-    assert stage.store.labels.n_new_training_labels() >= 2
+    assert stage.store.training.n_new_labels() >= 2
     answer_all(stage)
     stage.run()
     assert rounds(stage) == [(1, "failed"), (2, "done")]

@@ -182,7 +182,9 @@ def test_encoders_keep_their_place_and_what_worked_on_the_whole_pool_is_forgotte
     assert {state: (e.id, e.artifact, e.kind, e.n_patches) for state, e in serving.items()} == {
         "current": (2, "encoder-12", "mae", 2)
     }
-    assert serving["current"].design == ""  # how it was made is not known: it serves until one made as config.toml says passes
+    assert (
+        serving["current"].design == ""
+    )  # how it was made is not known: it serves until one made as config.toml says passes
     assert store.encoders.tried_on("mae", "any") is None
     assert store.encoders.tried_on("descriptor", "any") is None
     for number in (11, 13):
@@ -220,7 +222,7 @@ def test_a_source_of_the_first_version_takes_new_volumes(store):
     result = {"volumes": [volume | {"part": "", "folder": "", "read": {}}], "refused": []}
     (made,) = store.volumes.ingest(4, fingerprint, "volume-20", result, 9.0)
     assert [v.id for v in store.volumes.readable()] == [1, made]
-    assert store.labels.n_new_training_labels() == 0  # the round of then has seen the label of then
+    assert store.training.n_new_labels() == 0  # the round of then has seen the label of then
     assert store.learning.promoted().version == "M_f-001"
 
 
@@ -228,7 +230,7 @@ def test_status_and_listings_show_it(store, workspace):
     shot = look(workspace, 10.0)
     assert (shot.volumes["ingested"], shot.volumes["set_aside"], shot.volumes["arriving"]) == (1, 1, 2)
     assert (shot.volumes["embedded"], shot.volumes["predicted"]) == (1, 1)
-    assert shot.labels == {"accepted": 1, "train": 1, "gate": 0, "rejected": 0, "asked": 0}
+    assert shot.labels == {"accepted": 1, "train": 1, "gate": 0, "new": 0, "rejected": 0, "asked": 0}
     assert [(q.id, q.volume, q.ready) for q in shot.queue] == [("s00002", "a.tif", True)]
     assert [m.version for m in shot.models] == ["M_f-001"]
     assert [(p.kind, p.subject) for p in shot.problems if p.kind == "set aside"] == [("set aside", "bad.tif")]

@@ -111,7 +111,7 @@ def test_a_round_freezes_its_labels_and_only_one_is_active(store, add_volume):
     accept(store, "s00003")
     round_ = store.learning.active_round()
     assert (round_.number, len(round_.train), len(round_.gate)) == (number, 1, 1)
-    assert store.labels.n_new_training_labels() == 1
+    assert store.training.n_new_labels() == 1
     with pytest.raises(sqlite3.IntegrityError):
         store.learning.open_round(store.labels.current(), "digest", 0.5, 9.0)
 
