@@ -106,8 +106,10 @@ def test_truth_in_one_command(tmp_path: Path) -> None:
         whole = tmp_path / f"{second}.tif.part"
         tifffile.imwrite(whole, np.where(truth[box] > 0, truth[box] + 1, 0), imagej=True)
         shutil.move(whole, daemon.workspace / "inbox" / f"{second}.tif")
-        daemon.wait(lambda s: len(json.loads(daemon.alscope("label", "list", "--json").stdout)) == 8, 60)
-        daemon.wait(lambda s: s.labels["accepted"] == 6, 60)
+        listed = lambda: json.loads(daemon.alscope("label", "list", "--json").stdout)  # noqa: E731
+        daemon.wait(lambda s: {x["current"] for x in listed() if x["suggestion"] == second} == {True, False}, 60)
+        assert len(listed()) == 8
+        assert daemon.shot().labels["accepted"] == 6
         code, said = imported(str(file), "--volume", "a.tif", "--user", "ana")
         assert "0 labels accepted" in said and "2 patches labelled already" in said, said
         code, said = imported(str(file), "--volume", "a.tif", "--user", "ana", "--replace")
