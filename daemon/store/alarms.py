@@ -60,13 +60,16 @@ class Alarms:
     def _trained(self, since: float) -> Iterator[Alarm]:
         for r in self._db.query(
             "SELECT number, state, model, promoted, verdict FROM round WHERE state IN ('done', 'failed') AND finished_at >= ?"
-            " AND NOT EXISTS (SELECT 1 FROM alarm a WHERE a.kind = 'training' AND a.subject = 'round:' || number)"
-            " ORDER BY number",
+            " AND NOT EXISTS (SELECT 1 FROM alarm a WHERE a.kind = 'training'"
+            " AND a.subject = CASE state WHEN 'failed' THEN 'failed round:' ELSE 'round:' END || number) ORDER BY number",
             [since],
         ):
             outcome = "failed" if r["state"] == "failed" else "promoted" if r["promoted"] else "not promoted"
+            subject = (
+                f"{'failed ' * (r['state'] == 'failed')}round:{r['number']}"  # a round that failed may end well later
+            )
             model = f"{r['model']} " if r["model"] else ""
-            yield Alarm("training", f"round:{r['number']}", f"round {r['number']}: {model}{outcome}: {r['verdict']}")
+            yield Alarm("training", subject, f"round {r['number']}: {model}{outcome}: {r['verdict']}")
         for r in self._db.query(
             "SELECT version FROM model WHERE kind = 'pretrained' AND created_at >= ? AND NOT EXISTS"
             " (SELECT 1 FROM alarm a WHERE a.kind = 'training' AND a.subject = 'model:' || version) ORDER BY id",

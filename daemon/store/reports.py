@@ -29,10 +29,10 @@ class Reports:
         self._db = db
 
     def newest_ended_round(self) -> tuple[int, float] | None:
-        """(number, when) of the newest round, if it has ended."""
-        sql = "SELECT number, finished_at FROM round ORDER BY number DESC LIMIT 1"
+        """(number, when) of the newest round, if it has ended, with a model: one that failed may be taken up again."""
+        sql = "SELECT number, state, finished_at FROM round ORDER BY number DESC LIMIT 1"
         found = next(self._db.query(sql), None)
-        return None if found is None or found["finished_at"] is None else (found["number"], found["finished_at"])
+        return None if found is None or found["state"] != "done" else (found["number"], found["finished_at"])
 
     def newest(self, stage: str, spec: str = "") -> Made | None:
         """The newest result of a stage that is there (of a spec, if one is named)."""

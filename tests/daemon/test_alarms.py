@@ -144,6 +144,25 @@ def test_finished_trainings_are_told_promoted_or_not(scene):
     assert message.startswith("alscope: training: round 3: M_f-003 not promoted: F1 0.5")
 
 
+def test_a_round_that_failed_and_ends_well_later_is_told_of_twice(scene):
+    scene.live()
+    watch = Watch(scene, kinds=["training"])
+    watch.look()
+    learning = scene.store.learning
+    number = learning.open_round(scene.store.labels.current(), "digest", 0.5, scene.now)
+    learning.fail_round(number, "the worker died", scene.now)
+    assert watch.look(10) == [f"alscope: training: round {number}: failed: the worker died"]
+    assert watch.look(10) == []
+    learning.reopen_round(number)
+    assert watch.look(10) == []
+    version = f"M_f-{number:03d}"
+    learning.add_model(version, "finetuned", "candidate", scene.artifact("finetune-again"), None, [], "d", scene.now)
+    learning.judge(number, version)
+    learning.finish_round(learning.active_round(), False, "so", None, None, scene.now)
+    assert watch.look(10) == [f"alscope: training: round {number}: {version} not promoted: so"]
+    assert watch.look(10) == []
+
+
 def test_what_happened_long_ago_is_not_told(scene):
     scene.live()
     scene.novel(scene.volumes[3])
