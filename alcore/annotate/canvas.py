@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alcore.annotate.order import Order, Weights
+from alcore.annotate.others import Others, merged
 from alcore.annotate.patch import CHANNEL, Patch, limits, picture
 
 COMMITTED, CURRENT, AUTOMATIC = "committed_objects", "current_object", "auto_segmentation"
@@ -33,6 +34,9 @@ class Canvas:
     flat: bool
     state: Any
     library_s: float
+    shape: tuple[int, int, int]
+    """(Z, Y, X) of the patch."""
+    others: Others = field(init=False)
     layers: dict[str, Any] = field(init=False)
     """The label layers by name, held here because the viewer empties its list when it closes."""
 
@@ -40,6 +44,7 @@ class Canvas:
         """Take hold of the layers."""
         there = {name: self.viewer.layers[name] for name in LABELS if name in self.viewer.layers}
         object.__setattr__(self, "layers", there)
+        object.__setattr__(self, "others", Others(self.viewer, there.values(), self.shape, self.flat))
 
     def layer(self, name: str) -> npt.NDArray[np.uint32]:
         """A copy (Z, Y, X) of a label layer."""
@@ -51,8 +56,15 @@ class Canvas:
         self.layers[name].data = np.array(labels[0] if self.flat else labels, np.uint32)
 
     def commit(self, name: str) -> None:
-        """Move what a layer of micro_sam holds into the label, as its own button does."""
-        self.state.widgets["commit"](viewer=self.viewer, layer=name, preserve_mode="none")
+        """Move what a layer of micro_sam holds into the label, as its own button does (see `alcore.annotate.traps`)."""
+        from alcore.annotate.traps import PRESERVE
+
+        self.state.widgets["commit"](viewer=self.viewer, layer=name, preserve_mode=PRESERVE[name][0])
+
+    def merge(self, name: str) -> None:
+        """Move what another layer holds into the label, where that holds nothing."""
+        self.put(COMMITTED, merged(self.layer(COMMITTED), self.others.drawn()[name]))
+        self.others.empty(name)
 
 
 def open_canvas(
@@ -65,7 +77,7 @@ def open_canvas(
     if order.weights is None:
         began = time.monotonic()
         opened = _plain(view, start)
-        canvas = Canvas(opened, flat, None, time.monotonic() - began)
+        canvas = Canvas(opened, flat, None, time.monotonic() - began, patch.shape)
         words = f"without Segment Anything: {order.why_plain}"
     else:
         canvas, words = _annotator(order, order.weights, patch, view, start, say)
@@ -139,7 +151,7 @@ def _annotator(
         device=order.device,
         return_viewer=True,
     )
-    canvas = Canvas(viewer, n == 1, state, time.monotonic() - began)
+    canvas = Canvas(viewer, n == 1, state, time.monotonic() - began, patch.shape)
     state.image_name = "image"
     close_traps(viewer, state)
     wide = f". It sees this wide image in {n_parts} parts: prompts of one object belong into one of them" * (

@@ -49,6 +49,9 @@ class Dock(QWidget):
             self._line(escape(line), "color: #ffb000;")
         if draft is not None:
             self._offer(draft)
+        if session.set_apart:
+            names = ", ".join(f'"{name}"' for name in session.set_apart)
+            self._line(f"of the draft, in layers that are no part of the label: {escape(names)}", "color: #ffb000;")
         self._seen()
         self._line(KEYS_SAM if session.canvas.state is not None else KEYS_PLAIN, "color: #b8b8b8;")
         self.sam = self._line(escape(sam_words), "color: #b8b8b8;")
@@ -136,7 +139,7 @@ class Dock(QWidget):
         label.setStyleSheet("color: #ffb000;")
         label.setWordWrap(True)
         self.start_again = QPushButton("Start again")
-        self.start_again.setToolTip("Back to the pseudo-label")
+        self.start_again.setToolTip("Back to the pseudo-label; what is drawn is put aside")
         self.start_again.clicked.connect(self._session.start_again)
         row.addWidget(label, 1)
         row.addWidget(self.start_again)

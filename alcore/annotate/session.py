@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,56 +12,82 @@ import numpy.typing as npt
 
 from alcore.annotate.activity import Activity
 from alcore.annotate.canvas import AUTOMATIC, COMMITTED, CURRENT, Canvas
-from alcore.annotate.drafts import Draft, save_draft, write_labels
+from alcore.annotate.draft_files import ASIDE
+from alcore.annotate.drafts import Draft, read_draft, same_drawing, save_draft, write_labels
 from alcore.annotate.order import LABEL, Order, Outcome
+from alcore.annotate.others import merged
 from alcore.annotate.patch import Patch, changed_voxels, counting
 
 Labels = npt.NDArray[np.uint32]
 Ask = Callable[[str, Sequence[str]], int]
 """(question, answers) -> number of the answer; the last one goes back to work."""
+NOT_IN_THE_LABEL = "not in the label"
+"""Name of the layer in which what other layers held comes back from a draft."""
 
 
 class Session:
-    """draft: what was kept of an earlier session, or None. close: closes the viewer, later."""
+    """draft: what was kept of an earlier session, or None; of somebody else's the drawing is taken, not the time. close: closes
+    the viewer, later."""
 
     def __init__(
         self, order: Order, patch: Patch, canvas: Canvas, draft: Draft | None, ask: Ask, close: Callable[[], None]
     ) -> None:
         self.order, self.patch, self.canvas = order, patch, canvas
-        self.activity = Activity(order.idle_s, draft.active_s if draft else 0.0, draft.clicks if draft else 0)
+        mine = draft if draft is not None and draft.user in ("", order.user) else None
+        self.activity = Activity(order.idle_s, mine.active_s if mine else 0.0, mine.clicks if mine else 0)
         self.seen: tuple[int, int] | None = draft.seen if draft else None
         self.outcome: Outcome | None = None
         self._ask, self._close = ask, close
         self._began = time.monotonic()
         self._work = Path(order.work)
-        self._kept = (draft.labels if draft else patch.pseudo, draft.uncommitted if draft else None)
-        self._has_draft = draft is not None
-        self.n_objects = _count(self._kept[0][self.patch.inside])
+        self._has_draft = mine is not None
+        self.set_apart = self._put_back(draft) if draft else []
+        """What the draft held of layers that this viewer has not, each in a layer of its own now."""
+        self._kept = self._drawing() if draft else Draft(patch.pseudo, None, order.user, 0.0)
+        self.n_objects = _count(self._kept.labels[self.patch.inside])
         """Objects in the label when it was last kept, those in the margin alone left out."""
-        if draft is not None and draft.uncommitted is not None and canvas.state is not None:
-            canvas.put(CURRENT, draft.uncommitted)
 
     # drafts
 
     def keep(self) -> bool:
-        """Write a draft if anything was drawn since the last one; True when there is a draft now."""
-        labels, uncommitted = self._labels(), self._drawn(CURRENT)
-        self.n_objects = _count(labels[self.patch.inside])
-        if not (np.array_equal(labels, self._kept[0]) and _same(uncommitted, self._kept[1])):
-            about = (self.order.user, time.time(), self.activity.active_s, self.activity.clicks, self.seen)
-            save_draft(self._work, Draft(labels, uncommitted, *about))
-            self._kept, self._has_draft = (labels, uncommitted), True
+        """Write a draft if anything was drawn, or said of what was looked at, since the last one; True when there is a draft now."""
+        drawing = self._drawing()
+        self.n_objects = _count(drawing.labels[self.patch.inside])
+        if not same_drawing(drawing, self._kept):
+            save_draft(self._work, drawing)
+            self._kept, self._has_draft = drawing, True
         return self._has_draft
 
     def start_again(self) -> None:
-        """Back to the pseudo-label; the draft stays on the disk until something new is drawn."""
-        self.canvas.put(COMMITTED, self.patch.pseudo)
+        """Back to the pseudo-label, or to what was put aside when that was done before. Asks; what is drawn now is put aside."""
+        folder = self._work / ASIDE
+        aside = read_draft(folder, self.patch.shape)
+        answers = ("Start again", *(("Take back what was put aside",) if aside else ()), "Back to work")
+        question = f"Start again from the pseudo-label? What is drawn now is put aside, in {folder}."
+        chosen = answers[self._ask(question, answers)]
+        if chosen == "Back to work":
+            return
+        now = self._drawing()
+        blank = Draft(self.patch.pseudo, None, now.user, now.saved_at, seen=now.seen, others=now.others)
+        try:
+            if not same_drawing(now, blank):
+                save_draft(folder, now)
+        except OSError as e:
+            self._ask(f"{folder}: cannot be written ({e.strerror or e}); nothing was changed.", ("Go back",))
+            return
+        then = aside if aside is not None and chosen != "Start again" else blank
+        self.canvas.put(COMMITTED, then.labels)
+        for name in (CURRENT, AUTOMATIC):
+            if self._drawn(name) is not None:
+                self.canvas.put(name, _nothing(self.patch))
+        self._put_back(replace(then, others=then.others if now.others is None else None))
 
     # ways to end
 
     def submit(self, goes_on: bool) -> None:
-        """Hand in what is drawn. Asks about what was not committed, and about a label that holds nothing."""
-        for name in (CURRENT, AUTOMATIC):
+        """Hand in what is drawn. Asks about what is drawn and no part of the label, and about a label that holds nothing, or
+        nothing but the pseudo-label."""
+        for name in (AUTOMATIC, CURRENT):  # in this order: the automatic one must not take the place of what was drawn
             if self._drawn(name) is not None:
                 question = f"{name} holds something that was not committed. It is no part of the label."
                 answer = self._ask(question, ("Commit it and hand in", "Hand in without it", "Back to work"))
@@ -68,9 +95,18 @@ class Session:
                     return
                 if answer == 0:
                     self.canvas.commit(name)
+        for name in self.canvas.others.drawn():
+            question = f'The layer "{name}" holds something. It is no part of the label.'
+            answer = self._ask(question, ("Add it where the label is empty", "Leave it out", "Back to work"))
+            if answer == 2:
+                return
+            if answer == 0:
+                self.canvas.merge(name)
         label = counting(self._labels(), self.patch)
         if label.any():
-            self._hand_in("submit", label, goes_on)
+            question = "Nothing was changed: the label is the pseudo-label as it was made, without any correction."
+            if changed_voxels(label, self.patch) or self._ask(question, ("It is right as it is", "Back to work")) == 0:
+                self._hand_in("submit", label, goes_on)
             return
         question = "There is no object in the label (what lies in the margin does not count)."
         if self._ask(question, ("There is really none here", "Back to work")) == 0:
@@ -80,8 +116,13 @@ class Session:
         """Hand in an empty label on purpose. Asks when something was drawn."""
         label = counting(self._labels(), self.patch)
         n = _count(label)
+        apart = [name for name in (AUTOMATIC, CURRENT) if self._drawn(name) is not None] + [*self.canvas.others.drawn()]
         question = f"{n} objects are in the label, some perhaps of the pseudo-label."
-        if n == 0 or self._ask(question, ("They are wrong: there is no object here", "Back to work")) == 0:
+        if apart:
+            question += f" More was drawn and is no part of it: {', '.join(apart)}."
+        if (n == 0 and not apart) or self._ask(
+            question, ("They are wrong: there is no object here", "Back to work")
+        ) == 0:
             self._hand_in("empty", np.zeros_like(label), goes_on)
 
     def skip(self, reason_kind: str, reason: str) -> None:
@@ -153,6 +194,39 @@ class Session:
         first, last = (min(max(z, inside.start), inside.stop - 1) - inside.start for z in sorted(self.seen))
         return None if (first, last) == (0, inside.stop - inside.start - 1) else (first, last)
 
+    def _drawing(self) -> Draft:
+        """All there is at this moment."""
+        return Draft(
+            self._labels(),
+            self._drawn(CURRENT),
+            self.order.user,
+            time.time(),
+            self.activity.active_s,
+            self.activity.clicks,
+            self.seen,
+            self._drawn(AUTOMATIC),
+            self._others(),
+        )
+
+    def _put_back(self, draft: Draft) -> list[str]:
+        """Lay out what of a draft is no part of the label; returns what had to be set apart."""
+        apart = []
+        beside = {CURRENT: draft.uncommitted, AUTOMATIC: draft.automatic, NOT_IN_THE_LABEL: draft.others}
+        for name, drawn in beside.items():
+            if drawn is not None and name in self.canvas.layers:
+                self.canvas.put(name, drawn)
+            elif drawn is not None:
+                self.canvas.others.show(name, drawn)
+                apart.append(name)
+        return apart
+
+    def _others(self) -> Labels | None:
+        """What all layers hold that are no part of the label, in one array: where they overlap, what the first one holds."""
+        found = None
+        for drawn in self.canvas.others.drawn().values():
+            found = drawn if found is None else merged(found, drawn)
+        return found
+
     def _labels(self) -> Labels:
         return self.canvas.layer(COMMITTED)
 
@@ -169,7 +243,3 @@ def _count(labels: Labels) -> int:
 
 def _nothing(patch: Patch) -> Labels:
     return np.zeros(patch.shape, np.uint32)
-
-
-def _same(a: Labels | None, b: Labels | None) -> bool:
-    return (a is None) == (b is None) and (a is None or b is None or np.array_equal(a, b))

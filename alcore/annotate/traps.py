@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+PRESERVE = {"current_object": ("none", "pixels"), "auto_segmentation": ("pixels",)}
+"""What a commit of a layer may leave of older objects; first what it does unless told otherwise. An automatic segmentation covers
+the whole image: what a person corrected stays."""
+
 
 def fresh_state() -> Any:
     """The annotator's state, empty. It is one object per process, and what an earlier viewer left in it would be taken for ours."""
@@ -22,19 +26,24 @@ def close_traps(viewer: Any, state: Any) -> None:
     - "Segment all slices" remembers its range of slices for good, and commits drop everything outside it: the range is
       forgotten when it has served its purpose, which is as soon as the object is in its layer.
     - A commit of the mode "objects" drops an object that covers an older one: what a person drew last wins instead. "pixels"
-      stays for those who want it: what it leaves out can be seen.
+      stays for those who want it: what it leaves out can be seen. What nobody drew, an automatic segmentation, never wins.
     - "Compute Embeddings" empties all layers, committed objects too: embeddings are there already, the button goes.
     - commit_path needs a package that only conda has, and fails after a half-done commit: it goes.
     """
     viewer.layers["current_object"].events.data.connect(lambda event: setattr(state, "z_range", None))
     commit = state.widgets["commit"]
-    commit.preserve_mode.choices = ("none", "pixels")
-    commit.preserve_mode.value = "none"
+    commit.layer.changed.connect(lambda name: _offer(commit.preserve_mode, PRESERVE[name]))
+    _offer(commit.preserve_mode, PRESERVE[commit.layer.value])
     commit.preservation_threshold.hide()
     commit.commit_path.hide()
     frame = state.widgets["embeddings"].parentWidget()
     state.widgets["embeddings"].setEnabled(False)
     (frame or state.widgets["embeddings"]).hide()
+
+
+def _offer(choice: Any, modes: tuple[str, ...]) -> None:
+    choice.choices = modes
+    choice.value = modes[0]
 
 
 class LayerGuard:

@@ -73,10 +73,12 @@ class Person:
 
         QTest.mouseClick(button, Qt.MouseButton.LeftButton)
 
-    def answers(self, text: str) -> None:
-        """The next question will get this answer, when it is there."""
+    def answers(self, *texts: str) -> None:
+        """The next questions will get these answers, each when it is there."""
         from qtpy.QtCore import QTimer
         from qtpy.QtWidgets import QApplication
+
+        left = list(texts)
 
         def answer() -> None:
             box = QApplication.activeModalWidget()
@@ -84,7 +86,10 @@ class Person:
                 QTimer.singleShot(50, answer)
                 return
             self.seen.setdefault("questions", []).append(box.text())
+            text = left.pop(0)
             self.click(next(b for b in box.buttons() if b.text().replace("&", "") == text))
+            if left:
+                QTimer.singleShot(50, answer)
 
         QTimer.singleShot(50, answer)
 

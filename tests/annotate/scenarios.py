@@ -62,6 +62,25 @@ def segment_with_traps(p: Any) -> Steps:
     p.key(Qt.Key.Key_C)
     yield 200
     p.seen["covering"] = int((committed.data[cover > 0] > 2).sum()), int((cover > 0).sum())
+    # trap: an automatic segmentation over what was corrected
+    committed.data = start.copy()
+    committed.data[2, 20:24, 20:24] = 70
+    automatic, commit = p.layer("auto_segmentation"), p.state.widgets["commit"]
+    found = np.zeros_like(start)
+    found[:, 10:60, 10:60] = 1
+    automatic.data = found
+    before = committed.data.copy()
+    commit.layer.value = "auto_segmentation"
+    yield
+    p.seen["modes"] = [sorted(commit.preserve_mode.choices)]
+    p.key(Qt.Key.Key_C)
+    yield 200
+    p.seen["corrected_kept"] = bool(np.array_equal(committed.data[before > 0], before[before > 0]))
+    p.seen["automatic"] = int((committed.data[found > 0] > 0).sum()), int((found > 0).sum()), bool(automatic.data.any())
+    commit.layer.value = "current_object"
+    yield
+    p.seen["modes"] += [sorted(commit.preserve_mode.choices), commit.preserve_mode.value]
+    committed.data = start.copy()
     # trap: a layer that is deleted or renamed
     before = committed.data.copy()
     committed.name = "mine"
@@ -81,6 +100,17 @@ def segment_with_traps(p: Any) -> Steps:
     forgotten = np.zeros_like(start)
     forgotten[3, 50:53, 20:23] = 1
     current.data = forgotten
+    # an automatic segmentation over both, and an object in a layer of its own
+    found = np.zeros_like(start)
+    found[1, 50:70, 50:70] = 1
+    found[3, 48:55, 18:25] = 1
+    automatic.data = found
+    p.viewer.layers.selection.active = committed
+    p.viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
+    yield
+    own = p.viewer.layers[-1]
+    p.seen["own_layer"] = own not in (committed, current, automatic) and own.data.shape == start.shape
+    own.data[1, 60:64, 66:72] = 4
     p.dock.whole.setChecked(False)
     p.dock.first.setValue(1)
     yield
@@ -88,7 +118,7 @@ def segment_with_traps(p: Any) -> Steps:
     p.click(p.dock.submit)
     yield 400
     p.seen["still_open"] = p.session.outcome is None
-    p.answers("Commit it and hand in")
+    p.answers("Commit it and hand in", "Commit it and hand in", "Add it where the label is empty")
     p.key(Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     yield
 
@@ -106,6 +136,36 @@ def one_slice(p: Any) -> Steps:
     p.seen["sam"] = p.dock.sam.text()
     p.key(Qt.Key.Key_C)
     yield 200
+    p.click(p.dock.submit)
+    yield
+
+
+def draw_beside(p: Any) -> Steps:
+    """Submits what nobody touched, thinks better of it, draws into a layer of their own only, and closes the window."""
+    p.answers("Back to work")
+    p.click(p.dock.submit)
+    yield 400
+    for name in ("removed", "mine"):
+        p.viewer.layers.selection.active = p.layer()
+        p.viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
+        yield
+        p.viewer.layers[-1].name = name
+        p.layer(name).data[1, 30:34, 50:54] = 1
+        if name == "removed":
+            p.viewer.layers.remove(p.layer(name))
+        yield 200
+    p.seen["others"] = sorted(p.window.canvas.others.drawn())
+    p.viewer.close()
+    yield
+
+
+def go_on_beside(p: Any) -> Steps:
+    """Finds what lay beside the label in layers of its own, leaves out one and takes the other."""
+    from qtpy.QtWidgets import QLabel
+
+    p.seen["layers"] = [layer.name for layer in p.viewer.layers]
+    p.seen["lines"] = [line.text() for line in p.dock.findChildren(QLabel)]
+    p.answers("Leave it out", "Add it where the label is empty")
     p.click(p.dock.submit)
     yield
 
@@ -133,8 +193,9 @@ def draw_more_and_close(p: Any) -> Steps:
 def start_again_then_none_at_all(p: Any) -> Steps:
     """Throws the draft away after all, and finds that what the pseudo-label holds is no object either."""
     p.seen["labels"] = np.unique(p.layer().data).tolist()
+    p.answers("Start again")
     p.click(p.dock.start_again)
-    yield
+    yield 200
     p.seen["after"] = np.unique(p.layer().data).tolist()
     p.answers("Back to work")
     p.click(p.dock.empty)

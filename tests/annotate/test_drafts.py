@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from alcore.annotate.activity import Activity
 from alcore.annotate.draft_files import DRAFT, drafted_by, forget_draft
-from alcore.annotate.drafts import Draft, read_draft, save_draft
+from alcore.annotate.drafts import Draft, read_draft, same_drawing, save_draft
 from alcore.annotate.order import Order, Outcome, Weights, read_order, read_outcome
 from alcore.errors import PermanentError
 
@@ -26,14 +27,44 @@ def draft(value: int, **more) -> Draft:
 def test_a_draft_comes_back_with_what_was_said_of_it(tmp_path: Path) -> None:
     labels = np.arange(60, dtype=np.uint32).reshape(SHAPE) * 70_000_000
     drawn = (labels > 7).astype(np.uint32)
-    save_draft(tmp_path / "new", Draft(labels, drawn, "ana", 12.5, 3.5, 7, (0, 1)))
+    kept = Draft(labels, drawn, "ana", 12.5, 3.5, 7, (0, 1), drawn * 2, drawn * 3)
+    save_draft(tmp_path / "new", kept)
     found = read_draft(tmp_path / "new", SHAPE)
     assert found is not None and found.uncommitted is not None
     assert np.array_equal(found.labels, labels) and np.array_equal(found.uncommitted, drawn)
+    assert np.array_equal(found.automatic, drawn * 2) and np.array_equal(found.others, drawn * 3)
+    assert same_drawing(found, kept)
     assert (found.user, found.saved_at, found.active_s, found.clicks, found.seen) == ("ana", 12.5, 3.5, 7, (0, 1))
     save_draft(tmp_path / "new", draft(3))
     found = read_draft(tmp_path / "new", SHAPE)
     assert found is not None and found.uncommitted is None and (found.labels == 3).all() and found.seen is None
+    assert found.automatic is None and found.others is None
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["draft.json", "draft.tif"]
+
+
+@pytest.mark.parametrize("changed", ["labels", "uncommitted", "automatic", "others", "seen"])
+def test_whatever_a_person_changed_is_another_drawing(changed: str) -> None:
+    one, more = draft(1), {"seen": (0, 0)}.get(changed, np.ones(SHAPE, np.uint32) * 5)
+    other = replace(one, **{changed: more})
+    assert not same_drawing(one, other) and not same_drawing(other, one)
+    assert same_drawing(other, replace(other, active_s=7.0, clicks=3, saved_at=5.0))
+
+
+def test_an_object_that_was_just_committed_is_in_one_file_at_least_whenever_the_disk_is_full(
+    tmp_path: Path, monkeypatch
+) -> None:
+    drawn = np.zeros(SHAPE, np.uint32)
+    drawn[0, 0, 0] = 1
+    save_draft(tmp_path, replace(draft(1), uncommitted=drawn, automatic=drawn))
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("alcore.annotate.drafts.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        save_draft(tmp_path, draft(2))
+    found = read_draft(tmp_path, SHAPE)
+    assert found is not None and np.array_equal(found.uncommitted, drawn) and np.array_equal(found.automatic, drawn)
 
 
 def test_what_is_no_draft_of_this_patch_is_not_taken_for_one(tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from alcore.annotate.draft_files import drafted_by
-from alcore.annotate.drafts import read_draft
+from alcore.annotate.drafts import read_draft, save_draft
 from alcore.annotate.order import LABEL, Order, Weights
 from alcore.annotate.patch import picture, read_patch
 from alcore.annotate.sam import embed_slice, load_predictor, store_embeddings
@@ -49,14 +50,21 @@ def test_what_is_drawn_is_handed_in_and_nothing_is_lost_on_the_way(
     assert seen["range_after_volume"] is None
     assert seen["slices_committed"] == [True] * 4
     assert seen["covering"][0] == seen["covering"][1] > 0
+    assert seen["corrected_kept"] and seen["automatic"][0] == seen["automatic"][1] and not seen["automatic"][2]
+    assert seen["modes"] == [["pixels"], ["none", "pixels"], "none"]
     assert seen["layer_back"] == [True, True]
     assert not seen["embed_button"] and seen["unharmed"]
-    assert seen["still_open"] and len(seen["questions"]) == 2 and "not committed" in seen["questions"][0]
+    asked = [question.split(" holds")[0] for question in seen["questions"]]
+    assert seen["still_open"] and asked[:3] == ["auto_segmentation", "auto_segmentation", "current_object"]
+    assert seen["own_layer"] and len(asked) == 4 and asked[3].startswith("The layer")
     assert (outcome.answer, outcome.goes_on, outcome.seen) == ("submit", True, (1, 3))
     label, _ = read_labels(tmp_path / "work" / LABEL)
     patch = read_patch(tmp_path / "queue" / "s00001")
     assert label.shape == patch.shape and label[1, 60, 60] == 77
     assert label[3, 51, 21] > 0, "the object that was committed on the way out"
+    assert np.unique(label[3, 50:53, 20:23]).size == 1 and label[3, 49, 19] not in (0, label[3, 51, 21])
+    assert label[1, 69, 69] == label[3, 49, 19], "the automatic segmentation, around what was drawn by hand"
+    assert label[1, 60, 71] > 78 and label[1, 60, 68] == label[1, 69, 69], "a layer of one's own goes where nothing was"
     assert not label[patch.margin].any() and 78 not in label
     assert np.array_equal(patch.pseudo, read_labels(tmp_path / "queue" / "s00001" / "pseudo_label.tif")[0])
     assert outcome.work["changed_voxels"] == np.count_nonzero(label != patch.pseudo)
@@ -82,6 +90,30 @@ def test_a_draft_outlives_a_kill_and_a_close_and_is_offered(play, tmp_path: Path
     assert not read_labels(tmp_path / "work" / LABEL)[0].any()
     assert again.outcome.work["changed_voxels"] == np.count_nonzero(read_patch(folder).pseudo)
     assert drafted_by(tmp_path / "work") is not None, "it goes when the label was accepted, not before"
+
+
+def test_what_lies_beside_the_label_is_never_lost_without_a_word(play, tmp_path: Path) -> None:
+    folder = suggestion(tmp_path / "queue" / "s00001")
+    closed = play(order(tmp_path, folder, why_plain="no weights"), "draw_beside")
+    assert closed.outcome is not None and closed.outcome.answer == "closed" and closed.outcome.draft
+    assert len(closed.seen["questions"]) == 1 and "Nothing was changed" in closed.seen["questions"][0]
+    assert closed.seen["others"] == ["mine"]
+    shape = read_patch(folder).shape
+    draft = read_draft(tmp_path / "work", shape)
+    assert draft is not None and draft.others is not None and np.count_nonzero(draft.others) == 16
+
+    uncommitted = np.zeros(shape, np.uint32)
+    uncommitted[2, 10:12, 40:42] = 1
+    save_draft(
+        tmp_path / "work", replace(draft, uncommitted=uncommitted)
+    )  # as a window with Segment Anything leaves it
+    asked = order(tmp_path, folder, why_plain="no weights")
+    handed_in = play(asked, "go_on_beside")
+    assert handed_in.outcome is not None and handed_in.outcome.answer == "submit"
+    assert {"current_object", "not in the label"} <= set(handed_in.seen["layers"])
+    assert any("current_object" in line and "no part of the label" in line for line in handed_in.seen["lines"])
+    label, patch = read_labels(tmp_path / "work" / LABEL)[0], read_patch(folder)
+    assert (label[1, 30:34, 50:54] > 2).all() and np.count_nonzero(label != patch.pseudo) == 16
 
 
 @pytest.mark.slow
