@@ -35,7 +35,7 @@ def test_from_files_to_predictions_without_another_command(stage):
     answer_all(stage)
     stage.run()
     shot = stage.shot()
-    assert shot.labels == {"accepted": 4, "train": 3, "gate": 1, "rejected": 0, "asked": 0}
+    assert shot.labels == {"accepted": 4, "train": 3, "gate": 1, "new": 0, "rejected": 0, "asked": 0}
     assert [r.state for r in shot.rounds] == ["done"]
     assert shot.volumes["predicted"] == 3
     assert sorted(p.name for p in stage.workspace.predictions.iterdir()) == ["v0.tif", "v1.tif", "v2.tif"]
