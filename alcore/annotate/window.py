@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from alcore.annotate.drafts import read_draft
+from alcore.annotate.drafts import first_draft
 from alcore.annotate.order import OPENED, OUTCOME, WORD, Order
 from alcore.annotate.patch import read_patch
 from alcore.artifact import write_atomic
@@ -43,7 +43,7 @@ class Window:
         for name in (OUTCOME, OPENED, WORD):
             (self._work / name).unlink(missing_ok=True)  # of an earlier session
         patch = read_patch(Path(order.folder))
-        draft = read_draft(self._work, patch.shape)
+        draft = first_draft((self._work, *map(Path, order.drafts)), patch.shape)
         self.canvas, words = open_canvas(order, patch, draft.labels if draft else patch.pseudo, self._say)
         self.viewer = self.canvas.viewer
         self.qt: Any = self.viewer.window._qt_window
