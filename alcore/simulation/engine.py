@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -105,11 +106,13 @@ class Engine:
 
     @contextlib.contextmanager
     def _staff(self) -> Iterator[None]:
+        whole = False
         try:
             yield
+            whole = True
         finally:
             for one in self._workers:
-                if one.doing is not None:
+                if one.doing is not None or not whole:
                     one.process.kill()
                 one.pipe.close()
             for one in self._workers:
@@ -121,14 +124,16 @@ class Engine:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=worker.main, args=(self.run, theirs), name="simulation")
-        # Ctrl-C goes to the whole group, and the parent decides: its children are born with the signal blocked
+        # Ctrl-C goes to the whole group, and the parent decides: its children are born with the signal blocked. The tracker that
+        # `start` would start unblocks it on the way: it has to run before.
+        resource_tracker.ensure_running()
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             process.start()
+            theirs.close()
+            self._workers.append(_Worker(process, ours))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        theirs.close()
-        self._workers.append(_Worker(process, ours))
         return self._workers[-1]
 
     def _first_of(self, one: _Worker, doing: str, method: str, *arguments: Any) -> Any:
