@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONWARNINGS ?= ignore::FutureWarning
 
-.PHONY: all test lint types floors unit slow demo run bench docs-images lock clean
+.PHONY: all test lint types floors unit slow demo run bench docs docs-images lock clean
 
 all: $(VENV)/ready
 
@@ -51,7 +51,11 @@ lock:
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
+docs: $(VENV)/ready
+	$(BIN)/python docs/make_configuration.py
+
 docs-images: $(VENV)/ready
 	$(BIN)/python docs/make_images.py alscope-demo
 	$(BIN)/python docs/make_report_image.py alscope-demo
+	$(BIN)/python docs/make_evidence_images.py alscope-simulation
 	xvfb-run -a -s '-screen 0 1600x1000x24' $(BIN)/python docs/make_annotate_image.py

@@ -15,6 +15,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+PICTURES = ("annotate.png",)
 SHAPE, MARGIN, VOXEL_UM = (12, 288, 288), 16, (0.05, 0.01, 0.01)
 CORRECTED = 4
 """So many objects of the pseudo-label have been corrected already."""

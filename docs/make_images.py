@@ -29,6 +29,19 @@ from daemon.vitals import now as machine_now
 
 OVERVIEWS = {"dashboard": (120, 36), "dashboard_80x24": (80, 24), "dashboard_200x60": (200, 60)}
 PAGE_SIZE = (100, 28)
+PICTURES = (
+    "dashboard.svg",
+    "dashboard_80x24.svg",
+    "dashboard_200x60.svg",
+    "dashboard_queue.svg",
+    "dashboard_models.svg",
+    "dashboard_problems.svg",
+    "dashboard_events.svg",
+    "dashboard_help.svg",
+    "status.svg",
+    "test_01.png",
+    "learning_curve.png",
+)
 PATIENCE_S = 120.0
 SETTLE_S = 6.0
 """A started daemon takes so long until it has looked around and does something."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+PICTURES = ("report.png",)
 WIDTH, HEIGHT = 1180, 1400
 
 
