@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 @click.option("--labels", type=click.Path(path_type=Path), help="Its instance labels: TIFF of the same shape.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("alscope-demo"), show_default=True)
 @click.option("--rounds", type=click.IntRange(1, 50), help="Fine-tuning rounds.  [default: 2; 3 on data of your own]")
-@click.option("--every", type=click.IntRange(1, 100), help="New training labels per round.  [default: 4]")
+@click.option(
+    "--every", type=click.IntRange(1, 100), help="New labels per round, held-out ones included.  [default: 6]"
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the synthetic tissue.")
 def demo_command(
     image: Path | None, labels: Path | None, folder: Path, rounds: int | None, every: int | None, seed: int
@@ -48,12 +50,12 @@ def demo_command(
 
     if image is not None and labels is not None:
         pool, tests = _real(image, labels)
-        script = conductor.script(pool, rounds or 3, every or 4, at_least=24, timeout_s=3600.0)
+        script = conductor.script(pool, rounds or 3, every or 6, at_least=24)
         name = image.name
     else:
         click.echo("Making a synthetic tissue ...", err=True)
         pool, tests = split.synthetic(seed)
-        script = conductor.script(pool, rounds or 2, every or 4, at_least=24, timeout_s=1500.0)
+        script = conductor.script(pool, rounds or 2, every or 6, at_least=24)
         name = f"synthetic, seed {seed}"
     _play(folder, pool, tests, script, {"data": name, "test": [list(t.image.shape) for t in tests]})
 
@@ -90,7 +92,7 @@ def _play(folder: Path, pool: list[Piece], tests: list[Piece], script: Script, a
 
     def may_answer() -> bool:
         shot = conductor.seen(workspace)
-        return shot is not None and conductor.expert_may_answer(shot, script.every)
+        return shot is not None and conductor.expert_may_answer(shot, script.every, script.rounds)
 
     microscope = Microscope(pool, folder / "acquisition", script.seconds_per_volume)
     expert = Expert({p.name: p.labels for p in pool}, workspace, script.think_s, may_answer)

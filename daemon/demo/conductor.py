@@ -35,8 +35,9 @@ MARKER = ".alscope-demo"
 class Script:
     """How the demo is played.
 
-    patch_px: (z, y, x) in voxels. think_s: seconds the expert needs for one patch. n_patches: of the whole pool; the
-    encoder waits for all of them, since here it is known that they come within seconds.
+    patch_px: (z, y, x) in voxels. think_s: seconds the expert needs for one patch. stuck_s: seconds without any progress
+    after which the play is given up. n_patches: of the whole pool; the encoder waits for all of them, since here it is
+    known that they come within seconds.
     """
 
     rounds: int
@@ -44,15 +45,15 @@ class Script:
     patch_px: tuple[int, int, int]
     seconds_per_volume: float
     think_s: float
-    timeout_s: float
+    stuck_s: float
     n_patches: int
 
 
-def script(pool: Sequence[Piece], rounds: int, every: int, at_least: int, timeout_s: float) -> Script:
+def script(pool: Sequence[Piece], rounds: int, every: int, at_least: int, stuck_s: float = 600.0) -> Script:
     """A script for these volumes, cut into at least so many patches."""
     patch_px = patch_for(pool[0].image.shape, len(pool), at_least)
     n_patches = sum(len(tile(piece.image.shape, patch_px)) for piece in pool)
-    return Script(rounds, every, patch_px, 3.0, 0.5, timeout_s, n_patches)
+    return Script(rounds, every, patch_px, 3.0, 0.5, stuck_s, n_patches)
 
 
 def prepare_folder(folder: Path) -> None:
@@ -141,12 +142,12 @@ def seen(workspace: Path) -> Snapshot | None:
     return None
 
 
-def expert_may_answer(shot: Snapshot, every: int) -> bool:
-    """The expert pauses while a round is under way or due, so that the learning curve has equal steps."""
-    if any(r.state in ("training", "judging") for r in shot.rounds):
+def expert_may_answer(shot: Snapshot, every: int, rounds: int) -> bool:
+    """The expert pauses while a round is under way or due, so that the learning curve has equal steps, and goes home
+    when the last has begun: more labels would begin another."""
+    if any(r.state in ("training", "judging") for r in shot.rounds) or len(shot.rounds) >= rounds:
         return False
-    trained = shot.rounds[-1].n_labels if shot.rounds else 0
-    return shot.labels["train"] - trained < every
+    return shot.labels["new"] < every
 
 
 def is_over(shot: Snapshot, rounds: int, n_volumes: int) -> bool:
@@ -171,9 +172,9 @@ def wait_until_over(
     refresh: Callable[[], None],
     problem: Callable[[], str],
 ) -> Snapshot:
-    """Watch until the play is over. Raises AlscopeError when the daemon dies, an actor fails or time runs out."""
-    until = time.monotonic() + script.timeout_s
-    while time.monotonic() < until:
+    """Watch until the play is over. Raises AlscopeError when the daemon dies, an actor fails or nothing moves any more."""
+    moved, before = time.monotonic(), ""
+    while time.monotonic() - moved < script.stuck_s:
         time.sleep(0.5)
         refresh()
         if process.poll() is not None:
@@ -183,9 +184,18 @@ def wait_until_over(
         shot = seen(workspace)
         if shot is not None and is_over(shot, script.rounds, n_volumes):
             return shot
+        if shot is not None and (now := _standing(shot)) != before:
+            moved, before = time.monotonic(), now
     raise AlscopeError(
-        f"the demo did not end within {script.timeout_s / 60:.0f} minutes; see daemon.log in the demo folder"
+        f"nothing has moved for {script.stuck_s / 60:.0f} minutes, so the demo was given up; "
+        "see daemon.log in the demo folder"
     )
+
+
+def _standing(shot: Snapshot) -> str:
+    """Everything that work changes, as text: two looks that differ have progress between them, however slow the machine."""
+    running = [(job.id, job.progress, job.note) for job in shot.running]
+    return repr((shot.volumes, shot.jobs, shot.patches, shot.labels, shot.rounds, running))
 
 
 def model_artifacts(workspace: Path) -> list[tuple[str, Path, str]]:

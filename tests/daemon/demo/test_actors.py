@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +23,8 @@ from daemon.demo.expert import Expert
 from daemon.demo.microscope import Microscope
 from daemon.demo.split import Piece, split, synthetic
 from daemon.errors import AlscopeError
+from daemon.store.store import Store
+from daemon.store.views import RoundView
 
 VOXEL = (0.04, 0.008, 0.008)
 
@@ -192,6 +198,48 @@ def test_the_config_it_writes_is_valid(tmp_path):
 
     settings = load(conductor.write_config(tmp_path, conductor.Script(2, 4, (16, 96, 96), 1.0, 0.1, 60.0, 24)))
     assert settings.patch.shape_px == (16, 96, 96)
+
+
+def _round(state):
+    return RoundView(1, state, 4, 2, 0.25, None, None, None, None, "", 0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("new", "rounds", "may"),
+    [
+        (5, (), True),
+        (6, (), False),  # a round is due
+        (0, (_round("training"),), False),
+        (0, (_round("done"),), True),
+        (0, (_round("done"), _round("done")), False),  # the last one: more labels would begin another
+    ],
+)
+def test_the_expert_gives_each_round_its_labels_and_no_round_too_many(tmp_path, new, rounds, may):
+    with Store(tmp_path / "alscope.db"):
+        shot = conductor.seen(tmp_path)
+    shot = replace(shot, labels={**shot.labels, "new": new}, rounds=rounds)
+    assert conductor.expert_may_answer(shot, every=6, rounds=2) is may
+
+
+def test_a_demo_in_which_nothing_moves_is_given_up_and_a_slow_one_is_not(tmp_path, monkeypatch):
+    with Store(tmp_path / "alscope.db"):
+        shot = conductor.seen(tmp_path)
+    looks = []
+
+    def look(_):
+        """Another label at each of the first looks, none afterwards."""
+        looks.append(time.monotonic())
+        return replace(shot, labels={**shot.labels, "new": min(len(looks), 4)})
+
+    monkeypatch.setattr(conductor, "seen", look)
+    script = conductor.Script(2, 6, (16, 96, 96), 1.0, 0.1, stuck_s=0.8, n_patches=24)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as daemon:
+        with pytest.raises(AlscopeError, match="nothing has moved"):
+            conductor.wait_until_over(tmp_path, script, 6, daemon, lambda: None, lambda: "")
+        daemon.kill()
+    assert (
+        len(looks) >= 5
+    )  # with half a second between two looks, it outlived its patience as long as there was progress
 
 
 def test_pictures_are_made(tmp_path):
