@@ -215,14 +215,14 @@ def _round(state):
     ],
 )
 def test_the_expert_gives_each_round_its_labels_and_no_round_too_many(tmp_path, new, rounds, may):
-    with Store(tmp_path / "alscope.db"):
+    with contextlib.closing(Store(tmp_path)):
         shot = conductor.seen(tmp_path)
     shot = replace(shot, labels={**shot.labels, "new": new}, rounds=rounds)
     assert conductor.expert_may_answer(shot, every=6, rounds=2) is may
 
 
 def test_a_demo_in_which_nothing_moves_is_given_up_and_a_slow_one_is_not(tmp_path, monkeypatch):
-    with Store(tmp_path / "alscope.db"):
+    with contextlib.closing(Store(tmp_path)):
         shot = conductor.seen(tmp_path)
     looks = []
 
