@@ -6,7 +6,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from daemon import commands
@@ -49,6 +49,7 @@ class Engine:
     lease: str
     clock: Callable[[], float]
     ingest: Ingest | None = None
+    waits_for: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         planner = Planner(self.settings, self.device, self.workspace.artifacts.path, self.workspace.root)
@@ -79,6 +80,11 @@ class Engine:
         self.workspace.artifacts.clean_staging()
         if recovered:
             self.store.state.event("daemon", f"{recovered} interrupted jobs taken up again", self.clock())
+        self.store.state.no_problems("config")
+        self.take_in_folders()
+
+    def take_in_folders(self) -> None:
+        """The watched folders are those of the settings: what was known of their files is theirs."""
         self.store.sources.assign([watch.folder for watch in self.settings.watch])
         self.store.state.no_problems("folder")  # the first scan tells what cannot be reached now
         for source in self.store.sources.unusable():
@@ -192,12 +198,26 @@ class Engine:
         for job in self.planning.annotation.outdated():
             self.store.jobs.withdraw(job.id, "the patch was answered", now)
 
+    def with_settings(self, settings: Settings, ingest: Ingest | None) -> Engine:
+        """The same engine under other settings; jobs that run go on."""
+        new = replace(self, settings=settings, ingest=ingest)
+        new.dispatch.asked_to_stop.update(self.dispatch.asked_to_stop)
+        new.claim_clock, new.reporter = self.claim_clock, self.reporter
+        before, after = self.alarming, new.alarming
+        after.started, after.patience, after.busy = before.started, before.patience, before.busy
+        return new
+
+    def doing(self) -> object:
+        """What is at work now, and what it waits for: another value when that changes."""
+        return [job.id for job in self.store.jobs.running()], self.waits_for
+
     # the daemon's pulse
 
     def pulse(self) -> None:
         """A sign of life for those who only read the database; a look at what is worth an alarm; and a little clearing."""
         now = self.clock()
-        self.store.state.seen(now, self.dispatch.waits_for(now))
+        self.waits_for = self.dispatch.waits_for(now)
+        self.store.state.seen(now, self.waits_for)
         self.alarming.look(now)
         self.clearing.run(now)
 

@@ -8,41 +8,41 @@ import logging
 import os
 import queue
 import signal
-import socket
 import sqlite3
-import sys
 import time
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
 import alcore
 from alcore.disk import full_words
-from daemon.alarming import couriers
-from daemon.arrival import Settled
-from daemon.config import Settings
+from alcore.run import stage
+from daemon.arrival import Arriving, Gone, Identified, Reachable, Settled
+from daemon.boot import boot_id
+from daemon.config import Settings, load
+from daemon.courier import Courier
 from daemon.device import device, threads
 from daemon.engine import Engine, is_sighting
-from daemon.errors import NoRoomError, WorkspaceError
-from daemon.executors.port import Reports
-from daemon.executors.process import Lane, ProcessExecutor
-from daemon.ingest import Ingest
-from daemon.store.connection import NETWORK_FILE_SYSTEMS, file_system_of, out_of_room
+from daemon.errors import ConfigError, NoRoomError, WorkspaceError
+from daemon.executors.port import Order, Reports
+from daemon.executors.process import Lane, Patience, ProcessExecutor
+from daemon.hands import Hands, scans
+from daemon.hangup import Hangup
+from daemon.notify import StatusLine, notify
+from daemon.reload import reread
+from daemon.store.connection import out_of_room
 from daemon.store.store import Store
-from daemon.timers import Timers
-from daemon.walk import INBOX, Folder
-from daemon.watcher import Watcher
 from daemon.workspace import Lock, Workspace
 
 log = logging.getLogger("alscope")
 
 GRACE_S = 3.0
-"""A stopped daemon gives its workers so long to reach a checkpoint; what they lose is at most one epoch."""
+"""A stopped daemon gives its workers so long to end by themselves."""
+CHECKPOINT_S = 60.0
+"""A training gets so long to reach a checkpoint and write it, for otherwise it loses what it learned since the last."""
 PLAN_EVERY_S = 5.0
 PULSE_EVERY_S = 10.0
 CHECKPOINT_EVERY_S = 300.0
-REMOTE_RESCAN_S = 10.0
-"""Folders on network file systems are scanned so often: events tell nothing of what other machines write."""
 ROOM_EVERY_S = 2.0
 """On a full disk a daemon that wants to start looks for room so often."""
 SAY_AGAIN_S = 600.0
@@ -59,6 +59,16 @@ class Pulse:
 
 class Checkpoint:
     """A word in the engine's queue: fold the write-ahead log."""
+
+
+class Reload:
+    """A word in the engine's queue: read config.toml again."""
+
+
+WORDS = (Wake, Pulse, Checkpoint, Reload)
+"""What only has a meaning while the daemon runs."""
+SEEN = (Arriving, Settled, Gone, Reachable, Identified)
+"""What the scan says: all of it is said again by the next one."""
 
 
 def run(settings: Settings) -> int:
@@ -96,16 +106,27 @@ class Service:
     def __init__(self, settings: Settings, workspace: Workspace) -> None:
         self._settings = settings
         self._events: Reports = queue.SimpleQueue()
-        self._ending = False
+        self._ending = self._hurrying = self._pulsed = self._rereading = False
         self._said: dict[str, float] = {}
         self._unheard: list[object] = []
         self._store = Store(workspace.root)
+        self._status = StatusLine(workspace.root)
         processor = device(settings.run)
         cores = threads(settings.run)
         lanes = [Lane(False, 1)] * settings.run.workers + [Lane(True, cores)]
         self._executor = ProcessExecutor(workspace.places, self._events, lanes, settings.run.nice)
-        self._ingest = Ingest(
-            self._folders(workspace), self._events.put, self._store.sources.known(), self._store.sources.identities()
+        self._workspace = workspace
+        self._hands = Hands(
+            settings,
+            workspace,
+            self._store,
+            self._events.put,
+            lambda: self._events.put(Wake()),
+            {
+                "plan": (PLAN_EVERY_S, lambda: self._events.put(Wake())),
+                "pulse": (PULSE_EVERY_S, lambda: self._events.put(Pulse())),
+                "checkpoint": (CHECKPOINT_EVERY_S, lambda: self._events.put(Checkpoint())),
+            },
         )
         self._engine = Engine(
             settings=settings,
@@ -116,49 +137,24 @@ class Service:
             threads=cores,
             lease=f"{boot_id()}:{os.getpid()}",
             clock=time.time,
-            ingest=self._ingest,
+            ingest=self._hands.ingest,
         )
-        self._couriers = couriers(settings, workspace, self._events.put)
-        self._engine.alarming.ways = {channel: c.send for channel, c in self._couriers.items()}
-        folders = [watch.folder for watch in settings.watch]
-        self._watcher = Watcher([*folders, workspace.inbox, workspace.commands], self._hint)
-        self._timers = Timers(
-            {
-                "rescan": (settings.run.rescan_s, self._ingest.wake),
-                "rescan_remote": (min(REMOTE_RESCAN_S, settings.run.rescan_s), self._rescan_remote),
-                "plan": (PLAN_EVERY_S, lambda: self._events.put(Wake())),
-                "pulse": (PULSE_EVERY_S, lambda: self._events.put(Pulse())),
-                "checkpoint": (CHECKPOINT_EVERY_S, lambda: self._events.put(Checkpoint())),
-            }
-        )
+        self._send_by(self._hands.couriers)
 
-    def _folders(self, workspace: Workspace) -> list[Folder]:
-        watched = [
-            Folder(watch.folder, number, watch.settle_s, watch.include, watch.exclude, watch.slices, watch.marker)
-            for number, watch in enumerate(self._settings.watch)
-        ]
-        return [*watched, Folder(workspace.inbox, INBOX, self._settings.inbox.settle_s, ("*",))]
-
-    def _rescan_remote(self) -> None:
-        """Scan, if any watched folder lies on a network file system just now."""
-        if any(file_system_of(watch.folder) in NETWORK_FILE_SYSTEMS for watch in self._settings.watch):
-            self._ingest.wake()
-
-    def _hint(self) -> None:
-        self._ingest.wake()
-        self._events.put(Wake())
+    def _send_by(self, couriers: Mapping[str, Courier]) -> None:
+        self._engine.alarming.ways = {channel: courier.send for channel, courier in couriers.items()}
 
     def run(self) -> None:
         """Until a signal says otherwise."""
         signal.signal(signal.SIGTERM, self._end)
         signal.signal(signal.SIGINT, self._end)
-        signal.signal(signal.SIGHUP, self._end)
+        hangup = Hangup()
+        signal.signal(signal.SIGHUP, lambda n, f: self._end(n, f) if hangup.ends() else self._events.put(Reload()))
         if hasattr(signal, "SIGIO"):
             signal.signal(signal.SIGIO, signal.SIG_IGN)  # a broken lease (see ingest.open_for_writing) is no emergency
         try:
             self._take_over()
-            self._ingest.start()
-            self._timers.start()
+            self._hands.start()
             notify("READY=1")
             self._events.put(Pulse())
             log.info("watching %s", ", ".join(str(w.folder) for w in self._settings.watch))
@@ -206,31 +202,85 @@ class Service:
                 self._wait_out(e)
                 return
         try:
+            if self._rereading:
+                self._reread()
             self._engine.tick()
+            if self._pulsed:
+                self._alive()
         except (sqlite3.OperationalError, OSError) as e:
             self._wait_out(e)
+
+    def _alive(self) -> None:
+        """Watcher, scan, timers and workers were looked at, the database was written to, and what was ready has begun."""
+        notify("WATCHDOG=1")
+        self._pulsed = False
+        self._status.keep(self._engine.doing())
 
     def _one(self, event: object) -> None:
         if isinstance(event, Pulse):
             self._supervise()
             self._engine.pulse()
-            notify("WATCHDOG=1")
+            self._pulsed = True
         elif isinstance(event, Checkpoint):
             self._engine.housekeeping()
+        elif isinstance(event, Reload):
+            self._rereading = True
         elif not isinstance(event, Wake):
             self._engine.handle(event)
 
+    # config.toml, read again
+
+    def _reread(self) -> None:
+        """Go on with what config.toml says now; with what it said before where it is wrong, and it is said."""
+        file, state, now = self._settings.file, self._store.state, time.time()
+        assert file is not None, "the daemon's settings were read from a file"
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            found = reread(self._settings, load(file))
+        except (ConfigError, OSError) as e:
+            words = f"{e}; the settings from before stay in force"
+            state.problem("config", "config.toml", words, now)
+            log.error("%s", words)
+        else:
+            if found.changed:
+                self._go_on_with(found.settings, found.changed)
+            state.no_problems("config")
+            if found.waiting:
+                state.problem("config", "restart", f"changed in config.toml, but in force {found.later()}", now)
+            words = found.words()
+            log.info("%s", words)
+        state.event("config", words, now)
+        self._rereading = False
+        notify("READY=1")
+
+    def _go_on_with(self, settings: Settings, changed: Sequence[str]) -> None:
+        """Other settings, and the hands that they want; jobs that run go on. Tried again as a whole after an error on the way."""
+        engine = self._engine.with_settings(settings, self._hands.ingest)
+        if scans(changed):  # as after a restart: the new scan knows nothing but what is in the store
+            self._hands.stop_scan()
+            waiting = [*self._unheard, *everything(self._events)]
+            self._unheard = [event for event in waiting if not isinstance(event, SEEN)]
+            engine.take_in_folders()
+        self._hands.exchange(settings, changed)
+        self._engine = engine.with_settings(settings, self._hands.ingest)
+        if any(key.startswith("alarms.") for key in changed):
+            self._engine.alarming.busy = set()  # nobody comes back from the old ways out
+        self._send_by(self._hands.couriers)
+        self._settings = settings
+
     def _supervise(self) -> None:
         """Are the watcher, the scan and the timers alive?"""
-        wrong = "; ".join(self._watcher.supervise())
+        wrong = "; ".join(self._hands.watcher.supervise())
         if not wrong:
             self._store.state.solved("watcher", "events")
         elif self._store.state.problem("watcher", "events", wrong, time.time()):
             log.warning("%s", wrong)
-        if self._timers.check_clock():
+        if self._hands.timers.check_clock():
             log.warning("the clock was set; timers restarted")
-        if self._ingest.ident is not None and not self._ingest.is_alive():
+        if self._hands.scan_died:
             raise WorkspaceError("the scan of the watched folders has died; restarting is the only remedy")
+        if dead := self._executor.dead():
+            raise WorkspaceError(f"{', '.join(dead)}: serves no jobs any more; restarting is the only remedy")
 
     def _wait_out(self, error: Exception) -> None:
         """A full disk or a locked database: nothing is lost, and the same is tried again in a second."""
@@ -245,17 +295,16 @@ class Service:
         time.sleep(1.0)
 
     def _end(self, number: int, frame: FrameType | None) -> None:
+        """Once: in good order. Once more: without waiting for checkpoints."""
+        self._hurrying = self._ending
         self._ending = True
         self._events.put(Wake())
 
     def _shut_down(self) -> None:
         notify("STOPPING=1")
-        self._timers.close()
-        self._watcher.close()
-        if self._ingest.ident is not None:
-            self._ingest.close()
-        self._executor.shutdown(GRACE_S)
-        for courier in self._couriers.values():
+        self._hands.close()
+        self._executor.shutdown(GRACE_S, until_checkpoint(lambda: self._hurrying))
+        for courier in self._hands.couriers.values():
             courier.close()
         try:
             self._drain()
@@ -270,15 +319,40 @@ class Service:
     def _drain(self) -> None:
         """Results that arrived while everything was being stopped are worth keeping."""
         for event in self._unheard:
-            if not isinstance(event, (Wake, Pulse, Checkpoint)):
+            if not isinstance(event, WORDS):
                 self._engine.handle(event)
+        for event in everything(self._events):
+            if not isinstance(event, WORDS):
+                self._engine.handle(event)
+
+
+def until_checkpoint(hurrying: Callable[[], bool]) -> Patience:
+    """Patience with a training that has begun to learn, until its checkpoint is written; not for ever, and not when hurrying."""
+    until = time.monotonic() + CHECKPOINT_S
+    said = float("-inf")
+
+    def patient(order: Order, fraction: float) -> bool:
+        nonlocal said
+        now = time.monotonic()
+        if hurrying() or now > until or fraction <= 0 or not stage(order.stage).checkpoint:
+            return False
+        if said == float("-inf"):
+            log.info("waiting until the training has written its checkpoint; Ctrl-C or SIGTERM once more ends it now")
+        if now - said > 1:
+            said = now
+            notify(f"EXTEND_TIMEOUT_USEC={int(2e7)}\nSTATUS=stopping: a training writes its checkpoint")
+        return True
+
+    return patient
+
+
+def everything(events: Reports) -> list[Any]:
+    """All that waits in the queue."""
+    found: list[Any] = []
+    with contextlib.suppress(queue.Empty):
         while True:
-            try:
-                event = self._events.get_nowait()
-            except queue.Empty:
-                return
-            if not isinstance(event, (Wake, Pulse, Checkpoint)):
-                self._engine.handle(event)
+            found.append(events.get_nowait())
+    return found
 
 
 def _once_each(events: list[object]) -> list[object]:
@@ -289,33 +363,3 @@ def _once_each(events: list[object]) -> list[object]:
             last.pop(repr(event), None)
             last[repr(event)] = event
     return list(last.values())
-
-
-def boot_id() -> str:
-    """Name of this boot of the machine."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return socket.gethostname()
-
-
-def notify(message: str) -> None:
-    """Tell systemd (sd_notify protocol); does nothing when it did not start us."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
-        s.connect(address)
-        s.sendall(message.encode())
-
-
-def set_up_logging(verbose: bool) -> None:
-    """One line per event on stderr, where systemd's journal picks it up."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-    )
-    logging.getLogger("watchdog").setLevel(logging.WARNING)

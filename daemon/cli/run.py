@@ -14,13 +14,15 @@ from daemon.cli.session import Session, config_option, pass_session
 def run_command(session: Session, verbose: bool) -> None:
     """Watch the acquisition folders and run the whole loop until Ctrl-C or SIGTERM.
 
-    Everything is in the workspace: stop it at any time, start it again, and it goes on where it was.
+    Everything is in the workspace: stop it at any time, start it again, and it goes on where it was. `kill -HUP`, or
+    `systemctl reload`, has it read config.toml again; a wrong one is refused, and the old settings stay.
 
     \b
     Example:
       alscope --config /etc/alscope/microscope1.toml run
     """
     from daemon import service
+    from daemon.boot import set_up_logging
 
-    service.set_up_logging(verbose)
+    set_up_logging(verbose)
     service.run(session.settings)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from alcore.artifact import ArtifactStore
@@ -24,6 +24,14 @@ JOBS_PER_WARM_WORKER = 200
 """A warm worker is replaced after so many jobs, so that a leak in a library never adds up."""
 IDLE_S = 120.0
 """A warm worker that has had nothing to do for so long gives its memory back."""
+THREADED = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS"),
+    *("NUMEXPR_NUM_THREADS", "BLOSC_NTHREADS", "TIFFFILE_NUM_THREADS", "IMAGECODECS_NUM_THREADS"),
+)
+"""What libraries with threads of their own ask how many they may start."""
+POLL_S = 0.05
+Patience = Callable[[Order, float], bool]
+"""Is a job, of which such a fraction is done, to be waited for although its time to stop is over? Asked again and again."""
 
 
 class Worker:
@@ -32,14 +40,13 @@ class Worker:
     def __init__(self, places: Places, nice: int, threads: int) -> None:
         places.jobs.mkdir(parents=True, exist_ok=True)
         log = open(places.jobs / "workers.log", "ab")  # noqa: SIM115 - the child keeps it
-        environment = os.environ | {
-            "OMP_NUM_THREADS": str(threads),
-            "MKL_NUM_THREADS": str(threads),
-            "OPENBLAS_NUM_THREADS": str(threads),
+        environment = os.environ | dict.fromkeys(THREADED, str(threads))
+        environment |= {
             "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait by spinning take the cores from everybody else
             "PYTHONUNBUFFERED": "1",
         }
-        environment.pop("NOTIFY_SOCKET", None)
+        for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):  # between systemd and the daemon alone
+            environment.pop(name, None)
         self.jobs = 0
         with log:
             self._process = subprocess.Popen(
@@ -115,6 +122,7 @@ class _LaneThread(threading.Thread):
         super().__init__(name=name, daemon=True)
         self.lane = lane
         self.current: Order | None = None
+        self.fraction = 0.0
         self._places, self._nice, self._reports = places, nice, reports
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._worker: Worker | None = None
@@ -124,7 +132,7 @@ class _LaneThread(threading.Thread):
 
     def give(self, order: Order | None) -> None:
         if order is not None:
-            self.current = order
+            self.current, self.fraction = order, 0.0
             self._killed = self._stopped = False
         self._orders.put(order)
 
@@ -196,7 +204,9 @@ class _LaneThread(threading.Thread):
                 why = f"no sign of life for {order.hang_s:.0f} s: the worker was ended"
                 return Finished(order.job_id, order.fence, "lost", why, "transient")
             if "progress" in message:
-                self._reports.put(Progress(**message["progress"]))  # type: ignore[arg-type]
+                told = Progress(**message["progress"])  # type: ignore[arg-type]
+                self.fraction = told.fraction
+                self._reports.put(told)
             else:
                 return Finished(**message["finished"])  # type: ignore[arg-type]
 
@@ -251,14 +261,23 @@ class ProcessExecutor:
     def _holding(self, job_id: int) -> list[_LaneThread]:
         return [t for t in self._lanes if (order := t.current) is not None and order.job_id == job_id]
 
-    def shutdown(self, grace_s: float) -> None:
-        """Stop everything: politely for `grace_s`, then by force. Nothing is left behind."""
+    def dead(self) -> list[str]:
+        """Names of lanes that serve nobody any more: none, unless something is very wrong."""
+        return [lane.name for lane in self._lanes if not lane.is_alive()]
+
+    def shutdown(self, grace_s: float, patience: Patience = lambda order, fraction: False) -> None:
+        """Stop everything: politely for `grace_s`, and for as long after that as `patience` is had with an order that runs;
+        then by force. Nothing is left behind."""
         for lane in self._lanes:
             lane.ask_to_stop()
             lane.give(None)
         until = time.monotonic() + grace_s
         for lane in self._lanes:
-            lane.join(max(0.0, until - time.monotonic()))
+            while lane.is_alive():
+                order = lane.current
+                if time.monotonic() >= until and not (order is not None and patience(order, lane.fraction)):
+                    break
+                lane.join(POLL_S)
         for lane in self._lanes:
             if lane.is_alive():
                 lane.kill()

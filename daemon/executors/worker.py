@@ -66,6 +66,8 @@ def _step_back(nice: int) -> None:
         import psutil
 
         psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
+        if nice:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # takes the processor from nobody who wakes up
 
 
 class _log_to:  # noqa: N801 - reads as a statement

@@ -27,9 +27,9 @@ def test_the_mount_table_decides_who_is_scanned_often(tmp_path, monkeypatch, kin
             return table if str(path) == "/proc/self/mounts" else real(path, *rest, **more)
 
         monkeypatch.setattr(Path, "read_text", read_text)
-        service._ingest._woken.clear()
-        service._rescan_remote()
-        assert service._ingest._woken.is_set() == woken
+        service._hands.ingest._woken.clear()
+        service._hands.rescan_remote()
+        assert service._hands.ingest._woken.is_set() == woken
     finally:
         service._executor.shutdown(0.0)
         service._store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -13,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.executors.port import Progress
-from daemon.service import Pulse, Wake, _once_each
+from daemon.executors.port import Order, Progress
+from daemon.service import Pulse, Wake, _once_each, until_checkpoint
 from tests.daemon.daemons import real_daemon
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +35,7 @@ def test_a_second_daemon_is_refused_with_the_holders_pid(tmp_path):
         daemon.ready()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_within_seconds(tmp_path, number):
     with real_daemon(tmp_path) as daemon:
         process = daemon.start()
@@ -44,19 +45,6 @@ def test_a_signal_ends_it_within_seconds(tmp_path, number):
         assert process.wait(10) == 0
         assert time.monotonic() - began < 8
         assert daemon.status()["daemon"]["state"] == "stopped"
-
-
-def test_it_tells_systemd_that_it_is_ready_alive_and_stopping(tmp_path):
-    address = tmp_path / "notify"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(address))
-        listener.settimeout(60)
-        with real_daemon(tmp_path, environment={"NOTIFY_SOCKET": str(address)}) as daemon:
-            daemon.start()
-            assert listener.recv(100) == b"READY=1"
-            assert listener.recv(100) == b"WATCHDOG=1"
-            daemon.stop()
-            assert listener.recv(100) == b"STOPPING=1"
 
 
 def test_a_missing_folder_is_a_problem_that_goes_away(tmp_path):
@@ -137,3 +125,25 @@ def test_the_unit_is_accepted_by_systemd_without_a_word(tmp_path):
 def test_what_is_said_again_while_nothing_can_be_written_is_kept_once_and_in_the_order_of_its_last_time():
     first, second = Progress(1, 1, 0.1, ""), Progress(1, 1, 0.2, "")
     assert _once_each([first, Wake(), second, Progress(1, 1, 0.1, ""), Pulse()]) == [second, first]
+
+
+def test_a_stop_waits_for_the_checkpoint_of_a_training_that_learns_and_for_nothing_else(tmp_path, monkeypatch):
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        hurrying: list[bool] = []
+        patient = until_checkpoint(lambda: bool(hurrying))
+        assert not patient(order("predict"), 0.5)
+        assert not patient(order("finetune"), 0.0)  # still preparing: nothing is lost
+        assert patient(order("finetune"), 0.2)
+        assert "EXTEND_TIMEOUT_USEC=" in systemd.recv(1000).decode()
+        hurrying.append(True)
+        assert not patient(order("finetune"), 0.2)
+        hurrying.clear()
+        monkeypatch.setattr("daemon.service.CHECKPOINT_S", 0.0)
+        assert not until_checkpoint(lambda: False)(order("finetune"), 0.2)
+
+
+def order(stage: str) -> Order:
+    return Order(1, 1, "key", stage, {}, {}, "cpu", 1, 1, True, True, 60.0)

@@ -20,7 +20,7 @@ from alcore.run import key_of
 from alcore.stage import Input
 from daemon.executors.inline import InlineExecutor
 from daemon.executors.port import Finished, Order, Places, Progress
-from daemon.executors.process import Lane, ProcessExecutor
+from daemon.executors.process import THREADED, Lane, ProcessExecutor
 
 PARAMS = {"read": {}, "voxel_um": None, "patch": {"shape_px": [4, 32, 32]}, "fingerprint": None, "limit_gb": 100.0}
 
@@ -183,6 +183,35 @@ def test_shutdown_leaves_no_process(processes, tmp_path):
     processes.shutdown(0.5)
     assert time.monotonic() - began < 5
     assert not psutil.pid_exists(worker.pid)
+
+
+def test_shutdown_waits_longer_for_whom_patience_is_had_with(processes, tmp_path):
+    asked = []
+    processes.start(order(processes, sparse(tmp_path / "large.tif", 400)))
+    processes.shutdown(0.0, lambda o, fraction: not asked.append((o.job_id, fraction)))
+    assert finish(processes).outcome == "done"
+    assert {job_id for job_id, _ in asked} == {1}
+    assert 0.0 <= asked[0][1] <= asked[-1][1] <= 1.0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_worker_gives_way_to_everybody(places, tmp_path, monkeypatch):
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/nobody")
+    reports: queue.SimpleQueue = queue.SimpleQueue()
+    made = ProcessExecutor(places, reports, [Lane(False, 1)], nice=10)
+    made.long, made.reports = False, reports
+    try:
+        made.start(order(made, volume(tmp_path / "a.tif")))
+        assert finish(made).outcome == "done"
+        worker = running_worker()
+        assert worker.nice() == min(19, os.nice(0) + 10)
+        assert worker.ionice().ioclass == psutil.IOPRIO_CLASS_IDLE
+        assert os.sched_getscheduler(worker.pid) == os.SCHED_BATCH
+        environment = worker.environ()
+        assert {environment[name] for name in THREADED} == {"1"}
+        assert "NOTIFY_SOCKET" not in environment
+    finally:
+        made.shutdown(0.0)
 
 
 def test_an_order_of_other_code_is_refused_and_says_to_restart(executor, places, tmp_path):

@@ -1,0 +1,119 @@
+"""The threads around the engine: scan, watcher, timers, couriers. Made as config.toml wants them, exchanged when it wants others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from daemon.alarming import couriers
+from daemon.config import Settings
+from daemon.ingest import Ingest
+from daemon.store.connection import NETWORK_FILE_SYSTEMS, file_system_of
+from daemon.store.store import Store
+from daemon.timers import Timers
+from daemon.walk import INBOX, Folder
+from daemon.watcher import Watcher
+from daemon.workspace import Workspace
+
+REMOTE_RESCAN_S = 10.0
+"""Folders on network file systems are scanned so often: events tell nothing of what other machines write."""
+
+
+class Hands:
+    """report: puts a word into the engine's queue. wake: has the engine look again. words: what else timers say, by their
+    interval in seconds."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        workspace: Workspace,
+        store: Store,
+        report: Callable[[Any], None],
+        wake: Callable[[], None],
+        words: Mapping[str, tuple[float, Callable[[], None]]],
+    ) -> None:
+        self.settings = settings
+        self._workspace, self._store = workspace, store
+        self._report, self._wake, self._words = report, wake, words
+        self._started = False
+        self._make_scan()
+        self.timers = self._new_timers()
+        self.couriers = couriers(settings, workspace, report)
+
+    def _make_scan(self) -> None:
+        watched = [
+            Folder(watch.folder, number, watch.settle_s, watch.include, watch.exclude, watch.slices, watch.marker)
+            for number, watch in enumerate(self.settings.watch)
+        ]
+        folders = [*watched, Folder(self._workspace.inbox, INBOX, self.settings.inbox.settle_s, ("*",))]
+        sources = self._store.sources
+        self.ingest = Ingest(folders, self._report, sources.known(), sources.identities())
+        seen = [watch.folder for watch in self.settings.watch]
+        self.watcher = Watcher([*seen, self._workspace.inbox, self._workspace.commands], self._hint)
+
+    def _new_timers(self) -> Timers:
+        rescan_s = self.settings.run.rescan_s
+        return Timers(
+            {
+                "rescan": (rescan_s, self.rescan),
+                "rescan_remote": (min(REMOTE_RESCAN_S, rescan_s), self.rescan_remote),
+                **self._words,
+            }
+        )
+
+    def rescan(self) -> None:
+        """Scan soon."""
+        self.ingest.wake()
+
+    def rescan_remote(self) -> None:
+        """Scan, if any watched folder lies on a network file system just now."""
+        if any(file_system_of(watch.folder) in NETWORK_FILE_SYSTEMS for watch in self.settings.watch):
+            self.ingest.wake()
+
+    def _hint(self) -> None:
+        self.ingest.wake()
+        self._wake()
+
+    def start(self) -> None:
+        """Begin to scan, and to count the time."""
+        self.ingest.start()
+        self.timers.start()
+        self._started = True
+
+    @property
+    def scan_died(self) -> bool:
+        """Did the scan begin, and is it over?"""
+        return self._started and not self.ingest.is_alive()
+
+    def stop_scan(self) -> None:
+        """Nothing is reported of the watched folders after this. Returns at once the second time."""
+        self.watcher.close()
+        if self.ingest.ident is not None:
+            self.ingest.close()
+
+    def exchange(self, settings: Settings, changed: Collection[str]) -> None:
+        """Others for the parts that these keys are about. Where `scans(changed)`, after `stop_scan`. May be called again after an
+        error on the way."""
+        self.settings = settings
+        if any(key.startswith("alarms.") for key in changed):
+            for courier in self.couriers.values():
+                courier.close()  # what it had under way is told by the next one
+            self.couriers = couriers(settings, self._workspace, self._report)
+        if scans(changed):
+            self._make_scan()
+            self.watcher.supervise()
+            self.ingest.start()
+        if "run.rescan_s" in changed:
+            self.timers.close()
+            self.timers = self._new_timers()
+            self.timers.start()
+
+    def close(self) -> None:
+        """End them, but for the couriers, whose last letters may still be reported."""
+        self.timers.close()
+        self.stop_scan()
+
+
+def scans(changed: Collection[str]) -> bool:
+    """Are these keys about what is scanned, and how?"""
+    return any(key.startswith(("watch.", "inbox.settle_s")) for key in changed)
