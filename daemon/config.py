@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from daemon.config_file import DEFAULT_WORKSPACE, read_toml
 from daemon.config_selection import Encoder, Section, Selection, is_path
 from daemon.config_training import Training
 from daemon.errors import ConfigError
+from daemon.nearest import nearest
 
 ACQUISITIONS = (
     *("*.tif", "*.tiff", "*.btf", "*.tf8", "*.zarr", "*.h5", "*.hdf5", "*.mrc", "*.mrcs", "*.st", "*.rec"),
@@ -228,28 +230,40 @@ def _anchored(raw: dict[str, Any], base: Path) -> dict[str, Any]:
 
 
 def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
+    problem, *others = error.errors()
+    where = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("literal["))
     if problem["type"] == "extra_forbidden":
-        known = _keys_beside(problem["loc"])
-        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known keys here: {', '.join(sorted(known))}"
-        return f"unknown key {where!r}{hint}"
+        return f"unknown key {where!r}; {_meant([str(p) for p in problem['loc'] if isinstance(p, str)])}"
     text = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"key {where!r} is missing"
     if not where:
         return text
+    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+        allowed = re.findall(r"'([^']*)'", str(problem["ctx"]["expected"]))
+        near = nearest(problem["input"], allowed)
+        text += ", true or false" if others and others[0]["loc"][-1] == "bool" else ""
+        text += f"; did you mean {near!r}?" if near else ""
     return f"{where} = {problem['input']!r}: {text[0].lower()}{text[1:]}"
 
 
-def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
-    """Names that would have been valid where an unknown key stands."""
-    model: type[BaseModel] = Settings
-    for part in location[:-1]:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation
-        nested = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(a for a in nested if isinstance(a, type) and issubclass(a, BaseModel))
-    return list(model.model_fields)
+def _meant(said: list[str]) -> str:
+    """Which key somebody meant: one of the same table, or one of that name or nearly so in another table."""
+    table, last = said[:-1], said[-1]
+    keys = [key.split(".") for key in keys_of(Settings)]
+    beside = {key[-1]: ".".join(key) for key in keys if key[:-1] == table}
+    if near := nearest(last, beside):
+        return f"did you mean {beside[near]!r}?"
+    elsewhere = [".".join(key) for key in keys if key[-1] == nearest(last, {k[-1] for k in keys})]
+    if elsewhere:
+        return f"did you mean {' or '.join(map(repr, elsewhere))}?"
+    return f"known keys here: {', '.join(sorted(beside))}"
+
+
+def keys_of(model: type[BaseModel], table: str = "") -> Iterator[str]:
+    """Every key of config.toml with its table, such as "training.every"; tables are keys, too."""
+    for name, field in model.model_fields.items():
+        yield f"{table}{name}"
+        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from keys_of(part, f"{table}{name}.")

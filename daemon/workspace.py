@@ -9,11 +9,14 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alcore.artifact import ArtifactStore
 from alcore.disk import full_words, no_space
 from daemon.errors import AlreadyRunningError, NoRoomError, WorkspaceError
-from daemon.executors.port import Places
+
+if TYPE_CHECKING:
+    from alcore.artifact import ArtifactStore
+    from daemon.executors.port import Places
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,15 @@ class Workspace:
     @property
     def artifacts(self) -> ArtifactStore:
         """Immutable results by recipe."""
+        from alcore.artifact import ArtifactStore  # not needed to look something up, and a tenth of a second
+
         return ArtifactStore(self.root / "artifacts")
 
     @property
     def places(self) -> Places:
         """What workers need to know."""
+        from daemon.executors.port import Places
+
         return Places(artifacts=self.root / "artifacts", cache=self.root / "cache", jobs=self.root / "jobs")
 
     @property

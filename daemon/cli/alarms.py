@@ -8,10 +8,11 @@ from dataclasses import asdict
 import click
 
 from daemon.cli.control import Duration
+from daemon.cli.groups import Group
 from daemon.cli.session import Session, config_option, json_option, pass_session
 
 
-@click.group("alarms", invoke_without_command=True)
+@click.group("alarms", cls=Group, invoke_without_command=True)
 @json_option
 @config_option
 @click.pass_context

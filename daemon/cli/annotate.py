@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from daemon.cli import completing
 from daemon.cli.session import Session, config_option, pass_session
 
 
 @click.command("annotate")
-@click.argument("suggestion_id", metavar="[ID]", required=False)
+@click.argument("suggestion_id", metavar="[ID]", required=False, shell_complete=completing.waiting)
 @click.option("--user", default="", help="Who annotates [default: the name you are logged in with].")
 @click.option("--take-over", is_flag=True, help="Take the patch although somebody else has it.")
 @click.option("--plain", is_flag=True, help="Plain napari, without Segment Anything.")

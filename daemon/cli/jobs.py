@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from daemon.cli import completing
+from daemon.cli.groups import Choice, Group
 from daemon.cli.session import Session, config_option, json_option, pass_session
 from daemon.errors import UsageError
 from daemon.machine import JOB_STATES
@@ -16,8 +18,8 @@ TAIL_LINES = 20
 TAIL_BYTES = 1 << 16
 
 
-@click.group("jobs", invoke_without_command=True)
-@click.option("--state", type=click.Choice(JOB_STATES), help="Only those in this state.")
+@click.group("jobs", cls=Group, invoke_without_command=True)
+@click.option("--state", type=Choice(JOB_STATES), help="Only those in this state.")
 @click.option(
     "--limit", type=click.IntRange(0), default=40, show_default=True, help="At most so many, newest first; 0: all."
 )
@@ -70,7 +72,7 @@ def _list(session: Session, state: str | None, limit: int, as_json: bool) -> Non
 
 
 @jobs_group.command("show")
-@click.argument("job_id", metavar="ID", type=int)
+@click.argument("job_id", metavar="ID", type=int, shell_complete=completing.jobs)
 @json_option
 @config_option
 @pass_session
@@ -92,7 +94,7 @@ def show_command(session: Session, job_id: int, as_json: bool) -> None:
     with reading(session.workspace.root) as db:
         found = job(db, job_id)
     if found is None:
-        raise UsageError(f"there is no job {job_id}; `alscope jobs` lists them")
+        raise _no_such(session, job_id)
     log = session.workspace.places.job(job_id) / "log.txt"
     tail = log_tail(log)
     if as_json:
@@ -119,6 +121,18 @@ def show_command(session: Session, job_id: int, as_json: bool) -> None:
         say("          ", line)
 
 
+def _no_such(session: Session, job_id: int) -> UsageError:
+    from daemon.look import reading
+    from daemon.store.listing import jobs
+
+    with reading(session.workspace.root) as db:
+        newest = jobs(db, None, 1)
+    return UsageError(
+        f"there is no job {job_id}; "
+        + (f"the newest is {newest[0].id}, `alscope jobs` lists them" if newest else "there is none yet")
+    )
+
+
 def log_tail(path: Path) -> list[str]:
     """The last lines of a log."""
     try:
@@ -138,12 +152,12 @@ def _ask(session: Session, verb: str, job_id: int) -> None:
     with reading(session.workspace.root) as db:
         found = job(db, job_id)
     if found is None:
-        raise UsageError(f"there is no job {job_id}; `alscope jobs` lists them")
+        raise _no_such(session, job_id)
     say(ask_and_wait(session, verb, {"id": job_id}))
 
 
 @jobs_group.command("retry")
-@click.argument("job_id", metavar="ID", type=int)
+@click.argument("job_id", metavar="ID", type=int, shell_complete=completing.jobs_to_retry)
 @config_option
 @pass_session
 def retry_command(session: Session, job_id: int) -> None:
@@ -157,7 +171,7 @@ def retry_command(session: Session, job_id: int) -> None:
 
 
 @jobs_group.command("cancel")
-@click.argument("job_id", metavar="ID", type=int)
+@click.argument("job_id", metavar="ID", type=int, shell_complete=completing.jobs_to_cancel)
 @config_option
 @pass_session
 def cancel_command(session: Session, job_id: int) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daemon.cli import completing
+from daemon.cli.groups import Group
 from daemon.cli.session import Session, config_option, json_option, pass_session
 from daemon.errors import AlscopeError, UsageError
 
@@ -27,7 +29,7 @@ class LabelRejectedError(AlscopeError):
     exit_code = 65
 
 
-@click.group("label")
+@click.group("label", cls=Group)
 def label_group() -> None:
     """Hand in labels, and see what became of them.
 
@@ -43,7 +45,14 @@ def label_group() -> None:
 
 @label_group.command("add")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--for", "suggestion_id", metavar="ID", required=True, help="The suggestion that the label answers.")
+@click.option(
+    "--for",
+    "suggestion_id",
+    metavar="ID",
+    required=True,
+    help="The suggestion that the label answers.",
+    shell_complete=completing.waiting,
+)
 @click.option("--empty", is_flag=True, help="There is really nothing to label in this patch.")
 @click.option("--user", default="", help="Who drew it.")
 @click.option(
@@ -143,7 +152,7 @@ def _verdict(session: Session, suggestion_id: str, before: int, digest: str) -> 
 
 
 @label_group.command("undo")
-@click.argument("suggestion_id", metavar="ID")
+@click.argument("suggestion_id", metavar="ID", shell_complete=completing.labelled)
 @config_option
 @pass_session
 def undo_command(session: Session, suggestion_id: str) -> None:
@@ -164,7 +173,13 @@ def undo_command(session: Session, suggestion_id: str) -> None:
 
 @label_group.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--volume", metavar="NAME", required=True, help="The volume that it is the truth of (`alscope volumes`).")
+@click.option(
+    "--volume",
+    metavar="NAME",
+    required=True,
+    help="The volume that it is the truth of (`alscope volumes`).",
+    shell_complete=completing.volumes,
+)
 @click.option("--user", default="", help="Who drew it.")
 @click.option("--skip-empty", is_flag=True, help="Patches without any object were not labelled [default: hold none].")
 @click.option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from daemon.cli.session import Session
 from daemon.errors import AlscopeError, NotRunningError, UsageError
+from daemon.nearest import did_you_mean
 
 POLL_S = 0.5
 TRUTHS = (".tif", ".tiff", ".nrrd", ".nii", ".gz", ".h5", ".hdf5", ".mrc", ".rec", ".zarr", ".png")
@@ -106,6 +106,4 @@ def _volume(session: Session, name: str) -> int:
         return int(found[0]["id"])
     if found:
         raise UsageError(f"{len(found)} volumes are called {name!r}: {', '.join(str(v['name']) for v in found)}")
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "`alscope volumes` lists them"
-    raise UsageError(f"there is no volume {name!r}; {hint}")
+    raise UsageError(f"there is no volume {name!r}; {did_you_mean(name, names, '`alscope volumes` lists them')}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -10,9 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from daemon.cli.groups import Group
 from daemon.cli.session import Session, config_option
 from daemon.errors import AlscopeError
+from daemon.nearest import did_you_mean, nearest
 from daemon.wording import clean
 
 COMMANDS = {
@@ -40,13 +42,14 @@ COMMANDS = {
     "simulate": ("daemon.cli.simulate:simulate_command", "Play the loop on labelled images: does choosing pay here?"),
     "demo": ("daemon.cli.demo:demo_command", "See the whole loop run in minutes, on simulated or your own data."),
     "doctor": ("daemon.cli.doctor:doctor_command", "Check this machine and say how to mend what is wrong."),
+    "completion": ("daemon.cli.completion:completion_command", "Let the shell complete commands, options and ids."),
     "init": ("daemon.cli.init:init_command", "Write a commented config.toml and make a workspace."),
 }
 """name -> (module:object, short help). The order is that of `alscope --help`."""
 
 
-class LazyGroup(click.Group):
-    """Imports a command when it is needed, and guesses what a misspelt one was meant to be."""
+class LazyGroup(Group):
+    """Imports a command when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every command, in the order of the table."""
@@ -65,14 +68,19 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_) for name, (_, help_) in COMMANDS.items()])
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the nearest name in the message."""
-        near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-        if args[0] not in COMMANDS and near and not args[0].startswith("-"):
-            ctx.fail(f"no such command {args[0]!r}; did you mean {near[0]!r}?")
-        return super().resolve_command(ctx, args)
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands from the table, without importing them, and the options."""
+        names = [CompletionItem(n, help=said) for n, (_, said) in COMMANDS.items() if n.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
+    def meant(self, ctx: click.Context, said: str) -> str:
+        """As other groups do; a subcommand is recognised, too, where its command was left out."""
+        if nearest(said, COMMANDS) is None:
+            groups = {name: self.get_command(ctx, name) for name in COMMANDS}
+            found = [f"'{name} {said}'" for name, group in groups.items() if said in getattr(group, "commands", ())]
+            if found:
+                return f"did you mean {' or '.join(found)}?"
+        return did_you_mean(said, COMMANDS, "`alscope --help` lists them")
 
 
 def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from daemon.cli import completing
 from daemon.cli.session import Session, config_option, json_option, pass_session
 from daemon.errors import UsageError, WorkspaceError
 
@@ -19,8 +20,8 @@ KINDS = ("gained", "lost", "better", "worse", "invented", "no longer invented")
 
 
 @click.command("diff")
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", shell_complete=completing.models)
+@click.argument("b", shell_complete=completing.models)
 @click.option(
     "--volumes", is_flag=True, help="Compare the segmentations of volumes that both have made, without any truth."
 )

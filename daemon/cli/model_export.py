@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
+from daemon.cli import completing
 from daemon.cli.session import Session, config_option, pass_session
 from daemon.errors import UsageError, WorkspaceError
 
 
 @click.command("export")
-@click.argument("version")
+@click.argument("version", shell_complete=completing.models)
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option(
     "--author", "authors", multiple=True, help="For the bioimage.io package; may be repeated [default: the login name]."

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from daemon.cli import completing
 from daemon.cli.session import Session, config_option, pass_session
 
 USER = click.option("--user", default="", help="Who decides this [default: the login name].")
 
 
 @click.command("promote")
-@click.argument("version")
+@click.argument("version", shell_complete=completing.models)
 @click.option("--reason", required=True, help="Why; kept with the model.")
 @USER
 @config_option

@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
+from daemon.cli import completing
 from daemon.cli.session import Session, config_option, json_option, pass_session
 from daemon.errors import UsageError
+from daemon.nearest import did_you_mean
 from daemon.store.model_listing import ModelPage
 
 HEADING = 13
@@ -22,16 +24,19 @@ def find_model(session: Session, version: str) -> ModelPage:
     """The model of this version. Raises UsageError."""
     from daemon.look import reading
     from daemon.store.model_listing import model_page
+    from daemon.store.names import models
 
     with reading(session.workspace.root) as db:
         found = model_page(db, version)
+        known = [] if found else [name for name, _ in models(db)]
     if found is None:
-        raise UsageError(f"there is no model {version!r}; `alscope models` lists them")
+        hint = did_you_mean(version, known, "`alscope models` lists them")
+        raise UsageError(f"there is no model {version!r}; {hint}")
     return found
 
 
 @click.command("show")
-@click.argument("version")
+@click.argument("version", shell_complete=completing.models)
 @json_option
 @config_option
 @pass_session

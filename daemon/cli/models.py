@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 
+from daemon.cli.groups import Group
 from daemon.cli.model_diff import diff_command
 from daemon.cli.model_export import export_command
 from daemon.cli.model_moves import promote_command, rollback_command
@@ -15,7 +16,7 @@ from daemon.cli.session import Session, config_option, json_option
 from daemon.cli.weights import fetch_command, weights_command
 
 
-@click.group("models", invoke_without_command=True)
+@click.group("models", cls=Group, invoke_without_command=True)
 @json_option
 @config_option
 @click.pass_context

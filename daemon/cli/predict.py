@@ -12,8 +12,10 @@ from typing import Any
 
 import click
 
+from daemon.cli import completing
 from daemon.cli.session import Session, config_option, json_option, pass_session
 from daemon.errors import AlscopeError, UsageError, WorkspaceError
+from daemon.nearest import did_you_mean
 
 
 class UnusableFileError(AlscopeError):
@@ -46,7 +48,13 @@ class TerminalContext:
 
 @click.command("predict")
 @click.argument("path", required=False, type=click.Path(path_type=Path))
-@click.option("--model", "version", metavar="V", help="A model version [default: the promoted one].")
+@click.option(
+    "--model",
+    "version",
+    metavar="V",
+    help="A model version [default: the promoted one].",
+    shell_complete=completing.models,
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -160,7 +168,8 @@ def _model(session: Session, version: str | None) -> tuple[str, str]:
             raise UsageError(f"no model has been promoted yet{hint}")
         version = promoted
     if version not in known:
-        raise UsageError(f"there is no model {version!r}; known: {', '.join(known) or 'none yet'}")
+        hint = did_you_mean(version, known, f"known: {', '.join(known) or 'none yet'}")
+        raise UsageError(f"there is no model {version!r}; {hint}")
     key = known[version][1]
     if not session.workspace.artifacts.has(key):
         raise WorkspaceError(

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from daemon.cli.groups import Group
 from daemon.cli.session import Session, config_option, json_option, pass_session
 
 if TYPE_CHECKING:
     from alcore.pseudo.compare import Candidate
 
 
-@click.group("pseudo")
+@click.group("pseudo", cls=Group)
 def pseudo_group() -> None:
     """Pseudo-labels: how good they are, and which backend makes them best.
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
+from daemon.cli import completing
+from daemon.cli.groups import Choice, Group
 from daemon.cli.session import Session, config_option, json_option
 from daemon.errors import UsageError
+from daemon.nearest import did_you_mean
 from daemon.store.schema_claims import SKIP_REASONS
 
 if TYPE_CHECKING:
     from daemon.store.queue_listing import SuggestionView
 
 
-@click.group("queue", invoke_without_command=True)
+@click.group("queue", cls=Group, invoke_without_command=True)
 @click.option("--qc", is_flag=True, help="The patches that are held back because they look broken, and why.")
 @json_option
 @config_option
@@ -115,13 +117,13 @@ def find(session: Session, suggestion_id: str) -> SuggestionView:
         if found is not None:
             return found
         ids = [r["id"] for r in db.execute("SELECT id FROM suggestion")]
-    near = difflib.get_close_matches(suggestion_id, ids, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "`alscope queue` lists them"
-    raise UsageError(f"there is no suggestion {suggestion_id!r}; {hint}")
+    raise UsageError(
+        f"there is no suggestion {suggestion_id!r}; {did_you_mean(suggestion_id, ids, '`alscope queue` lists them')}"
+    )
 
 
 @queue_group.command("show")
-@click.argument("suggestion_id", metavar="ID")
+@click.argument("suggestion_id", metavar="ID", shell_complete=completing.suggestions)
 @json_option
 @config_option
 @click.pass_context
@@ -140,7 +142,7 @@ def show_command(ctx: click.Context, suggestion_id: str, as_json: bool) -> None:
 
 
 @queue_group.command("claim")
-@click.argument("suggestion_id", metavar="[ID]", required=False)
+@click.argument("suggestion_id", metavar="[ID]", required=False, shell_complete=completing.waiting)
 @click.option("--user", default="", help="Who takes it [default: the name you are logged in with].")
 @click.option(
     "--take-over", is_flag=True, help="Take it from somebody else, who is told; what they drew is kept as well."
@@ -165,7 +167,7 @@ def claim_command(ctx: click.Context, suggestion_id: str | None, user: str, take
 
 
 @queue_group.command("release")
-@click.argument("suggestion_id", metavar="ID")
+@click.argument("suggestion_id", metavar="ID", shell_complete=completing.waiting)
 @click.option("--user", default="", help="Who has it [default: the name you are logged in with].")
 @config_option
 @click.pass_context
@@ -186,10 +188,10 @@ def release_command(ctx: click.Context, suggestion_id: str, user: str) -> None:
 
 
 @queue_group.command("skip")
-@click.argument("suggestion_id", metavar="ID")
+@click.argument("suggestion_id", metavar="ID", shell_complete=completing.waiting)
 @click.option(
     "--kind",
-    type=click.Choice(SKIP_REASONS),
+    type=Choice(SKIP_REASONS),
     default="other",
     help="What is the matter: patches that look like an artefact or one out of focus are held back, those like one with "
     "nothing here are asked about less often [default: other].",
@@ -236,7 +238,7 @@ def minutes_command(ctx: click.Context, as_json: bool) -> None:
 
 
 @queue_group.command("qc-ok")
-@click.argument("held_id", metavar="ID")
+@click.argument("held_id", metavar="ID", shell_complete=completing.held_back)
 @config_option
 @click.pass_context
 def qc_ok_command(ctx: click.Context, held_id: str) -> None:
@@ -248,5 +250,13 @@ def qc_ok_command(ctx: click.Context, held_id: str) -> None:
     """
     from daemon.cli.asking import ask_and_wait
     from daemon.cli.output import say
+    from daemon.look import reading
+    from daemon.store.queue_listing import held_back
 
-    say(ask_and_wait(ctx.ensure_object(Session), "qc-ok", {"id": held_id}))
+    session = ctx.ensure_object(Session)
+    with reading(session.workspace.root) as db:
+        known = [patch.id for patch in held_back(db)]
+    if held_id not in known:
+        hint = did_you_mean(held_id, known, "`alscope queue --qc` lists it")
+        raise UsageError(f"{held_id!r} is not in the QC queue; {hint}")
+    say(ask_and_wait(session, "qc-ok", {"id": held_id}))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daemon.cli.groups import Choice
 from daemon.cli.session import json_option
 from daemon.errors import AlscopeError, UsageError
 
@@ -48,7 +49,7 @@ class BadSimulationError(AlscopeError):
 @click.option("--out", type=click.Path(path_type=Path), default=Path("alscope-simulation"), show_default=True)
 @click.option(
     "--learner",
-    type=click.Choice(["fast", "nnunet"]),
+    type=Choice(["fast", "nnunet"]),
     default="fast",
     show_default=True,
     help="A pixel classifier (seconds a cell), or nnU-Net itself.",
@@ -66,7 +67,7 @@ class BadSimulationError(AlscopeError):
 @click.option("--seeds", type=click.IntRange(1, 1000), help="How many.  [default: 10; of nnunet: 3]")
 @click.option(
     "--pretraining",
-    type=click.Choice(["with", "without", "both"]),
+    type=Choice(["with", "without", "both"]),
     help="Begin with a model of the pseudo-labels?  [default: without; of nnunet: both]",
 )
 @click.option(
@@ -74,7 +75,7 @@ class BadSimulationError(AlscopeError):
 )
 @click.option("--voxel-um", type=float, nargs=3, metavar="Z Y X", help="Voxel size, where the file has none.")
 @click.option("--axes", metavar="ZYX", help="Order of the dimensions, where the file does not say.")
-@click.option("--axis", type=click.Choice(["y", "x"]), help="Along which test regions are cut.  [default: the longer]")
+@click.option("--axis", type=Choice(["y", "x"]), help="Along which test regions are cut.  [default: the longer]")
 @click.option("--test-share", type=float, default=0.25, show_default=True, help="Of the image, in one test region.")
 @click.option("--gap", "gap_px", type=int, help="Voxels between a test region and its pool.  [default: a patch]")
 @click.option("--regions", type=int, help="Most test regions that are played.  [default: all that fit]")
@@ -86,20 +87,20 @@ class BadSimulationError(AlscopeError):
 @click.option("--minutes-per-object", type=float, default=0.25, show_default=True)
 @click.option(
     "--encoder",
-    type=click.Choice(["auto", "descriptor", "micro", "tiny", "small", "base"]),
+    type=Choice(["auto", "descriptor", "micro", "tiny", "small", "base"]),
     default="auto",
     show_default=True,
     help="As encoder.size in config.toml.",
 )
-@click.option("--plan", type=click.Choice(["auto", "tiny", "default"]), default="auto", help="Of nnU-Net.")
+@click.option("--plan", type=Choice(["auto", "tiny", "default"]), default="auto", help="Of nnU-Net.")
 @click.option(
     "--binning",
-    type=click.Choice(["1", "2", "4", "8"]),
+    type=Choice(["1", "2", "4", "8"]),
     help="Pixels of one of nnU-Net's along y, x.  [default: by rule]",
 )
 @click.option("--pretrain-epochs", type=click.IntRange(1), help="Of nnU-Net.  [default: as the daemon]")
 @click.option("--finetune-epochs", type=click.IntRange(1), help="Of nnU-Net.  [default: as the daemon]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--device", type=Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes.  [default: one per core; one on a GPU]")
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Of each process.")
 @json_option

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from daemon.cli.groups import Choice
 from daemon.cli.session import Session, config_option, json_option, pass_session
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("volumes")
 @click.option(
-    "--state", type=click.Choice(["arriving", "settled", "ingested", "set_aside"]), help="Only those in this state."
+    "--state", type=Choice(["arriving", "settled", "ingested", "set_aside"]), help="Only those in this state."
 )
 @click.option("--worst", is_flag=True, help="The segmentations to look at first, first.")
 @json_option

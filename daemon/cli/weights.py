@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from daemon.cli import completing
 from daemon.cli.session import Session, config_option, json_option, pass_session
 
 
@@ -29,7 +30,7 @@ def weights_folder(session: Session, option: Path | None = None) -> Path:
 
 
 @click.command("fetch")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.weights)
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to [default: pseudo.weights of config.toml].")
 @click.option("--yes", is_flag=True, help="Accept the licence without being asked.")
 @config_option
@@ -50,9 +51,11 @@ def fetch_command(session: Session, name: str, folder: Path | None, yes: bool) -
     from alcore.weights.fetch import fetch
     from daemon.cli.output import say
     from daemon.errors import AlscopeError, UsageError
+    from daemon.nearest import did_you_mean
 
     if name not in CATALOGUE:
-        raise UsageError(f"no weights are called {name!r}; there are {', '.join(CATALOGUE)}")
+        hint = did_you_mean(name, CATALOGUE, f"there are {', '.join(CATALOGUE)}")
+        raise UsageError(f"no weights are called {name!r}; {hint}")
     entry, into = CATALOGUE[name], weights_folder(session, folder)
     say((name, "bold"), f": {entry.what}; about {entry.size_mb} MB, into {into}")
     say(f"licence: {entry.licence}")

@@ -58,7 +58,7 @@ def test_models_that_are_not_there(scene, alscope, image, here):
     scene.live()
     done = alscope("predict", str(image), "--model", "M_f-009")
     assert done.code == 64
-    assert "known: M_f-001, M_f-002" in done.err
+    assert "did you mean 'M_f-00" in done.err
 
 
 @pytest.fixture
