@@ -188,6 +188,7 @@ def test_shutdown_leaves_no_process(processes, tmp_path):
 def test_shutdown_waits_longer_for_whom_patience_is_had_with(processes, tmp_path):
     asked = []
     processes.start(order(processes, sparse(tmp_path / "large.tif", 400)))
+    running_worker()
     processes.shutdown(0.0, lambda o, fraction: not asked.append((o.job_id, fraction)))
     assert finish(processes).outcome == "done"
     assert {job_id for job_id, _ in asked} == {1}
