@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,7 @@ class Watch(Section):
     @field_validator("voxel_um")
     @classmethod
     def _voxel_positive(cls, value: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
-        if value is not None and min(value) <= 0:
+        if value is not None and not all(0 < v < math.inf for v in value):
             raise ValueError("must be three positive numbers (z, y, x) in um")
         return value
 
@@ -134,6 +135,8 @@ class Run(Section):
     workers: int = Field(default=1, ge=1, le=64)
     threads: int = Field(default=0, ge=0)
     nice: int = Field(default=10, ge=0, le=19)
+    yield_to_acquisition: Literal["growing", "arriving", "off"] = "growing"
+    yield_at_most_min: float = Field(default=30.0, gt=0)
     rescan_s: float = Field(default=30.0, gt=0)
     backlog: Literal["newest", "oldest"] = "newest"
     ram_gb: float = Field(default=4.0, ge=0.5)

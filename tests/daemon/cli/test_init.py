@@ -104,7 +104,10 @@ def test_init_is_found_by_the_next_command(tmp_path, monkeypatch, capsys):
         (["--watch", "."], 78),  # the workspace would lie in the watched folder
         (["--watch", "in", "--voxel", "0", "1", "1"], 78),
         (["--watch", "in", "--voxel", "1", "1"], 2),
-        ([], 2),
+        ([], 64),  # nobody to ask
+        (["--modality", "em"], 64),
+        (["--watch", "in", "--gpu", "maybe"], 2),
+        (["--watch", "in", "--voxel", "nan", "1", "1"], 78),
     ],
 )
 def test_init_refuses_and_writes_nothing(tmp_path, monkeypatch, capsys, arguments, code):
