@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
@@ -18,11 +17,8 @@ from daemon.cli.output import say
 from daemon.device import has_cuda
 from daemon.wording import clean, count, short_path, size
 
-T = TypeVar("T")
 FOLDER = "Your files are never moved, changed or deleted; subfolders count, too."
 MODALITY = "It chooses weights of Segment Anything, and which objects look like some."
-    "It chooses the weights of Segment Anything, and whether the first rough labels look for bright objects only."
-)
 VOXEL = "Sizes and distances in um need it. Leave it empty if you do not know."
 GPU = "Training wants one; no leaves it to the microscope's own software."
 
@@ -33,7 +29,7 @@ def ask_all(target: Path, problem: Callable[[Path], str]) -> Answers:
     target: the folder that config.toml will be in. problem: why a folder cannot be watched, "" if it can.
     Ctrl-C and the end of the input raise click.Abort; nothing has been written then.
     """
-    say("Four questions; Enter takes what is in brackets. Nothing is written until the end.")
+    say("Four questions. Enter takes what is in brackets; Ctrl-C leaves all as it was.")
     watch = _folder(target, problem)
     seen = look_into(watch)
     for line in told(seen):
@@ -52,9 +48,7 @@ def told(seen: Seen) -> list[str]:
     kinds = ", ".join(suffix for suffix in seen.suffixes[:4] if suffix)
     lines = [f"{count(seen.n_volumes, 'volume')}{more} there ({kinds}), {size(seen.n_bytes)}"]
     if seen.slices:
-        lines.append(
-            "one slice each: if a folder of them is one volume, say so in config.toml (slices)"
-        )
+        lines.append("one slice each: if a folder of them is one volume, say so in config.toml (slices)")
     if seen.trouble:
         lines.append(f"one cannot be read as it is: {clean(seen.trouble)}")
     return lines
