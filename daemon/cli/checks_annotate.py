@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from alcore.annotate.weights import CPU_SLICE_S, INSTALL, find_weights, missing_window
 from daemon.cli.checking import Check
+from daemon.cli.checks_qt import qt_libraries
 from daemon.config import Settings
 from daemon.pseudo_choice import device_of, weights_folder
 
@@ -22,12 +23,13 @@ def annotation(settings: Settings) -> Iterator[Check]:
         )
         return
     screen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
-    if sys.platform.startswith("linux") and not screen:
-        yield Check(NAME, "ok", "the window is installed; there is no screen in this session", "")
+    if sys.platform.startswith("linux"):
+        yield qt_libraries(screen)
     weights, why = find_weights(settings.annotation.model, weights_folder(settings.pseudo))
     if weights is None:
         asked = settings.annotation.model not in ("auto", "none")
-        yield Check(NAME, "warn" if asked else "ok", f"by hand, in plain napari: {why}", "")
+        mend = 'do that, or set annotation.model = "none"' if asked else ""
+        yield Check(NAME, "warn" if asked else "ok", f"by hand, in plain napari: {why}", mend)
         return
     if device_of(settings) == "cuda":
         yield Check(NAME, "ok", f"with Segment Anything ({weights.name}), on the GPU, each patch looked at beforehand")
