@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from alcore.run import STAGES, stage
 from alcore.stage import Input
 from daemon.config import Settings
+from daemon.courtesy import ACTIVE_S, Courtesy
 from daemon.disk import free_gb
 from daemon.endings import Endings
 from daemon.executors.port import Executor, Order
-from daemon.policy import may_start, to_preempt
+from daemon.policy import is_heavy, may_start, to_preempt
 from daemon.store.rows import JobRow, VolumeRow
 from daemon.store.store import Store
 from daemon.workspace import Workspace
@@ -40,6 +41,7 @@ class Dispatch:
     source: Callable[[VolumeRow], Input]
     endings: Endings
     asked_to_stop: dict[int, str] = field(default_factory=dict)
+    courtesy: Courtesy = field(default_factory=Courtesy)
 
     def ended(self, job_id: int) -> str:
         """A worker reported the end of a job. Returns why it was asked to stop, or ""."""
@@ -47,21 +49,24 @@ class Dispatch:
 
     def waits_for(self, now: float) -> str:
         """What work that is ready waits for, in words; "" when only for a worker."""
-        hours = self.settings.training.hours
-        ready = self.store.jobs.ready(64, True) if hours is not None else []
+        hours, polite = self.settings.training.hours, self.courtesy.since is not None
+        ready = self.store.jobs.ready(64, True) if hours is not None or polite else []
+        if polite and any(is_heavy(job.long, job.priority) for job in ready):
+            return "waiting: files are arriving (run.yield_to_acquisition)"
         closed = any(not may_start(job.stage, job.long, hours, now) for job in ready)
         return f"training waits for its hours, {hours}" if closed else ""
 
     def start_what_is_ready(self, now: float) -> None:
-        """Claim what is ready for the workers that are free; training only within its hours."""
+        """Claim what is ready for the workers that are free; training only within its hours, heavy work not while files grow."""
         self._keep_hours(now)
+        polite, hours = self._gives_way(now), self.settings.training.hours
         if self._held_back(now):
             return
         for long in (False, True):
             for job in self.store.jobs.ready(64, long):
                 if self.workspace.artifacts.has(job.key):
                     self.endings.done(job, now, "made before")
-                elif not may_start(job.stage, long, self.settings.training.hours, now):
+                elif (polite and is_heavy(long, job.priority)) or not may_start(job.stage, long, hours, now):
                     continue
                 elif self.executor.free(long):
                     self._start(job, long, now)
@@ -144,6 +149,22 @@ class Dispatch:
         for job in self.store.jobs.running():
             if not may_start(job.stage, job.long, hours, now):
                 self._ask_to_stop(job.id, f"its hours are over (training.window = {hours})")
+
+    def _gives_way(self, now: float) -> bool:
+        """Does heavy work give way to the microscope now? A training stops at a checkpoint; what has none is finished first."""
+        run = self.settings.run
+        polite = self.courtesy.gives_way(self._microscope_writes(now), 60 * run.yield_at_most_min, now)
+        if polite:
+            for job in self.store.jobs.running():
+                if is_heavy(job.long, job.priority) and stage(job.stage).checkpoint:
+                    self._ask_to_stop(job.id, "files are arriving (run.yield_to_acquisition)")
+        return polite
+
+    def _microscope_writes(self, now: float) -> bool:
+        rule, sources = self.settings.run.yield_to_acquisition, self.store.sources
+        if rule == "off":
+            return False
+        return sources.is_growing(now - ACTIVE_S) or (rule == "arriving" and sources.is_awaited(now))
 
     def _ask_to_stop(self, job_id: int, why: str) -> None:
         if job_id not in self.asked_to_stop:

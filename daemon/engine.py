@@ -201,7 +201,8 @@ class Engine:
     def with_settings(self, settings: Settings, ingest: Ingest | None) -> Engine:
         """The same engine under other settings; jobs that run go on."""
         new = replace(self, settings=settings, ingest=ingest)
-        new.dispatch.asked_to_stop.update(self.dispatch.asked_to_stop)
+        kept = self.dispatch
+        new.dispatch = replace(new.dispatch, asked_to_stop=kept.asked_to_stop, courtesy=kept.courtesy)
         new.claim_clock, new.reporter = self.claim_clock, self.reporter
         before, after = self.alarming, new.alarming
         after.started, after.patience, after.busy = before.started, before.patience, before.busy

@@ -232,6 +232,11 @@ def may_start(stage: str, long: bool, hours: Window | None, now: float, zone: tz
     return hours is None or not long or stage not in TRAINING or hours.holds(now, zone)
 
 
+def is_heavy(long: bool, priority: int) -> bool:
+    """Does a job give way to the microscope? Short ones do not, nor those that a person waits for."""
+    return long and priority < PRIORITY["suggestions"]
+
+
 def to_preempt(
     running: Sequence[tuple[int, int, str]], wanted_priority: int, preemptible: Mapping[str, bool]
 ) -> int | None:

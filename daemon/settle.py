@@ -15,6 +15,8 @@ MARKED_S = 1.0
 """Quiet that is enough once the writer has said, by a marker file, that it is done."""
 PACE_FACTOR = 10.0
 """A fileset that grows by a file every 3 s is not whole before it was quiet for 30 s."""
+GROWS = ("growing", "still open", "missing")
+"""How the words begin for an acquisition that its writer is at, in `Answer.why` and in what the scan says."""
 PATIENCE_FACTOR = 10.0
 """Files that belong to an acquisition and are not there yet are waited for so many settle times."""
 

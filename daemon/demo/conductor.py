@@ -98,6 +98,7 @@ settle_s = 0.5
 [run]
 rescan_s = 10.0
 nice = 0
+yield_to_acquisition = "off"
 """
     )
     return path

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daemon.arrival import Arriving, Known, Settled
+from daemon.settle import GROWS
 from daemon.store.connection import transaction
 from daemon.store.rows import SourceRow, members_of, path_of
 
@@ -36,6 +37,10 @@ _NEVER_READ = (
     "state IN ('arriving', 'settled') AND volume_id IS NULL"
     " AND NOT EXISTS (SELECT 1 FROM source_part l WHERE l.source_id = source.id)"
 )
+_ARRIVES = "state = 'arriving' AND gone = 0 AND away = 0"
+_GROWS = " OR ".join("reason LIKE ?" for _ in GROWS)
+AWAITED_S = 5.0
+"""An acquisition whose time of quiet was over so long ago is waited for in vain, or already read."""
 
 
 class Sources:
@@ -226,6 +231,16 @@ class Sources:
         """Files that are still growing, or whole and not yet read; not those that are out of reach, perhaps for long."""
         sql = "SELECT COUNT(*) AS n FROM source WHERE state IN ('arriving', 'settled') AND gone = 0 AND away = 0"
         return int(next(self._db.query(sql))["n"])
+
+    def is_growing(self, changed_since: float) -> bool:
+        """Is there an acquisition that its writer is at, and that changed after this moment?"""
+        sql = f"SELECT 1 FROM source WHERE {_ARRIVES} AND quiet_since >= ? AND ({_GROWS}) LIMIT 1"
+        return any(self._db.query(sql, [changed_since, *(f"{word}%" for word in GROWS)]))
+
+    def is_awaited(self, now: float) -> bool:
+        """Is there an acquisition that may be whole soon, as far as its quiet tells?"""
+        sql = f"SELECT 1 FROM source WHERE {_ARRIVES} AND quiet_since + wait_s + ? >= ? LIMIT 1"
+        return any(self._db.query(sql, [AWAITED_S, now]))
 
     def unusable(self) -> list[SourceRow]:
         """Files that could not be used, and are there."""
