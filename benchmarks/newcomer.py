@@ -73,6 +73,8 @@ def section() -> list[Said]:
 def sbem_tiles() -> list[Tile]:
     """Four quarters of the stack in the plane."""
     folder = data_folder() / SBEM
+    if not folder.is_dir():
+        sys.exit(f"{folder}: is not at hand (set ALSCOPE_DATA to the folder that holds it, or take --data synthetic)")
     image, truth = read_labels(folder / "image.tif")[0].astype(np.uint8), read_labels(folder / "labels.tif")[0]
     return [
         (f"tile_{y}{x}.tif", image[:, at_y, at_x], truth[:, at_y, at_x].astype(np.uint16))

@@ -25,8 +25,9 @@ class Said:
         return self.where.partition(":")[0]
 
     def words(self) -> list[str]:
-        """The words of a command, without the comment behind it."""
-        return shlex.split(self.text, comments=True)
+        """The words of a command, without where its output goes and without the comment behind it."""
+        words = shlex.split(self.text, comments=True)
+        return words[: words.index(">")] if ">" in words else words
 
 
 def name(page: Path) -> str:
