@@ -123,7 +123,9 @@ def understand(words: list[str]) -> None:
     command: click.Command = alscope
     ctx = click.Context(alscope, info_name="alscope")
     while isinstance(command, click.Group):
-        _, words, _ = command.make_parser(ctx).parse_args(words)
+        given, words, _ = command.make_parser(ctx).parse_args(words)
+        for parameter in command.get_params(ctx):
+            parameter.handle_parse_result(ctx, given, [])
         if not words:
             return
         _, found, words = command.resolve_command(ctx, words)
@@ -132,7 +134,9 @@ def understand(words: list[str]) -> None:
     command.make_context(command.name, words, parent=ctx.parent)
 
 
-@pytest.mark.parametrize("line", ["stats", "queue shwo", "queue show", "queue skip s00001 --kind dull", "run --fast"])
+@pytest.mark.parametrize(
+    "line", ["stats", "queue shwo", "queue show", "queue skip s00001 --kind dull", "run --fast", "jobs --state broken"]
+)
 def test_a_command_line_that_makes_no_sense_is_found(line: str):
     with pytest.raises(click.ClickException):
         understand(line.split())
