@@ -54,7 +54,7 @@ def _show(session: Session, as_json: bool) -> None:
     table(["raised", "kind", "state", "what", "told"], rows, flexible=("what", "told"))
 
 
-@alarms_group.command("test")
+@alarms_group.command("test", short_help="Tell a trial alarm by every way that config.toml names.")
 @config_option
 @pass_session
 def test_command(session: Session) -> int:
@@ -89,8 +89,15 @@ def test_command(session: Session) -> int:
 
 
 @click.command("expect")
-@click.option("--every", "every_s", type=Duration(), help="A file is expected at least every 30min, 2h...")
-@click.option("--for", "for_s", type=Duration(), help="The run ends by itself after 12h, 3d...")
+@click.option(
+    "--every",
+    "every_s",
+    type=Duration(),
+    help="A file is expected at least every 30min, 2h... [default: only show what is declared].",
+)
+@click.option(
+    "--for", "for_s", type=Duration(), help="The run ends by itself after 12h, 3d... [default: --end ends it]."
+)
 @click.option("--end", is_flag=True, help="The run is over: no files are expected any more.")
 @config_option
 @pass_session

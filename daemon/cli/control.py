@@ -50,7 +50,12 @@ def train_command(session: Session, replan: bool) -> None:
 
 
 @click.command("pause")
-@click.option("--for", "seconds", type=Duration(), help="End the pause by itself after 90s, 30min, 2h, 1d...")
+@click.option(
+    "--for",
+    "seconds",
+    type=Duration(),
+    help="End the pause by itself after 90s, 30min, 2h, 1d... [default: `alscope resume` ends it].",
+)
 @config_option
 @pass_session
 def pause_command(session: Session, seconds: float | None) -> None:

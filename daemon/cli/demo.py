@@ -23,14 +23,28 @@ if TYPE_CHECKING:
 
 
 @click.command("demo")
-@click.option("--image", type=click.Path(path_type=Path), help="A labelled volume: TIFF, Z x Y x X.")
-@click.option("--labels", type=click.Path(path_type=Path), help="Its instance labels: TIFF of the same shape.")
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("alscope-demo"), show_default=True)
+@click.option(
+    "--image", type=click.Path(path_type=Path), help="A labelled volume: TIFF, Z x Y x X [default: a synthetic tissue]."
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="Its instance labels: TIFF of the same shape [default: the tissue's own].",
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=Path("alscope-demo"),
+    show_default=True,
+    help="Where everything goes.",
+)
 @click.option("--rounds", type=click.IntRange(1, 50), help="Fine-tuning rounds.  [default: 2; 3 on data of your own]")
 @click.option(
     "--every", type=click.IntRange(1, 100), help="New labels per round, held-out ones included.  [default: 6]"
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the synthetic tissue.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of the synthetic tissue: equal seeds give equal tissues."
+)
 def demo_command(
     image: Path | None, labels: Path | None, folder: Path, rounds: int | None, every: int | None, seed: int
 ) -> None:

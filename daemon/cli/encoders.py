@@ -20,7 +20,7 @@ def encoders_command(session: Session, as_json: bool) -> None:
     \b
     Example:
       alscope encoders
-      alscope encoders --json | jq '.[] | select(.state == "current") | .result.selftest'
+      alscope encoders --json | jq '.[] | {state, result}'
     """
     from rich.text import Text
 

@@ -17,7 +17,7 @@ from daemon.errors import ConfigError, UsageError
 @click.option(
     "--watch",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The folder that volumes come into (required here).",
+    help="The folder that volumes come into [default: it is asked for; required in scripts].",
 )
 @click.option(
     "--voxel",

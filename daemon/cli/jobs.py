@@ -19,9 +19,9 @@ TAIL_BYTES = 1 << 16
 
 
 @click.group("jobs", cls=Group, invoke_without_command=True)
-@click.option("--state", type=Choice(JOB_STATES), help="Only those in this state.")
+@click.option("--state", type=Choice(JOB_STATES), help="Only those in this state [default: all].")
 @click.option(
-    "--limit", type=click.IntRange(0), default=40, show_default=True, help="At most so many, newest first; 0: all."
+    "--limit", type=click.IntRange(0), default=40, show_default=True, help="At most so many jobs, newest first; 0: all."
 )
 @json_option
 @config_option
@@ -71,7 +71,7 @@ def _list(session: Session, state: str | None, limit: int, as_json: bool) -> Non
     table([">id", "state", "what", ">time", ">tries", "remarks"], rows, flexible=("what", "remarks"))
 
 
-@jobs_group.command("show")
+@jobs_group.command("show", short_help="One job: its story, its parameters, the end of its log.")
 @click.argument("job_id", metavar="ID", type=int, shell_complete=completing.jobs)
 @json_option
 @config_option
@@ -156,7 +156,7 @@ def _ask(session: Session, verb: str, job_id: int) -> None:
     say(ask_and_wait(session, verb, {"id": job_id}))
 
 
-@jobs_group.command("retry")
+@jobs_group.command("retry", short_help="Try a failed or cancelled job again.")
 @click.argument("job_id", metavar="ID", type=int, shell_complete=completing.jobs_to_retry)
 @config_option
 @pass_session
@@ -170,7 +170,7 @@ def retry_command(session: Session, job_id: int) -> None:
     _ask(session, "retry", job_id)
 
 
-@jobs_group.command("cancel")
+@jobs_group.command("cancel", short_help="Give up a job that waits or runs.")
 @click.argument("job_id", metavar="ID", type=int, shell_complete=completing.jobs_to_cancel)
 @config_option
 @pass_session

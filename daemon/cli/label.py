@@ -43,7 +43,7 @@ def label_group() -> None:
     """
 
 
-@label_group.command("add")
+@label_group.command("add", short_help="Hand in a file as the label of a suggestion.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--for",
@@ -54,20 +54,22 @@ def label_group() -> None:
     shell_complete=completing.waiting,
 )
 @click.option("--empty", is_flag=True, help="There is really nothing to label in this patch.")
-@click.option("--user", default="", help="Who drew it.")
+@click.option("--user", default="", help="Who drew it [default: nobody is named].")
 @click.option(
     "--seen-slices",
     metavar="A-B",
-    help="Only these slices of the patch were looked at, counted from 0, both included; the others count nowhere.",
+    help="Only these slices of the patch were looked at, counted from 0, both included; the others count nowhere [default: all].",
 )
 @click.option(
-    "--roi", metavar="BOX", help="Only this box was looked at: slices, rows and columns, as in 0-7,20-99,0-63."
+    "--roi",
+    metavar="BOX",
+    help="Only this box was looked at: slices, rows and columns, as in 0-7,20-99,0-63 [default: all of the patch].",
 )
 @click.option(
     "--seen",
     metavar="MASK",
     type=click.Path(path_type=Path),
-    help="Only what is not 0 in this mask was looked at, a file of the same kinds and size as FILE.",
+    help="Only what is not 0 in this mask was looked at, a file of the same kinds and size as FILE [default: all was].",
 )
 @click.option("--wait/--no-wait", default=True, help="Wait for the verdict [default], or not.")
 @json_option
@@ -151,7 +153,7 @@ def _verdict(session: Session, suggestion_id: str, before: int, digest: str) -> 
     return "kept", f"not checked within {VERDICT_S:.0f} s; it is kept, and `alscope label list` tells what became of it"
 
 
-@label_group.command("undo")
+@label_group.command("undo", short_help="Withdraw the newest label of a suggestion.")
 @click.argument("suggestion_id", metavar="ID", shell_complete=completing.labelled)
 @config_option
 @pass_session
@@ -171,7 +173,7 @@ def undo_command(session: Session, suggestion_id: str) -> None:
     say(ask_and_wait(session, "undo-label", {"id": find(session, suggestion_id).id}))
 
 
-@label_group.command("import")
+@label_group.command("import", short_help="Turn a mask of a whole volume into labels of its patches.")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--volume",
@@ -180,7 +182,7 @@ def undo_command(session: Session, suggestion_id: str) -> None:
     help="The volume that it is the truth of (`alscope volumes`).",
     shell_complete=completing.volumes,
 )
-@click.option("--user", default="", help="Who drew it.")
+@click.option("--user", default="", help="Who drew it [default: nobody is named].")
 @click.option("--skip-empty", is_flag=True, help="Patches without any object were not labelled [default: hold none].")
 @click.option(
     "--replace", is_flag=True, help="Also in place of labels that are there already; these are kept in the history."
@@ -213,7 +215,7 @@ def import_command(
         say(words)
 
 
-@label_group.command("export")
+@label_group.command("export", short_help="Write every label that counts to a folder.")
 @click.argument("folder", type=click.Path(path_type=Path))
 @json_option
 @config_option
@@ -238,7 +240,7 @@ def export_command(session: Session, folder: Path, as_json: bool) -> None:
         say(f"{count(len(rows), 'label')} in {short_path(folder.absolute())}, with manifest.csv and manifest.json")
 
 
-@label_group.command("list")
+@label_group.command("list", short_help="Every label that came in, with the verdict.")
 @json_option
 @config_option
 @pass_session

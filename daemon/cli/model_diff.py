@@ -19,7 +19,7 @@ BYTES_PER_VOXEL = 40
 KINDS = ("gained", "lost", "better", "worse", "invented", "no longer invented")
 
 
-@click.command("diff")
+@click.command("diff", short_help="What one model does differently from another.")
 @click.argument("a", shell_complete=completing.models)
 @click.argument("b", shell_complete=completing.models)
 @click.option(

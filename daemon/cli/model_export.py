@@ -13,7 +13,7 @@ from daemon.cli.session import Session, config_option, pass_session
 from daemon.errors import UsageError, WorkspaceError
 
 
-@click.command("export")
+@click.command("export", short_help="Write a model for plain nnU-Net and bioimage.io.")
 @click.argument("version", shell_complete=completing.models)
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option(

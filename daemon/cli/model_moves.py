@@ -10,7 +10,7 @@ from daemon.cli.session import Session, config_option, pass_session
 USER = click.option("--user", default="", help="Who decides this [default: the login name].")
 
 
-@click.command("promote")
+@click.command("promote", short_help="Put a model to use by hand, whatever the verdict was.")
 @click.argument("version", shell_complete=completing.models)
 @click.option("--reason", required=True, help="Why; kept with the model.")
 @USER
@@ -28,8 +28,8 @@ def promote_command(session: Session, version: str, reason: str, user: str) -> N
     _ask(session, "promote", {"version": version, "reason": reason}, user)
 
 
-@click.command("rollback")
-@click.option("--reason", default="", help="Why; kept with the model.")
+@click.command("rollback", short_help="Go back to the model that was in use before.")
+@click.option("--reason", default="", help="Why; kept with the model [default: none].")
 @USER
 @config_option
 @pass_session

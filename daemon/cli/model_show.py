@@ -35,7 +35,7 @@ def find_model(session: Session, version: str) -> ModelPage:
     return found
 
 
-@click.command("show")
+@click.command("show", short_help="One model: what it learned from, its scores, the verdict.")
 @click.argument("version", shell_complete=completing.models)
 @json_option
 @config_option

@@ -60,7 +60,7 @@ class TerminalContext:
     type=click.Path(path_type=Path),
     help="Where to write, a .tif or an .ome.zarr [default: <name>-instances in this folder].",
 )
-@click.option("--part", metavar="NAME", help="The volume to segment, of several in the file.")
+@click.option("--part", metavar="NAME", help="The volume to segment, of several in the file [default: the only one].")
 @click.option("--force", is_flag=True, help="Replace a former segmentation, in whatever form, its table and its map.")
 @click.option("--all", "everything", is_flag=True, help="Let the daemon segment every volume with the promoted model.")
 @json_option

@@ -28,7 +28,7 @@ def pseudo_group() -> None:
     """
 
 
-@pseudo_group.command("scores")
+@pseudo_group.command("scores", short_help="How good the pseudo-labels are on held-out patches.")
 @json_option
 @config_option
 @pass_session
@@ -65,11 +65,15 @@ def _figures(scores: Mapping[str, float]) -> list[str]:
     return [f"{scores[name]:.3f}" for name in ("precision", "recall", "f1", "dice")]
 
 
-@pseudo_group.command("compare")
+@pseudo_group.command("compare", short_help="Score backends on all accepted labels.")
 @click.option(
     "--with", "names", multiple=True, help="A backend, or backend:weights; several times [default: all that can run]."
 )
-@click.option("--picture", type=click.Path(path_type=Path), help="Draw the patch with most objects into this PNG.")
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path),
+    help="Draw the patch with most objects into this PNG [default: no picture].",
+)
 @json_option
 @config_option
 @pass_session

@@ -122,7 +122,7 @@ def find(session: Session, suggestion_id: str) -> SuggestionView:
     )
 
 
-@queue_group.command("show")
+@queue_group.command("show", short_help="One suggestion: where it is, why it was chosen, its files.")
 @click.argument("suggestion_id", metavar="ID", shell_complete=completing.suggestions)
 @json_option
 @config_option
@@ -141,7 +141,7 @@ def show_command(ctx: click.Context, suggestion_id: str, as_json: bool) -> None:
     show(session.workspace, find(session, suggestion_id), as_json)
 
 
-@queue_group.command("claim")
+@queue_group.command("claim", short_help="Take a patch, so that nobody else begins with it.")
 @click.argument("suggestion_id", metavar="[ID]", required=False, shell_complete=completing.waiting)
 @click.option("--user", default="", help="Who takes it [default: the name you are logged in with].")
 @click.option(
@@ -166,7 +166,7 @@ def claim_command(ctx: click.Context, suggestion_id: str | None, user: str, take
     say(claim(ctx.ensure_object(Session), suggestion_id, user or login(), take_over))
 
 
-@queue_group.command("release")
+@queue_group.command("release", short_help="Give a patch back to the queue.")
 @click.argument("suggestion_id", metavar="ID", shell_complete=completing.waiting)
 @click.option("--user", default="", help="Who has it [default: the name you are logged in with].")
 @config_option
@@ -187,7 +187,7 @@ def release_command(ctx: click.Context, suggestion_id: str, user: str) -> None:
     say(ask_and_wait(session, "release", {"id": found.id, "user": user or login()}))
 
 
-@queue_group.command("skip")
+@queue_group.command("skip", short_help="Take a patch out of the queue; another one follows.")
 @click.argument("suggestion_id", metavar="ID", shell_complete=completing.waiting)
 @click.option(
     "--kind",
@@ -196,7 +196,7 @@ def release_command(ctx: click.Context, suggestion_id: str, user: str) -> None:
     help="What is the matter: patches that look like an artefact or one out of focus are held back, those like one with "
     "nothing here are asked about less often [default: other].",
 )
-@click.option("--reason", default="", help="In your own words: kept with the suggestion.")
+@click.option("--reason", default="", help="In your own words: kept with the suggestion [default: none].")
 @click.option("--user", default="", help="Who skips it [default: the name you are logged in with].")
 @config_option
 @click.pass_context
@@ -206,7 +206,7 @@ def skip_command(ctx: click.Context, suggestion_id: str, kind: str, reason: str,
     \b
     Example:
       alscope queue skip s00004 --kind "out of focus"
-      alscope queue skip s00005 --kind artefact --reason "a fold across the whole patch"
+      alscope queue skip s00005 --kind artefact --reason "a fold across it"
     """
     from daemon.cli.asking import ask_and_wait
     from daemon.cli.claiming import login
@@ -218,7 +218,7 @@ def skip_command(ctx: click.Context, suggestion_id: str, kind: str, reason: str,
     say(ask_and_wait(session, "skip", wish))
 
 
-@queue_group.command("minutes")
+@queue_group.command("minutes", short_help="What labels took their authors, by person, day and round.")
 @json_option
 @config_option
 @click.pass_context
@@ -237,7 +237,7 @@ def minutes_command(ctx: click.Context, as_json: bool) -> None:
     show(ctx.ensure_object(Session), as_json)
 
 
-@queue_group.command("qc-ok")
+@queue_group.command("qc-ok", short_help="Put a patch that was held back into the queue after all.")
 @click.argument("held_id", metavar="ID", shell_complete=completing.held_back)
 @config_option
 @click.pass_context

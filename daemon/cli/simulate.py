@@ -46,7 +46,13 @@ class BadSimulationError(AlscopeError):
 @click.option(
     "--labels", multiple=True, type=click.Path(path_type=Path), help="The instance labels of each, in their order."
 )
-@click.option("--out", type=click.Path(path_type=Path), default=Path("alscope-simulation"), show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("alscope-simulation"),
+    show_default=True,
+    help="Folder of the results; a second run goes on there.",
+)
 @click.option(
     "--learner",
     type=Choice(["fast", "nnunet"]),
@@ -64,27 +70,58 @@ class BadSimulationError(AlscopeError):
     metavar="N,N",
     help="Numbers of labels; all is always played.  [default: 0, then doubling steps from 2 to all]",
 )
-@click.option("--seeds", type=click.IntRange(1, 1000), help="How many.  [default: 10; of nnunet: 3]")
+@click.option(
+    "--seeds", type=click.IntRange(1, 1000), help="How many seeds, each with another pool.  [default: 10; of nnunet: 3]"
+)
 @click.option(
     "--pretraining",
     type=Choice(["with", "without", "both"]),
     help="Begin with a model of the pseudo-labels?  [default: without; of nnunet: both]",
 )
 @click.option(
-    "--patch", "patch_px", type=int, nargs=3, metavar="Z Y X", help="Voxels.  [default: chosen from the volume]"
+    "--patch",
+    "patch_px",
+    type=int,
+    nargs=3,
+    metavar="Z Y X",
+    help="Size of a patch in voxels.  [default: chosen from the volume]",
 )
-@click.option("--voxel-um", type=float, nargs=3, metavar="Z Y X", help="Voxel size, where the file has none.")
-@click.option("--axes", metavar="ZYX", help="Order of the dimensions, where the file does not say.")
+@click.option(
+    "--voxel-um",
+    type=float,
+    nargs=3,
+    metavar="Z Y X",
+    help="Voxel size in um, where the file has none.  [default: unknown]",
+)
+@click.option(
+    "--axes", metavar="ZYX", help="Order of the dimensions, where the file does not say.  [default: as it says]"
+)
 @click.option("--axis", type=Choice(["y", "x"]), help="Along which test regions are cut.  [default: the longer]")
-@click.option("--test-share", type=float, default=0.25, show_default=True, help="Of the image, in one test region.")
+@click.option(
+    "--test-share", type=float, default=0.25, show_default=True, help="Share of the image in one test region."
+)
 @click.option("--gap", "gap_px", type=int, help="Voxels between a test region and its pool.  [default: a patch]")
 @click.option("--regions", type=int, help="Most test regions that are played.  [default: all that fit]")
 @click.option("--pool-size", type=int, help="Patches in a seed's pool.  [default: four fifths of what is there]")
-@click.option("--missed", type=float, default=0.0, help="Chance that the expert leaves out an object.")
-@click.option("--label-noise", type=float, default=0.0, help="Chance, per object, of a false one beside it.")
-@click.option("--boundary-jitter", type=float, default=0.0, help="By how many voxels boundaries are off (s.d.).")
-@click.option("--minutes-per-patch", type=float, default=1.0, show_default=True, help="Of the expert.")
-@click.option("--minutes-per-object", type=float, default=0.25, show_default=True)
+@click.option(
+    "--missed", type=float, default=0.0, show_default=True, help="Chance that the expert leaves out an object."
+)
+@click.option(
+    "--label-noise", type=float, default=0.0, show_default=True, help="Chance, per object, of a false one beside it."
+)
+@click.option(
+    "--boundary-jitter",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="By how many voxels boundaries are off (s.d.).",
+)
+@click.option(
+    "--minutes-per-patch", type=float, default=1.0, show_default=True, help="Minutes that the expert takes for a patch."
+)
+@click.option(
+    "--minutes-per-object", type=float, default=0.25, show_default=True, help="Minutes for each object in it."
+)
 @click.option(
     "--encoder",
     type=Choice(["auto", "descriptor", "micro", "tiny", "small", "base"]),
@@ -92,17 +129,29 @@ class BadSimulationError(AlscopeError):
     show_default=True,
     help="As encoder.size in config.toml.",
 )
-@click.option("--plan", type=Choice(["auto", "tiny", "default"]), default="auto", help="Of nnU-Net.")
+@click.option(
+    "--plan", type=Choice(["auto", "tiny", "default"]), default="auto", show_default=True, help="Plan of nnU-Net."
+)
 @click.option(
     "--binning",
     type=Choice(["1", "2", "4", "8"]),
     help="Pixels of one of nnU-Net's along y, x.  [default: by rule]",
 )
-@click.option("--pretrain-epochs", type=click.IntRange(1), help="Of nnU-Net.  [default: as the daemon]")
-@click.option("--finetune-epochs", type=click.IntRange(1), help="Of nnU-Net.  [default: as the daemon]")
-@click.option("--device", type=Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--pretrain-epochs", type=click.IntRange(1), help="Epochs that nnU-Net is pre-trained.  [default: as the daemon]"
+)
+@click.option(
+    "--finetune-epochs", type=click.IntRange(1), help="Epochs that nnU-Net is fine-tuned.  [default: as the daemon]"
+)
+@click.option(
+    "--device",
+    type=Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where nnU-Net and encoders compute.",
+)
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes.  [default: one per core; one on a GPU]")
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Of each process.")
+@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of each process.")
 @json_option
 def simulate_command(folder: Path | None, as_json: bool, **options: Any) -> None:
     """Play the loop on labelled images, with a simulated expert, over strategies, numbers of labels, seeds and test regions.
@@ -116,8 +165,9 @@ def simulate_command(folder: Path | None, as_json: bool, **options: Any) -> None
     \b
     Examples:
       alscope simulate --image image.tif --labels labels.tif
-      alscope simulate --image em.tif --labels mito.tif --voxel-um 0.04 0.006 0.006 --patch 15 64 64 --seeds 10
-      alscope simulate labelled/ --learner nnunet --strategies random,coreset,guided --seeds 3
+      alscope simulate --image em.tif --labels mito.tif --voxel-um 0.04 0.01 0.01
+      alscope simulate labelled/ --patch 15 64 64 --strategies random,guided
+      alscope simulate labelled/ --learner nnunet --pretraining both --seeds 3
     """
     from alcore.errors import AlcoreError, TransientError
     from alcore.simulation.engine import Engine

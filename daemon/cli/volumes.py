@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @click.command("volumes")
 @click.option(
-    "--state", type=Choice(["arriving", "settled", "ingested", "set_aside"]), help="Only those in this state."
+    "--state",
+    type=Choice(["arriving", "settled", "ingested", "set_aside"]),
+    help="Only those in this state [default: all].",
 )
 @click.option("--worst", is_flag=True, help="The segmentations to look at first, first.")
 @json_option

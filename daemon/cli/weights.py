@@ -29,7 +29,7 @@ def weights_folder(session: Session, option: Path | None = None) -> Path:
     return named or default_folder()
 
 
-@click.command("fetch")
+@click.command("fetch", short_help="Download weights, after showing their licence.")
 @click.argument("name", shell_complete=completing.weights)
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to [default: pseudo.weights of config.toml].")
 @click.option("--yes", is_flag=True, help="Accept the licence without being asked.")
@@ -103,7 +103,7 @@ def _with_bar(work: Callable[[Callable[[str, int, int], None]], list[Path]]) -> 
         return work(report)
 
 
-@click.command("weights")
+@click.command("weights", short_help="Weights made elsewhere: what there is, and what is here.")
 @json_option
 @config_option
 @pass_session

@@ -1,18 +1,16 @@
-"""The command line as a whole: quick, one line for an error, help for everything."""
+"""The command line as a whole: quick, and one line for an error."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 
-from daemon.cli.main import COMMANDS, alscope, main
+from daemon.cli.main import main
 from daemon.config import load
 from daemon.config_file import workspace_of
 from daemon.errors import ConfigError
@@ -30,28 +28,6 @@ HEAVY = (
     "apscheduler",
     "pydantic",
 )
-
-
-def commands() -> list[tuple[str, ...]]:
-    """Every command and subcommand whose module is there."""
-    found: list[tuple[str, ...]] = []
-    for name, (module, _) in COMMANDS.items():
-        path = ROOT / (module.partition(":")[0].replace(".", "/") + ".py")
-        if not path.exists() and not (path.with_suffix("") / "__init__.py").exists():
-            continue
-        command = alscope.get_command(click.Context(alscope), name)
-        found.append((name,))
-        if isinstance(command, click.Group):
-            found += [(name, sub) for sub in command.commands]
-    return found
-
-
-@pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_every_command_has_help_with_an_example(command, capsys):
-    assert main([*command, "--help"]) == 0
-    out = capsys.readouterr().out
-    assert re.search(r"Examples?:", out)
-    assert re.search(rf"alscope( --config \S+)? {' '.join(command)}", out)
 
 
 def imported_by(*arguments: str) -> set[str]:
