@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from daemon.errors import WorkspaceError
-from daemon.store.age import pending
+from daemon.store.age import newer_words, pending, unknown
 from daemon.store.connection import DATABASE, open_reader
 from daemon.store.problems import disk_problem
 from daemon.store.report import snapshot
@@ -24,20 +24,29 @@ def reading(workspace: Path) -> Iterator[sqlite3.Connection]:
     connection = open_reader(path)
     try:
         yield connection
-    except sqlite3.Error as e:
-        raise outdated(connection, workspace) or unreadable(path, e) from e
+    except (sqlite3.Error, IndexError) as e:  # an IndexError: a row lacks a column that this version reads
+        problem = outdated(connection, workspace)
+        if problem is None and isinstance(e, sqlite3.Error):
+            problem = unreadable(path, e)
+        if problem is None:
+            raise
+        raise problem from e
     finally:
         connection.close()
 
 
 def outdated(connection: sqlite3.Connection, workspace: Path) -> WorkspaceError | None:
-    """The error for a database that an older alscope made and that is not, or only now, brought up to date; None for another."""
+    """The error for a database that an older alscope made and that is not, or only now, brought up to date, or that a newer one
+    made; None for another."""
     try:
-        if not pending(connection):
-            return None
+        old, newer = pending(connection), unknown(connection)
     except sqlite3.Error:
         return None
     path = workspace / DATABASE
+    if newer:
+        return WorkspaceError(newer_words(path, newer))
+    if not old:
+        return None
     if read_holder(Workspace(workspace).lock_file) is not None:
         return WorkspaceError(f"{path}: the database is just being brought up to date; nothing is lost, wait a moment")
     return WorkspaceError(f"{path}: an older alscope made this database; the next `alscope run` brings it up to date")

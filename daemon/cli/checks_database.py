@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from daemon.cli.checking import Check
 from daemon.config import Settings
-from daemon.store.age import pending
+from daemon.store.age import pending, unknown
 from daemon.store.connection import DATABASE
 from daemon.wording import duration
 from daemon.workspace import read_holder
@@ -28,18 +28,22 @@ def database(settings: Settings) -> Iterator[Check]:
         yield Check(NAME, "ok", f"made at the first start; {who}")
         return
     old: list[str] = []
+    newer: list[str] = []
     seen = 0.0
     try:
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5.0)
         with contextlib.closing(connection):
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict == "ok":
-                old = pending(connection)
+                old, newer = pending(connection), unknown(connection)
                 seen = _last_seen(connection)
     except sqlite3.Error as e:
         verdict = str(e)
     if verdict != "ok":
         yield Check(NAME, "fail", f"{path}: {verdict}", "stop the daemon and move the file aside, or restore a copy")
+    elif newer:
+        mend = "install the alscope that made it again, or set `workspace` to another folder"
+        yield Check(NAME, "fail", f"{path}: a newer alscope made this database (it has {newer[-1]})", mend)
     elif old:
         mend = "`alscope run` brings it up to date; nothing in it is lost"
         yield Check(NAME, "warn", f"sound, but made by an older alscope; {who}", mend)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from alcore.disk import full_words
 from daemon.effort import Effort, fit
-from daemon.errors import NoRoomError
+from daemon.errors import NoRoomError, WorkspaceError
+from daemon.store.age import newer_words, unknown
 from daemon.store.alarms import Alarms
 from daemon.store.annotating import Annotating
 from daemon.store.annotation import Annotation
@@ -41,6 +42,9 @@ class Store:
     def __init__(self, workspace: Path) -> None:
         self.path = workspace / DATABASE
         self._db = open_writer(self.path)
+        if newer := unknown(self._db.conn):
+            self._db.close()
+            raise WorkspaceError(newer_words(self.path, newer))
         try:
             migrations().apply(self._db)
         except sqlite3.OperationalError as e:
