@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -121,7 +122,7 @@ class Newcomer:
         self.began = time.monotonic()
         for said in typed:
             words = [w.replace("/data/microscope", str(self.microscope)) for w in said.words()]
-            words = [w.replace("~/alscope", str(self.home)) for w in words]
+            words = [self._waiting(w.replace("~/alscope", str(self.home))) for w in words]
             if words[0] in INSTALLING:
                 continue
             if words[0] == "cd":
@@ -132,6 +133,13 @@ class Newcomer:
                 self._prepare(words)
                 self._tell(f"`{said.text}`", lambda words=words: self._type(words))
         return self.rows
+
+    def _waiting(self, word: str) -> str:
+        """A suggestion that waits, in place of one that was exchanged for another meanwhile: as `alscope queue` would tell."""
+        if not re.fullmatch(r"s\d{5}", word):
+            return word
+        waiting = [q.id for q in look(self.home / "workspace", time.time()).queue if q.ready and q.state == "open"]
+        return word if word in waiting else waiting[-1]
 
     def _tell(self, what: str, act: Callable[[], None]) -> None:
         began = time.monotonic()

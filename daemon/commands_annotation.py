@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from alcore.annotate.draft_files import begun
 from daemon.errors import AlscopeError, UsageError
 from daemon.label_names import is_seen_mask
+from daemon.machine import SUGGESTION_TRANSITIONS
 from daemon.people import name_of
 from daemon.store.claim_listing import nothing_words
 from daemon.store.rows import SuggestionRow
@@ -87,6 +88,10 @@ def skip(engine: Engine, arguments: dict[str, Any], now: float) -> str:
     held = engine.store.claims.holder(suggestion.id)
     if held is not None and held.user != user:
         raise TakenError(f"{_has(held)}; ask them to skip it, or take it over first")
+    if (suggestion.state, "skipped") not in SUGGESTION_TRANSITIONS:
+        raise NotForYouError(
+            f"{suggestion.id} does not wait any more ({suggestion.state}); `alscope queue` lists what does"
+        )
     note = words if kind == "other" else f"{kind}: {words}" if words else kind
     engine.store.annotation.move(suggestion.id, "skipped", note, now, skip_kind=kind, by=user)
     return f"{suggestion.id} skipped"

@@ -149,6 +149,8 @@ def test_reasons_to_skip_steer_what_comes_next(play):
     rows = list(stage.store.annotation._db.query("SELECT id, note FROM suggestion WHERE state = 'skipped' ORDER BY id"))
     assert [r["note"] for r in rows] == ["artefact: look", "nothing here: look", "too hard: look"]
     assert ask(stage, "skip", id="s00004", kind="dull")[0] is False
+    gone = "s00001 does not wait any more (skipped); `alscope queue` lists what does"
+    assert ask(stage, "skip", id="s00001", user="ana", kind="artefact") == (False, gone)
 
 
 # waiting suggestions are looked at again

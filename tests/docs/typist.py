@@ -24,13 +24,13 @@ VOXEL_UM = (0.04, 0.02, 0.02)
 SHAPE = (8, 192, 256)
 PATCH = (8, 64, 64)
 WAITING = 10
-"""Suggestions: as many as the pages name."""
+"""Suggestions that the pages name."""
 SETTINGS = (
     ("settle_s", "0.3"),
     ("voxel_um", str(list(VOXEL_UM))),
     ("shape_px", str(list(PATCH))),
     ("min_patches", "12"),
-    ("queue_depth", str(WAITING)),
+    ("queue_depth", "20"),
     ("pretrain", "false"),
     ("every", "1000"),
     ("settle_s", "0.1"),
@@ -40,7 +40,7 @@ SETTINGS = (
     ("min_free_gb", "0.0"),
 )
 """What the configuration of the pages is changed to, so that nobody waits: in the order of the template (`settle_s` of the watched
-folder, then of the inbox)."""
+folder, then of the inbox). All patches are asked about at once: none is left to take the place of one that the pages name."""
 
 
 @dataclass
