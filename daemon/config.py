@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_valid
 from daemon.config_alarms import Alarms
 from daemon.config_annotation import Annotation
 from daemon.config_file import DEFAULT_WORKSPACE, read_toml
+from daemon.config_metrics import Metrics
 from daemon.config_selection import Encoder, Section, Selection, is_path
 from daemon.config_training import Training
 from daemon.errors import ConfigError
@@ -159,6 +160,7 @@ class Settings(Section):
     annotation: Annotation = Annotation()
     inbox: Inbox = Inbox()
     alarms: Alarms = Alarms()
+    metrics: Metrics = Metrics()
     run: Run = Run()
     _file: Path | None = PrivateAttr(default=None)
 

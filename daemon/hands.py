@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daemon.alarming import couriers
 from daemon.config import Settings
 from daemon.ingest import Ingest
 from daemon.store.connection import NETWORK_FILE_SYSTEMS, file_system_of
 from daemon.store.store import Store
+from daemon.ticks import Ticks
 from daemon.timers import Timers
 from daemon.walk import INBOX, Folder
 from daemon.watcher import Watcher
 from daemon.workspace import Workspace
+
+if TYPE_CHECKING:
+    from daemon.metrics import MetricsServer
+
+log = logging.getLogger("alscope")
 
 REMOTE_RESCAN_S = 10.0
 """Folders on network file systems are scanned so often: events tell nothing of what other machines write."""
@@ -39,6 +47,8 @@ class Hands:
         self._make_scan()
         self.timers = self._new_timers()
         self.couriers = couriers(settings, workspace, report)
+        self.ticks = Ticks()
+        self._metrics: MetricsServer | None = None
 
     def _make_scan(self) -> None:
         watched = [
@@ -80,6 +90,27 @@ class Hands:
         self.timers.start()
         self._started = True
 
+    def supervise_metrics(self) -> None:
+        """Listen, where config.toml wants that; what is in the way is a problem, and it is tried again at the next call."""
+        wanted, state = self.settings.metrics, self._store.state
+        if wanted.port and self._metrics is None:
+            from daemon.metrics import Figures, MetricsServer
+
+            try:
+                self._metrics = MetricsServer(wanted.address, wanted.port, Figures(self._workspace.root, self.ticks))
+            except OSError as e:
+                where = f"metrics.address = {wanted.address}, metrics.port = {wanted.port}"
+                words = f"{where}: cannot listen there ({e.strerror or e}); choose another port, or end what uses it"
+                state.problem("metrics", "metrics", words, time.time())
+                return
+            log.info("figures for Prometheus at %s port %d", wanted.address, wanted.port)
+        state.solved("metrics", "metrics")
+
+    def _close_metrics(self) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+
     @property
     def scan_died(self) -> bool:
         """Did the scan begin, and is it over?"""
@@ -99,6 +130,9 @@ class Hands:
             for courier in self.couriers.values():
                 courier.close()  # what it had under way is told by the next one
             self.couriers = couriers(settings, self._workspace, self._report)
+        if any(key.startswith("metrics.") for key in changed):
+            self._close_metrics()
+            self.supervise_metrics()
         if scans(changed):
             self._make_scan()
             self.watcher.supervise()
@@ -112,6 +146,7 @@ class Hands:
         """End them, but for the couriers, whose last letters may still be reported."""
         self.timers.close()
         self.stop_scan()
+        self._close_metrics()
 
 
 def scans(changed: Collection[str]) -> bool:

@@ -8,6 +8,7 @@ ORDER = (
     "folder",
     "arrivals",
     "watcher",
+    "config",
     "job",
     "label",
     "set aside",
@@ -15,6 +16,7 @@ ORDER = (
     "novelty",
     "quality",
     "alarms",
+    "metrics",
     "encoder",
     "retry",
 )
@@ -23,6 +25,7 @@ ORDER = (
 REMEDY = {
     "folder": "mount it, or switch its machine on; if it has moved, correct watch.folder in config.toml",
     "watcher": "`alscope doctor` says how to raise the limit of watched folders",
+    "config": "`alscope doctor` checks config.toml; `kill -HUP`, or `systemctl reload`, has it read again",
     "set aside": "mend or replace the file: it is read again by itself when it changes",
     "part of a file set aside": "mend or replace the file: it is read again by itself when it changes",
     "novelty": "look at the sample; if it is as it should be, label one of its patches",

@@ -204,7 +204,9 @@ class Service:
         try:
             if self._rereading:
                 self._reread()
+            began = time.monotonic()
             self._engine.tick()
+            self._hands.ticks.passed(time.monotonic() - began)
             if self._pulsed:
                 self._alive()
         except (sqlite3.OperationalError, OSError) as e:
@@ -250,6 +252,7 @@ class Service:
             words = found.words()
             log.info("%s", words)
         state.event("config", words, now)
+        self._hands.supervise_metrics()
         self._rereading = False
         notify("READY=1")
 
@@ -270,6 +273,7 @@ class Service:
 
     def _supervise(self) -> None:
         """Are the watcher, the scan and the timers alive?"""
+        self._hands.supervise_metrics()
         wrong = "; ".join(self._hands.watcher.supervise())
         if not wrong:
             self._store.state.solved("watcher", "events")

@@ -102,3 +102,16 @@ def now(workspace: Path, within_s: float = 2.0) -> Vitals:
         return found
     finally:
         reader.close()
+
+
+def memory(pid: int) -> tuple[int, int]:
+    """Resident memory in bytes of a daemon, and of all its worker processes; 0 for what is not there any more."""
+    import psutil
+
+    found = []
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                found.append(one.memory_info().rss)
+    return (found[0], sum(found[1:])) if found else (0, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from daemon.cli.session import Session, config_option, json_option, pass_session
@@ -33,7 +35,8 @@ def status_command(session: Session, everything: bool, all_problems: bool, check
         from daemon.store.report import snapshot as raw
 
         started = snapshot.daemon.state != "never"
-        print_json((raw(session.workspace.root, snapshot.at) if started else snapshot).to_json())
+        shot = raw(session.workspace.root, snapshot.at) if started else snapshot
+        print_json(shot.to_json() | {"machine": _machine(session.workspace.root, shot.daemon.pid)})
     else:
         from daemon.cli.output import console
         from daemon.status import status
@@ -47,3 +50,13 @@ def status_command(session: Session, everything: bool, all_problems: bool, check
     if snapshot.daemon.state not in ("running", "paused"):
         return NotRunningError.exit_code
     return 1 if snapshot.problems else 0
+
+
+def _machine(workspace: Path, pid: int | None) -> dict[str, int]:
+    """Bytes that are free for the workspace, and that the daemon and its workers take."""
+    from daemon.disk import free_gb
+    from daemon.vitals import memory
+
+    own, workers = memory(pid) if pid is not None else (0, 0)
+    there = next(p for p in (workspace, *workspace.parents) if p.exists())
+    return {"disk_free_bytes": int(free_gb(there) * 1e9), "daemon_rss_bytes": own, "workers_rss_bytes": workers}
