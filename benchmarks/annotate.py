@@ -85,7 +85,8 @@ def _rows(before: list[Steps], demand: list[Steps], plain: list[Steps], tiny_s: 
         Row("all slices before opening, as micro_sam does, one layer", tiny_s * SHAPE[0], "s"),
         Row("the same with vit_b on one CPU thread, counted up", float(real), "s"),
         Row("of which interpreter and libraries", _median(before, "start_s"), "s"),
-        Row("of which annotator_3d of micro_sam", _median(before, "annotator_s"), "s"),
+        Row("of which the viewer of napari with annotator_3d of micro_sam", _median(before, "annotator_s"), "s"),
+        Row("of which napari's way onto the screen, first picture drawn", _median(before, "shown_s"), "s"),
         Row("of which our own code", _median(before, "own_s"), "s"),
         Row("our own share of the window's start", 100 * own, "%", 10.0),
     ]

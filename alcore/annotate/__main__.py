@@ -1,5 +1,6 @@
 """`python -m alcore.annotate ORDER`: one window. With "-": load the libraries, then wait for the path of the order on stdin; a
-line "sam" before it has those of Segment Anything loaded, too."""
+line "sam" before it has those of Segment Anything loaded, too. Then stdin is the lifeline: when it ends, whoever waits for the
+window is gone, and the window closes with its draft kept."""
 
 from __future__ import annotations
 
@@ -16,15 +17,17 @@ def main(arguments: list[str]) -> int:
     import psutil
 
     from alcore.annotate.order import WITH_SAM, read_order
-    from alcore.annotate.window import Window, load_libraries
+    from alcore.annotate.window import Window, load_libraries, load_own
     from alcore.errors import AlcoreError
 
     started = psutil.Process().create_time()
     os.environ.setdefault("QT_API", "pyside6")
     os.environ.setdefault("TQDM_DISABLE", "1")
     began = time.time()
-    if arguments[:1] == ["-"]:
+    waited = arguments[:1] == ["-"]
+    if waited:
         load_libraries(False)
+        load_own()
         line = sys.stdin.readline().strip()
         if line == WITH_SAM:
             load_libraries(True)
@@ -37,13 +40,16 @@ def main(arguments: list[str]) -> int:
         order = read_order(Path(arguments[0]))
         load_libraries(order.weights is not None)
         loaded = time.time()
-        window = Window(order)
+        load_own()
+        imported = time.time()
+        window = Window(order, sys.stdin.fileno() if waited else None)
     except AlcoreError as e:
         print(f"alscope annotate: {e}", file=sys.stderr)  # noqa: T201
         return BAD_ORDER
     window.opened |= {
         "python_s": round(max(0.0, began - started), 3),
         "libraries_s": round(loaded - began, 3),
+        "own_s": round(window.opened["own_s"] + imported - loaded, 3),
     }
     window.run()
     return 0

@@ -18,17 +18,16 @@ from alcore.annotate.patch import CHANNEL, Patch, limits, picture
 COMMITTED, CURRENT, AUTOMATIC = "committed_objects", "current_object", "auto_segmentation"
 """Layers as micro_sam calls them; the first is the label."""
 LABELS = (COMMITTED, CURRENT, AUTOMATIC)
-DIM = ((0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.6))
-"""The margin under a dark veil."""
-OUTLINE = "#ffb000"
+VEIL = ((0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.6), (1.0, 0.69, 0.0, 1.0))
+"""Colours of the patch, of its margin, and of the line between them."""
 POINTS_ACROSS = 60
 """A prompt is so small a part of the image that objects stay visible around it."""
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """The open viewer. flat: its arrays are (Y, X), for a patch of one slice. state: of micro_sam, None in plain napari.
-    library_s: seconds that napari and micro_sam took to open."""
+    """The viewer, not shown yet. flat: its arrays are (Y, X), for a patch of one slice. state: of micro_sam, None in plain napari.
+    library_s: seconds that napari and micro_sam took to make it."""
 
     viewer: Any
     flat: bool
@@ -70,8 +69,12 @@ class Canvas:
 def open_canvas(
     order: Order, patch: Patch, labels: npt.NDArray[np.uint32], say: Callable[[str], None]
 ) -> tuple[Canvas, str]:
-    """(the viewer, what there is to say of Segment Anything). labels: (Z, Y, X), what the label begins with; never written to."""
+    """(the viewer, what there is to say of Segment Anything). labels: (Z, Y, X), what the label begins with; never written to.
+
+    It is not shown: each layer that is added to a viewer on the screen is drawn at once.
+    """
     flat = patch.shape[0] == 1
+    seen = limits(patch.image[CHANNEL])
     view = patch.image[CHANNEL][0] if flat else patch.image[CHANNEL]
     start = np.array(labels[0] if flat else labels, np.uint32)
     if order.weights is None:
@@ -80,16 +83,16 @@ def open_canvas(
         canvas = Canvas(opened, flat, None, time.monotonic() - began, patch.shape)
         words = f"without Segment Anything: {order.why_plain}"
     else:
-        canvas, words = _annotator(order, order.weights, patch, view, start, say)
+        canvas, words = _annotator(order, order.weights, picture(patch.image, seen), view, start, say)
     viewer = canvas.viewer
-    viewer.layers["image"].contrast_limits = _apart(limits(patch.image[CHANNEL]))
+    viewer.layers["image"].contrast_limits = _apart(seen)
+    if not flat:
+        viewer.dims.set_current_step(0, (patch.inside[0].start + patch.inside[0].stop) // 2)
     for number in range(1, len(patch.image)):
         other = patch.image[number][0] if flat else patch.image[number]
         viewer.add_image(other, name=f"channel {number}", visible=False, blending="additive")
     _show_margin(viewer, patch)
     viewer.dims.axis_labels = ("z", "y", "x")[-viewer.dims.ndim :]
-    if not flat:
-        viewer.dims.set_current_step(0, (patch.inside[0].start + patch.inside[0].stop) // 2)
     if canvas.state is not None:
         viewer.layers["point_prompts"].current_size = max(2.0, max(patch.shape) / POINTS_ACROSS)
     viewer.layers.selection.active = viewer.layers[COMMITTED if canvas.state is None else "point_prompts"]
@@ -104,7 +107,7 @@ def _apart(found: tuple[float, float]) -> tuple[float, float]:
 def _plain(view: npt.NDArray[np.generic], start: npt.NDArray[np.uint32]) -> Any:
     import napari
 
-    viewer = napari.Viewer()
+    viewer = napari.Viewer(show=False)
     viewer.add_image(view, name="image")
     layer = viewer.add_labels(start, name=COMMITTED)
     layer.preserve_labels = False
@@ -114,11 +117,12 @@ def _plain(view: npt.NDArray[np.generic], start: npt.NDArray[np.uint32]) -> Any:
 def _annotator(
     order: Order,
     weights: Weights,
-    patch: Patch,
+    planes: npt.NDArray[np.uint8],
     view: npt.NDArray[np.generic],
     start: npt.NDArray[np.uint32],
     say: Callable[[str], None],
 ) -> tuple[Canvas, str]:
+    import napari
     from micro_sam.sam_annotator import annotator_2d, annotator_3d
 
     from alcore.annotate.lazy import embeddings_for, parts_of
@@ -128,7 +132,6 @@ def _annotator(
 
     architecture = check_weights(weights)
     state = fresh_state()
-    planes = picture(patch.image)
     n, n_parts = len(planes), len(parts_of(planes))
     stored = stored_embeddings(Path(order.embeddings), weights, n * n_parts) if order.embeddings else None
     cost = f"about {CPU_SLICE_S[architecture]} s on this processor" if order.device == "cpu" else "a moment"
@@ -150,8 +153,9 @@ def _annotator(
         decoder_path=weights.files[1] if len(weights.files) > 1 else None,
         device=order.device,
         return_viewer=True,
+        viewer=napari.Viewer(show=False),
     )
-    canvas = Canvas(viewer, n == 1, state, time.monotonic() - began, patch.shape)
+    canvas = Canvas(viewer, n == 1, state, time.monotonic() - began, planes.shape)
     state.image_name = "image"
     close_traps(viewer, state)
     wide = f". It sees this wide image in {n_parts} parts: prompts of one object belong into one of them" * (
@@ -165,26 +169,28 @@ def _annotator(
 
 
 def _show_margin(viewer: Any, patch: Patch) -> None:
-    """A veil over what does not count, and a line around what does."""
+    """A veil over what does not count, and a line around what does: one layer, as each one takes its time to open."""
     from napari.utils.colormaps import Colormap
 
-    margin = patch.margin
-    if not margin.any():
+    if not patch.margin.any():
         return
-    inside_z = patch.inside[0]
-    alike = inside_z == slice(0, patch.shape[0])  # then one plane serves every slice
-    veil = margin[0] if alike else margin
     viewer.add_image(
-        veil.astype(np.uint8),
+        veil(patch),
         name="margin (does not count)",
-        colormap=Colormap(DIM, name="veil"),
-        contrast_limits=(0, 1),
+        colormap=Colormap(VEIL, name="veil"),
+        contrast_limits=(0, len(VEIL) - 1),
         blending="translucent",
         interpolation2d="nearest",
     )
-    (y0, y1), (x0, x1) = ((s.start - 0.5, s.stop - 0.5) for s in patch.inside[1:])
-    corners = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]])
-    frame = viewer.add_shapes(
-        [corners], shape_type="polygon", edge_color=OUTLINE, face_color="transparent", edge_width=1, name="patch"
-    )
-    frame.editable = False
+
+
+def veil(patch: Patch) -> npt.NDArray[np.uint8]:
+    """1 in the margin of a patch, 2 in those of its voxels that lie around the patch as seen from above, else 0: (Z, Y, X), or
+    (Y, X) that serves every slice."""
+    inside_z, rows, columns = patch.inside
+    found = patch.margin.astype(np.uint8)
+    around = np.zeros(found.shape[1:], bool)
+    around[max(0, rows.start - 1) : rows.stop + 1, max(0, columns.start - 1) : columns.stop + 1] = True
+    around[rows, columns] = False
+    found[:, around] = 2
+    return found[0] if inside_z == slice(0, len(found)) else found

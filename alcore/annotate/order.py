@@ -36,8 +36,7 @@ class Order:
     patch may lie (see `alcore.annotate.embeddings`), "" for none. device: "cpu" or "cuda".
 
     facts, progress, news: for people: (heading, text), and lines. reasons: kinds of reasons to skip. goes_on: the next patch
-    follows a skip, too. parent: process that waits for this window; when it is gone the window keeps the draft and closes; 0
-    for none. autosave_s: between two drafts. idle_s: a longer pause is none of the work.
+    follows a skip, too. autosave_s: between two drafts. idle_s: a longer pause is none of the work.
     """
 
     suggestion: str
@@ -53,7 +52,6 @@ class Order:
     news: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     goes_on: bool = True
-    parent: int = 0
     autosave_s: float = 60.0
     idle_s: float = 30.0
     drafts: tuple[str, ...] = ()

@@ -86,11 +86,19 @@ def limits(stack: npt.NDArray[np.generic]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def picture(image: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """What Segment Anything looks at: (Z, Y, X) uint8 of an image (C, Z, Y, X), clipped and stretched over the whole patch."""
-    low, high = limits(image[CHANNEL])
-    scaled = (np.clip(image[CHANNEL], low, high).astype(np.float64) - low) * (255.0 / max(high - low, 1e-12))
-    return np.asarray(np.round(scaled), np.uint8)
+def picture(image: npt.NDArray[np.generic], seen: tuple[float, float] | None = None) -> npt.NDArray[np.uint8]:
+    """What Segment Anything looks at: (Z, Y, X) uint8 of an image (C, Z, Y, X), clipped and stretched over the whole patch.
+    seen: `limits` of the channel where they are known."""
+    stack = image[CHANNEL]
+    low, high = seen or limits(stack)
+
+    def stretched(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+        scaled = (np.clip(values, low, high).astype(np.float64) - low) * (255.0 / max(high - low, 1e-12))
+        return np.asarray(np.round(scaled), np.uint8)
+
+    if stack.dtype not in (np.uint8, np.uint16):
+        return stretched(stack)
+    return stretched(np.arange(np.iinfo(stack.dtype).max + 1).astype(stack.dtype))[stack]  # of each value once
 
 
 def changed_voxels(labels: npt.NDArray[np.generic], patch: Patch) -> int:

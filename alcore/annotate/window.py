@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from alcore.annotate.order import OPENED, OUTCOME, WORD, Order
 from alcore.annotate.patch import read_patch
 from alcore.artifact import write_atomic
 
-SIZE_PX = (1400, 900)
+SIZE_PX, DOCK_PX = (1400, 900), 460
 TICK_MS = 1000
 
 
@@ -28,10 +27,22 @@ def load_libraries(with_sam: bool) -> None:
         import micro_sam.sam_annotator  # noqa: F401
 
 
-class Window:
-    """The viewer of one order with its dock. `run` returns when it is closed."""
+def load_own() -> None:
+    """Import what of this package a window is made of."""
+    import alcore.annotate.canvas
+    import alcore.annotate.dock
+    import alcore.annotate.sam
+    import alcore.annotate.traps
+    import alcore.annotate.watcher
+    import alcore.volumes.labels
+    import alcore.volumes.writers  # noqa: F401
 
-    def __init__(self, order: Order) -> None:
+
+class Window:
+    """The viewer of one order with its dock. `run` returns when it is closed. lifeline: file descriptor at which nothing comes any
+    more but its end, when the process that waits for this window is gone; None where nobody waits."""
+
+    def __init__(self, order: Order, lifeline: int | None = None) -> None:
         from alcore.annotate.canvas import open_canvas
         from alcore.annotate.dock import Dock, ask_person
         from alcore.annotate.session import Session
@@ -51,9 +62,16 @@ class Window:
         self.dock: Dock | None = Dock(self.session, draft, words)
         self._guard = LayerGuard(self.viewer, self.canvas.layers)
         self._arrange()
+        shown = self._show()
         self._listen()
+        if lifeline is not None:
+            self._hang_on(lifeline)
         whole, theirs = time.monotonic() - began, self.canvas.library_s
-        self.opened = {"annotator_s": round(theirs, 3), "own_s": round(whole - theirs, 3)}
+        self.opened = {
+            "annotator_s": round(theirs, 3),
+            "shown_s": round(shown, 3),
+            "own_s": round(whole - theirs - shown, 3),
+        }
 
     def run(self) -> None:
         """Until it is closed."""
@@ -64,27 +82,41 @@ class Window:
         napari.run()
 
     def _arrange(self) -> None:
-        from qtpy.QtCore import Qt, QTimer
+        from qtpy.QtCore import Qt
         from qtpy.QtWidgets import QDockWidget
 
         self.viewer.title = f"alscope annotate {self.order.suggestion}"
         annotators = self.qt.findChildren(QDockWidget)
         ours = self.viewer.window.add_dock_widget(self.dock, name="alscope", area="right")
         _unclosable(ours)
+        self._docks = [ours]
         for other in annotators:
             if self._is_annotators(other):
                 _unclosable(other)
                 other.titleBarWidget().title.setText("microSAM")
                 self.qt.splitDockWidget(ours, other, Qt.Orientation.Vertical)
-                self.qt.resizeDocks([ours, other], [2, 1], Qt.Orientation.Vertical)
-        self.qt.resize(*SIZE_PX)
-        QTimer.singleShot(0, self.viewer.reset_view)
+                self._docks.append(other)
         if self.canvas.state is not None:
             self.viewer.layers["point_prompts"].mode = "add"
         else:
             layer = self.viewer.layers["committed_objects"]
             layer.selected_label = int(layer.data.max()) + 1
             layer.mode = "paint"
+
+    def _show(self) -> float:
+        """Bring it onto the screen, all of it drawn once; returns the seconds that napari took to."""
+        from qtpy.QtCore import QEventLoop, Qt, QTimer
+        from qtpy.QtWidgets import QApplication
+
+        began = time.monotonic()
+        self.viewer.show()
+        self.qt.resize(*SIZE_PX)  # now, as napari shows it as large as the last one was
+        self.qt.resizeDocks(self._docks[:1], [DOCK_PX], Qt.Orientation.Horizontal)
+        heights = [1, 2][: len(self._docks)]  # ours is as high as it has to be, which is more than its share
+        self.qt.resizeDocks(self._docks, heights, Qt.Orientation.Vertical)
+        QTimer.singleShot(0, self.viewer.reset_view)
+        QApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+        return time.monotonic() - began
 
     def _is_annotators(self, dock: Any) -> bool:
         annotator = None if self.canvas.state is None else self.canvas.state.annotator
@@ -110,13 +142,22 @@ class Window:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: self._close_later())  # Python hears of it at the next tick
 
+    def _hang_on(self, lifeline: int) -> None:
+        from qtpy.QtCore import QSocketNotifier
+
+        self._notifier = QSocketNotifier(lifeline, QSocketNotifier.Type.Read, self.qt)
+
+        def gone() -> None:
+            self._notifier.setEnabled(False)  # the end stays there to be read
+            self._close_later()
+
+        self._notifier.activated.connect(gone)
+
     def _look(self) -> None:
-        """Once a second: does the process that waits for us live, and has it something to say?"""
+        """Once a second: has the process that waits for us something to say?"""
         with contextlib.suppress(OSError):
             self._said = (self._work / WORD).read_text()
-        if self.order.parent and os.getppid() != self.order.parent:
-            self._close_later()
-        elif self.dock is not None:
+        if self.dock is not None:
             self.dock.tell(self._said)
 
     _said = ""

@@ -10,6 +10,8 @@ from alcore.errors import PermanentError
 
 ENCODERS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 """Architecture by embedding width."""
+ZIP = b"PK\x03\x04"
+"""How checkpoints begin that can be mapped into memory; those of torch before 1.6 cannot."""
 PATCH_EMBEDDING = "image_encoder.patch_embed.proj.weight"
 
 
@@ -23,7 +25,9 @@ def load_tensors(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise PermanentError(f"{path}: no such checkpoint; correct the option, or fetch the weights again")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:
+            mapped = file.read(len(ZIP)) == ZIP
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as e:  # torch raises a different class for every kind of damage
         why = str(e).strip().splitlines()[0][:120] if str(e).strip() else type(e).__name__
         raise PermanentError(

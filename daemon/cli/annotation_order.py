@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from alcore.annotate.draft_files import own_folder, to_begin_with
@@ -47,7 +46,6 @@ def order_for(
         news=tuple(news),
         reasons=SKIP_REASONS,
         goes_on=goes_on,
-        parent=os.getpid(),
         drafts=tuple(str(found) for found in to_begin_with(drafts, user)),
     )
 

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
 
 from alcore.annotate.order import OPENED, WITH_SAM, Order, Outcome, read_outcome
 
@@ -34,7 +33,7 @@ class WindowProcess:
     def prepare(self, with_sam: bool) -> None:
         """Have a process load its libraries, those of Segment Anything as well where that is known already."""
         if self._spare is None:
-            self._spare, self._told_sam = self._spawn(["-"], subprocess.PIPE), False
+            self._spare, self._told_sam = self._spawn(), False
         if with_sam and not self._told_sam:
             self._told_sam = _told(self._spare, WITH_SAM)
 
@@ -57,19 +56,22 @@ class WindowProcess:
         return read_outcome(work)
 
     def _start(self, order: Order) -> subprocess.Popen[bytes]:
-        path = order.save()
+        path = str(order.save())
         waiting, self._spare = self._spare, None
         if waiting is not None:
-            if _told(waiting, str(path)):
+            if _told(waiting, path):
                 return waiting
             end(waiting)
-        return self._spawn([str(path)], subprocess.DEVNULL)
+        process = self._spawn()
+        _told(process, path)  # one that died already is noticed by whoever waits for it
+        return process
 
-    def _spawn(self, arguments: Sequence[str], stdin: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        """A process that waits for its order, and for the end of stdin: it closes when we are gone, however we went."""
         with open(self._log, "ab") as log:
             # a session of its own: Ctrl-C in the terminal is for us, who then ask the window to close
             return subprocess.Popen(
-                [*self._program, *arguments], stdin=stdin, stdout=log, stderr=log, start_new_session=True
+                [*self._program, "-"], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
             )
 
     def close(self) -> None:

@@ -127,7 +127,6 @@ def test_order_and_outcome_come_back_as_they_were(tmp_path: Path) -> None:
         Weights("m", ("a", "b")),
         facts=(("why", "n\u00e9w"),),
         reasons=("other",),
-        parent=3,
     )
     assert read_order(order.save()) == order
     plain = Order("s00001", "q", str(tmp_path), why_plain="none here")

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alcore.annotate.patch import changed_voxels, counting, picture, read_patch
+from alcore.annotate.canvas import veil
+from alcore.annotate.patch import Patch, changed_voxels, counting, limits, picture, read_patch
 from alcore.annotate.weights import NAMES, find_weights, known_model
 from alcore.errors import PermanentError
 from tests.annotate.patches import suggestion
@@ -80,3 +81,27 @@ def test_weights_are_found_or_it_is_said_how_to_get_them(tmp_path: Path, monkeyp
 def test_a_misspelt_model_is_known_by_what_there_is() -> None:
     assert [known_model(m) for m in ("auto", "none", "./mine.pt", *NAMES)] == [""] * (3 + len(NAMES))
     assert "vit_b_lm" in known_model("vit_b_ml")
+
+
+@pytest.mark.parametrize("before_z", [0, 2])
+def test_the_veil_covers_the_margin_and_draws_a_line_around_the_patch_alone(before_z: int) -> None:
+    shape = (4, 12, 14)
+    inside = (slice(before_z, 4), slice(3, 9), slice(0, 10))
+    patch = Patch(np.zeros((1, *shape), np.uint8), np.zeros(shape, np.uint32), inside, {})
+    seen = veil(patch)
+    assert seen.ndim == (3 if before_z else 2)
+    shown = np.broadcast_to(seen, shape)
+    assert np.array_equal(shown > 0, patch.margin)
+    line = np.zeros(shape[1:], bool)
+    line[2:10, 0:11] = True
+    line[3:9, 0:10] = False
+    assert all(np.array_equal(plane == 2, line) for plane in shown)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", ">u2", "int16", "float32"])
+def test_a_picture_is_the_same_however_it_is_computed(dtype: str) -> None:
+    image = np.random.default_rng(0).integers(0, 250, (1, 2, 40, 40)).astype(dtype)
+    low, high = limits(image[0])
+    scaled = (np.clip(image[0].astype(np.float64), low, high) - low) * (255 / (high - low))
+    assert np.abs(picture(image).astype(int) - scaled).max() <= 0.51
+    assert np.array_equal(picture(image), picture(image.astype(np.float64)))

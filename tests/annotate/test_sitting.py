@@ -107,7 +107,8 @@ def test_a_window_that_dies_gives_the_patch_back_and_harms_nobody(scene, attenda
 
 
 @pytest.mark.slow
-def test_ctrl_c_closes_the_window_and_keeps_the_draft(scene, attendant) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_when_the_command_ends_the_window_closes_and_keeps_the_draft(scene, attendant, how: signal.Signals) -> None:
     code = (
         "import sys; from daemon.cli import sitting; from daemon.cli.main import main\n"
         f"sitting.PROGRAM = {(sys.executable, str(DRIVER), 'wait')!r}\n"
@@ -122,11 +123,18 @@ def test_ctrl_c_closes_the_window_and_keeps_the_draft(scene, attendant) -> None:
         time.sleep(0.1)
     assert (work / OPENED).exists() and state(scene, "s00002") == "claimed"
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    windows = psutil.Process(process.pid).children(recursive=True)
+    assert windows
+    process.send_signal(how)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err.decode()
+    _, left = psutil.wait_procs(windows, timeout=30)
+    assert not left, "orphans"
     assert drafted_by(work) is not None
-    assert given_back(scene, "s00002")
+    if how == signal.SIGKILL:
+        assert state(scene, "s00002") == "claimed", "until its lease is over: nobody was left to give it back"
+    else:
+        assert process.returncode == 130, err.decode()
+        assert given_back(scene, "s00002")
 
 
 def test_what_stands_in_the_way_is_one_line(scene, capsys, monkeypatch) -> None:
