@@ -142,6 +142,9 @@ def _retry(engine: Engine, arguments: dict[str, Any], now: float) -> str:
         raise UsageError(
             f"job {job.id} is the training of {job.subject.replace(':', ' ')}, and a later round has all its labels; "
             "`alscope train` opens another"
+            if job.stage == "finetune"
+            else f"job {job.id} is a pre-training for data that a later one made a model for; "
+            "`alscope train --replan` makes a new one"
         )
     engine.store.jobs.retry(job.id, now)
     return f"job {job.id} ({job.stage} of {job.subject}) is tried again"

@@ -188,10 +188,29 @@ class Results(ReportResults):
         number = int(job.subject.split(":")[1])
         round_ = self.store.learning.active_round()
         if round_ is not None and round_.number == number:
-            wait = duration(round_again_s(self.store.learning.failures(number)))
-            again = f"tried again in {wait}, or when the daemon is restarted" if self.store.jobs.gave_up(job.id) else ""
-            how = f"`alscope jobs retry {job.id}` tries it again now"
-            self.store.learning.fail_round(number, "; ".join(filter(None, (failure.error, again, how))), now)
+            words = self._again(job, failure, self.store.learning.failures(number))
+            self.store.learning.fail_round(number, words, now)
+
+    def _again(self, job: JobRow, failure: Failure, failures: int) -> str:
+        """Why a training or judging ended, and when it is tried again."""
+        wait = duration(round_again_s(failures))
+        again = f"tried again in {wait}, or when the daemon is restarted" if self.store.jobs.gave_up(job.id) else ""
+        how = f"`alscope jobs retry {job.id}` tries it again now"
+        return "; ".join(filter(None, (failure.error, again, how)))
+
+    def _pretrain_failed(self, job: JobRow, failure: Failure, now: float) -> None:
+        kind, gave_up = next(
+            ((k, g) for k, g in self.store.training.gave_up().items() if g.job_id == job.id), ("", None)
+        )
+        if gave_up is not None:
+            text = f"no model for {kind} yet: {self._again(job, failure, gave_up.failures)}"
+            self.store.state.event("model", text, now)
+
+    def _evaluate_failed(self, job: JobRow, failure: Failure, now: float) -> None:
+        gave_up, name = self.store.jobs.given_up_at(job.id), job.subject.split(":", 1)[1]
+        if gave_up is not None and name != PSEUDO_LABELS:
+            text = f"{name} is not judged yet: {self._again(job, failure, gave_up.failures)}"
+            self.store.state.event("model", text, now)
 
     def _evaluate_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         name = job.subject.split(":", 1)[1]

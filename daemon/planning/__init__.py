@@ -49,6 +49,7 @@ class Planning:
         yield from self.truth.wanted()
         yield from self.annotation.embeddings()
         yield from self.repeats.agreements()
+        yield from self.training.pretraining_again(now)
         yield from self.training.pretraining()
         yield from self.learning.round(now)
         yield from self.predictions.wanted(now)

@@ -39,5 +39,5 @@ class FailedRounds:
         failed = self.store.learning.failed_round()
         if failed is None:
             return True
-        new = self.store.labels.n_training_labels_in_no_round()
+        new = self.store.training.n_labels_in_no_round()
         return new >= every or (new > 0 and now >= failed.at + round_again_s(failed.failures))

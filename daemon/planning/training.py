@@ -13,6 +13,7 @@ from alcore.types import Box
 from daemon.clock import latest
 from daemon.config import Settings
 from daemon.planner import Planner
+from daemon.policy import round_again_s
 from daemon.store.rows import LabelRow, ModelRow, PatchRow, RoundRow, VolumeRow, Wanted
 from daemon.store.store import Store
 from daemon.store.training import Amount
@@ -49,8 +50,7 @@ class TrainingPlans:
         training = self.settings.training
         if not training.pretrain:
             return
-        made = [made_for for _, made_for in self._pretrained()]
-        missing = [a for a in self._amounts() if not any(m is None or m.takes(a.kind) for m in made)]
+        missing = self._missing()
         tried = self.store.training.tried() if missing else []
         if not missing or any(state in UNDER_WAY for _, _, state in tried):
             return
@@ -65,6 +65,34 @@ class TrainingPlans:
             if wanted is not None:
                 yield wanted
                 return
+
+    def pretraining_again(self, now: float) -> Iterator[Wanted]:
+        """M_p of a kind that has none because its pre-training failed for a reason that may have passed by now: it goes on, or,
+        where a patch of it was held out since, is made of what there is now. Each failure doubles the wait, as of a round."""
+        gave_up = self.store.training.gave_up() if self.settings.training.pretrain else {}
+        due = {spec: g for spec, g in gave_up.items() if now >= g.at + round_again_s(g.failures)}
+        if not due or any(state in UNDER_WAY for _, _, state in self.store.training.tried()):
+            return
+        for kind, _, _ in groups(self._missing()):
+            wanted = self._pretraining(kind) if str(kind) in due else None
+            if wanted is None:
+                continue
+            job_id = due[str(kind)].job_id
+            self.store.state.event("job", f"the pre-training for {kind} is tried again", now)
+            if self._without_held_out(job_id):
+                self.store.jobs.retry(job_id, now)
+            else:
+                yield wanted
+            return
+
+    def _without_held_out(self, job_id: int) -> bool:
+        """Does this pre-training take no patch that is held out by now?"""
+        job, artifacts = self.store.jobs.get(job_id), {v.artifact: v.id for v in self.store.volumes.readable()}
+        assert job is not None
+        volumes = [artifacts.get(item.key) for item in job.inputs["volume"]]
+        taken = [(volumes[p["volume"]], Box.from_json(p)) for p in job.params["patches"]]
+        held_out = self.store.training.held_out()
+        return None not in volumes and not any(v == w and box.overlaps(b) for v, box in taken for w, b in held_out)
 
     def replan(self, now: float) -> str:
         """Make a new plan and M_p of what there is most of, from all that is there now. Returns what follows, in words.
@@ -110,6 +138,11 @@ class TrainingPlans:
             self.known.clear()
             self.known[at] = self.store.training.amounts(spec)
         return self.known[at]
+
+    def _missing(self) -> list[Amount]:
+        """What there is of the kinds that no M_p takes."""
+        made = [made_for for _, made_for in self._pretrained()]
+        return [a for a in self._amounts() if not any(m is None or m.takes(a.kind) for m in made)]
 
     def _pretraining(self, kind: Kind) -> Wanted | None:
         """On patches of all volumes that a model for this kind takes, but none that is held out by now; None when there is none,

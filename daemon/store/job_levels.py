@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,8 +14,22 @@ PASSING = "(state = 'cancelled' AND error_kind IN ('source_changed', 'source_mis
 GAVE_UP = "(state = 'failed' AND error_kind IN ('transient', 'source_missing', 'missing_extra'))"
 """SQL: all attempts were used up for passing reasons: killed workers, a device that was busy, a package not installed."""
 
-OUTGROWN = "(stage = 'finetune' AND subject <> COALESCE((SELECT 'round:' || MAX(number) FROM round), subject))"
-"""SQL: the training of a round after which another one was opened, with its labels and newer ones."""
+OUTGROWN = (
+    "((stage = 'finetune' AND subject <> COALESCE((SELECT 'round:' || MAX(number) FROM round), subject)) OR"
+    " (stage = 'pretrain' AND EXISTS (SELECT 1 FROM job later WHERE later.stage = 'pretrain' AND later.spec = job.spec"
+    " AND later.id > job.id AND later.state = 'done')))"
+)
+"""SQL: the training of a round after which another one was opened, with its labels and newer ones; or a pre-training for data
+for which a later one made a model."""
+
+
+@dataclass(frozen=True)
+class GaveUp:
+    """A job that used up its attempts for passing reasons. at: when, in seconds since the epoch. failures: how often by now."""
+
+    job_id: int
+    at: float
+    failures: int
 
 
 class JobLevels:
@@ -36,8 +51,16 @@ class JobLevels:
         """Did this job fail for a reason that may pass?"""
         return any(self._db.query(f"SELECT 1 FROM job WHERE id = ? AND {GAVE_UP}", [job_id]))
 
+    def given_up_at(self, job_id: int) -> GaveUp | None:
+        """When this job failed for a reason that may pass, and how often it did; None where it did not fail so."""
+        sql = (
+            "SELECT id AS job_id, finished_at AS at, (SELECT COUNT(*) FROM job_event e WHERE e.job_id = job.id"
+            f" AND e.finish = 'failed') AS failures FROM job WHERE id = ? AND {GAVE_UP}"
+        )
+        return next((GaveUp(**r) for r in self._db.query(sql, [job_id])), None)
+
     def outgrown(self, job_id: int) -> bool:
-        """Is this the training of a round after which another one was opened?"""
+        """Is this a training whose data a later one has: of a round before the newest, or for a kind that has its model?"""
         return any(self._db.query(f"SELECT 1 FROM job WHERE id = ? AND {OUTGROWN}", [job_id]))
 
     def of_stage(self, stage: str) -> list[tuple[str, str]]:

@@ -11,5 +11,7 @@ def current_labels(db: sqlite3.Connection) -> list[str]:
     return [str(row[0]) for row in db.execute(sql)]
 
 
+IN_A_ROUND = "EXISTS (SELECT 1 FROM round_label r WHERE r.label_id = l.id)"
+"""SQL: label `l` was there when some round was opened, whatever became of that."""
 SEEN = "EXISTS (SELECT 1 FROM round_label r JOIN round o ON o.number = r.round WHERE r.label_id = l.id AND o.state <> 'failed')"
 """SQL: a round learned from label `l`, or is about to. One that ended without a model learned from nothing."""

@@ -222,14 +222,6 @@ class Labels:
         sql = _LABEL + "WHERE l.superseded_by IS NULL ORDER BY l.id"
         return [_label(r) for r in self._db.query(sql)]
 
-    def n_training_labels_in_no_round(self) -> int:
-        """Training labels that came after the newest round was opened."""
-        sql = (
-            "SELECT COUNT(*) AS n FROM label l WHERE l.superseded_by IS NULL AND l.role = 'train'"
-            " AND NOT EXISTS (SELECT 1 FROM round_label r WHERE r.label_id = l.id)"
-        )
-        return int(next(self._db.query(sql))["n"])
-
     def round_labels(self, number: int) -> list[LabelRow]:
         """The labels frozen for a round, each in the role it had then."""
         sql = (

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from alcore.kinds import Kind, MadeFor
 from alcore.types import Box
-from daemon.store.job_levels import PASSING
-from daemon.store.label_keys import SEEN
+from daemon.store.job_levels import GAVE_UP, PASSING, GaveUp
+from daemon.store.label_keys import IN_A_ROUND, SEEN
 from daemon.store.rows import ModelRow
 from daemon.store.volumes import SOURCES
 
@@ -79,11 +79,27 @@ class Training:
         sql = f"SELECT spec, subject, {state} FROM job WHERE stage = 'pretrain' ORDER BY id"
         return [(r["spec"], r["subject"], r["state"]) for r in self._db.query(sql)]
 
+    def gave_up(self) -> dict[str, GaveUp]:
+        """By kind of data: its newest pre-training, where that failed for a reason that may pass. failures: of all of the kind."""
+        sql = (
+            "SELECT id AS job_id, finished_at AS at, spec, (SELECT COUNT(*) FROM job o JOIN job_event e ON e.job_id = o.id"
+            " AND e.finish = 'failed' WHERE o.stage = 'pretrain' AND o.spec = job.spec) AS failures FROM job WHERE id IN"
+            f" (SELECT MAX(id) FROM job WHERE stage = 'pretrain' AND spec <> '' GROUP BY spec) AND {GAVE_UP}"
+        )
+        return {r.pop("spec"): GaveUp(**r) for r in self._db.query(sql)}
+
     def n_new_labels(self) -> int:
         """Labels that no round has learned from or judged by, but for one that failed; 0 where none of them is for training."""
+        return self._n_labels(f"NOT {SEEN}")
+
+    def n_labels_in_no_round(self) -> int:
+        """The same without those of a round that failed: what came after the newest round was opened."""
+        return self._n_labels(f"NOT {IN_A_ROUND}")
+
+    def _n_labels(self, where: str) -> int:
         sql = (
             "SELECT COUNT(*) AS n, COALESCE(SUM(l.role = 'train'), 0) AS train FROM label l"
-            f" WHERE l.superseded_by IS NULL AND NOT {SEEN}"
+            f" WHERE l.superseded_by IS NULL AND {where}"
         )
         found = next(self._db.query(sql))
         return int(found["n"]) if found["train"] else 0
@@ -92,7 +108,7 @@ class Training:
         """Training labels that were there at a moment and are in no round."""
         sql = (
             "SELECT COUNT(*) AS n FROM label l WHERE l.superseded_by IS NULL AND l.role = 'train' AND l.accepted_at <= ?"
-            " AND NOT EXISTS (SELECT 1 FROM round_label r WHERE r.label_id = l.id)"
+            f" AND NOT {IN_A_ROUND}"
         )
         return int(next(self._db.query(sql, [moment]))["n"])
 

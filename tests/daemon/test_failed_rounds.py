@@ -15,6 +15,7 @@ from daemon import commands
 from daemon.executors.port import ORDER, Finished, Order
 from daemon.policy import round_again_s
 from tests.daemon.play import Stage, answer_all, events
+from tests.daemon.pool import Pool
 from tests.daemon.scripted import results
 
 KILLED = ("lost", "the worker died (signal 9; out of memory?)", "transient")
@@ -184,11 +185,29 @@ def test_one_new_label_opens_another_round_but_not_at_once(stage: Stage, trouble
         stage.label(next(q.id for q in stage.shot().queue if q.state == "open"))
         for _ in range(4):
             stage.turn()
-    assert stage.store.labels.n_training_labels_in_no_round() == 1
+    assert stage.store.training.n_labels_in_no_round() == 1
     assert rounds(stage) == [(1, "failed")]
     stage.now += 6 * 3600
     stage.run()
     assert rounds(stage) == [(1, "failed"), (2, "done")]
+
+
+def test_after_a_failed_round_held_out_labels_count_as_at_any_other_time(tmp_path: Path) -> None:
+    with contextlib.closing(Pool(tmp_path, training={"every": 4, "pretrain": False})) as pool:
+        pool.executor.slots = {False: 0, True: 0}
+        pool.ingested(0, 8)
+        pool.pseudo_labelled()
+        pool.encoder()
+        pool.embedded()
+        queue = pool.queued(8)
+        pool.labelled(queue[:2])
+        assert pool.planning.learning.open_round(pool.now) == ""
+        pool.store.learning.fail_round(1, "a layer has no weights", pool.now)
+        pool.labelled(queue[2:6])  # three to train on, one held out
+        list(pool.planning.learning.round(pool.now))
+        active = pool.store.learning.active_round()
+        assert active is not None
+        assert (active.number, len(active.train), len(active.gate)) == (2, 5, 1)
 
 
 def test_the_training_of_an_older_round_is_not_tried_again(stage: Stage, trouble: Trouble) -> None:
