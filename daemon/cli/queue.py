@@ -85,7 +85,8 @@ def _list(session: Session, as_json: bool) -> None:
     for arm in [arm for arm in ARM_WORDS if any(q.arm == arm for q in snapshot.queue)]:
         say((ARM_WORDS[arm], "dim"))
     if held:
-        say((f"{count(held, 'patch', 'patches')} held back because they look broken: `alscope queue --qc`", "dim"))
+        look = "it looks" if held == 1 else "they look"
+        say((f"{count(held, 'patch', 'patches')} held back because {look} broken: `alscope queue --qc`", "dim"))
 
 
 def _list_held_back(session: Session, as_json: bool) -> None:

@@ -134,7 +134,7 @@ def test_what_looks_broken_is_listed_apart_with_the_reason(scene, alscope):
     (held,) = alscope("queue", "--qc", "--json").data
     assert (held["reason"], held["start"], held["score"]) == ("it is blank", [32, 256, 256], 2.0)
     assert "a[red]b[bold]" in alscope("queue", "--qc").out
-    assert "1 patch held back because they look broken" in alscope("queue").out
+    assert "1 patch held back because it looks broken" in alscope("queue").out
     assert held["id"] not in {q["id"] for q in alscope("queue", "--json").data}
 
 
