@@ -56,12 +56,11 @@ def test_bash_completes_commands_options_and_names(scene, program, capsys, tmp_p
         "alscope queue skip ''",
         "alscope jobs retry ''",
         "alscope models show M_f-002 --j",
-        "alscope --config /nowhere queue show ''",
     )
     assert offered[0] == ["status"]
     assert len(offered[1]) == 8 and offered[1][0] == "s00001"
     assert offered[2] == ["s00005", "s00006", "s00007", "s00008"]  # those that wait
-    assert offered[3:] == [["11"], ["--json"], []]
+    assert offered[3:] == [["11"], ["--json"]]
 
 
 def complete(line: str, begun: str, capsys, monkeypatch) -> list[str]:

@@ -24,6 +24,7 @@ from alcore.pseudo.threshold import ThresholdOptions
 from daemon.cli import gpus
 from daemon.cli.config_text import GPU_USE, MODALITIES, Answers, filled, template
 from daemon.cli.looking import look_into
+from daemon.cli.main import main
 from daemon.cli.questions import told, voxel_of
 from daemon.config import Settings, from_mapping, load
 
@@ -139,11 +140,11 @@ def test_ctrl_c_leaves_nothing_and_a_workspace_in_the_watched_folder_is_refused(
     assert [p.name for p in tmp_path.iterdir()] == ["x.tif"]
 
 
-def test_an_existing_config_is_refused_before_anything_is_asked(tmp_path):
+def test_an_existing_config_is_refused_before_anything_is_asked(tmp_path, monkeypatch, capsys):
     (tmp_path / "config.toml").write_text("precious")
-    code, said = Terminal(tmp_path, "init").end()
-    assert code == 64
-    assert "--force" in said
+    monkeypatch.chdir(tmp_path)
+    assert main(["init"]) == 64
+    assert "--force" in capsys.readouterr().err
     assert (tmp_path / "config.toml").read_text() == "precious"
 
 

@@ -51,7 +51,7 @@ def made_before(tmp_path, monkeypatch) -> Callable[[str], Path]:
     return make
 
 
-@pytest.mark.parametrize("version", versions()[::4])
+@pytest.mark.parametrize("version", versions()[::9])
 def test_a_workspace_of_any_older_version(version, made_before, capsys):
     made_before(version)
     said = []
