@@ -25,6 +25,7 @@ NOT_TYPED = {
     "alscope annotate": "opens a window (tests/annotate)",
     "alscope report --open": "opens a browser (tests/daemon/cli/test_report.py)",
     "alscope models fetch": "downloads (tests/daemon/cli/test_weights.py)",
+    "alscope pseudo compare": "seconds of libraries and drawing (tests/daemon/cli/test_pseudo.py)",
     "alscope doctor --deep": "imports torch and faiss (tests/daemon/cli/test_doctor.py)",
 }
 """Beginning of a command -> why it is not typed here (where else it is)."""
