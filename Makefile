@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONWARNINGS ?= ignore::FutureWarning
 
-.PHONY: all test lint types floors unit slow demo run bench docs docs-images lock clean
+.PHONY: all test lint types floors unit slow demo run bench faults docs docs-images lock clean
 
 all: $(VENV)/ready
 
@@ -43,6 +43,10 @@ run: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks.footprint
 	$(BIN)/python -m benchmarks.ingest
+
+# goes on where it was ended: the ledger is alscope-faults/ledger.csv
+faults: $(VENV)/ready
+	$(BIN)/python -m tests.faults.campaign $(FAULTS)
 
 lock:
 	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 --upgrade \

@@ -65,6 +65,8 @@ class Reporter:
         if newest is None or newest.key == self._seen:
             return 0
         artifact = self.workspace.artifacts.path(newest.key)
+        if not self._seen:
+            self._sweep()
         done = 0
         if (artifact / PAGE).is_file() and self._is_newer(newest):
             publish(artifact, self.workspace.report, newest.key, newest.at)
@@ -72,6 +74,11 @@ class Reporter:
         self._clear()
         self._seen = newest.key
         return done
+
+    def _sweep(self) -> None:
+        """Remove what a daemon that was killed had begun to write."""
+        for path in [p for p in self.workspace.report.rglob(".*.tmp") if p.is_file()]:
+            path.unlink(missing_ok=True)
 
     def _is_newer(self, made: Made) -> bool:
         about = _about(self.workspace.report)

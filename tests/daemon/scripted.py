@@ -7,6 +7,7 @@ processes (see test_scripted.py).
 from __future__ import annotations
 
 import hashlib
+import json
 import queue
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +160,8 @@ def _picks(order: Order) -> list[dict[str, Any]]:
 def _fill(out: Path, order: Order, result: dict[str, Any]) -> dict[str, Any]:
     for name in ("image.tif", "pseudo_label.tif", "preview.png", "suggestion.json", "label.tif", "instances.tif"):
         (out / name).write_bytes(order.key.encode())
+    if order.stage == "package":
+        (out / "suggestion.json").write_text(json.dumps(order.params["suggestion"]))
     if order.stage == "report":
         (out / "report.html").write_text(order.key)
         (out / f"{order.params['content']['made'][:4]}.csv").write_text("year")
