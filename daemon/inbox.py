@@ -87,8 +87,9 @@ class Inbox:
         if not ending:
             return f"{name}: a label is a {KNOWN} named <suggestion>.<ending>; export it as one of these"
         if suggestion is None or suffix_of(path.name) not in (ending, f"{SEEN}{ending}"):
-            near = re.match(r"s\d{5,}", path.name)
-            meant = near[0] if near and self.store.annotation.suggestion(near[0]) is not None else ""
+            near = re.match(r"[sS](\d{1,9})(?!\d)", path.name)
+            meant = f"s{int(near[1]):05d}" if near else ""
+            meant = meant if self.store.annotation.suggestion(meant) is not None else ""
             hint = f"is it {meant}{ending}?" if meant else "`alscope queue` lists the names to use"
             return f"{name}: there is no suggestion {printable(path.name[: -len(ending)])!r}; {hint}"
         if suggestion.state == "skipped" and suggestion.package is None:

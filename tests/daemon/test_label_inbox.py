@@ -52,6 +52,8 @@ def test_every_ending_is_taken_and_kept(stage, ending):
         ("s00001-labels.tif", "is it s00001.tif?"),
         ("s00001.v2.nii.gz", "is it s00001.nii.gz?"),
         ("s00001_mask.ome.tif", "is it s00001.ome.tif?"),
+        ("S1.tif", "is it s00001.tif?"),
+        ("s0001.nrrd", "is it s00001.nrrd?"),
         ("s99999.nrrd", "`alscope queue` lists the names"),
         ("s00001.png", "a label is a TIFF (.tif, .ome.tif), NRRD (.nrrd) or NIfTI"),
         ("s00001", "a label is a TIFF"),
