@@ -33,6 +33,7 @@ NO_MODEL = "no model has been trained in this workspace"
 ANSWERS = {
     "alscope doctor": ((0, 1), "this machine may lack something"),
     "alscope status --check": ((0, 1), "a small pool may have a volume unlike the others"),
+    "alscope restore": ((75,), "the daemon runs"),
     "alscope jobs retry 17": ((1,), "job 17 has not failed"),
     "alscope models show M_f-002": ((64,), NO_MODEL),
     "alscope models diff M_f-001 M_f-002": ((64,), NO_MODEL),
