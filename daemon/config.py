@@ -143,6 +143,7 @@ class Run(Section):
     ram_gb: float = Field(default=4.0, ge=0.5)
     min_free_gb: float = Field(default=2.0, ge=0)
     max_volume_gb: float = Field(default=500.0, gt=0)
+    keep_backups: int = Field(default=7, ge=1, le=1000)
     seed: int = Field(default=0, ge=0)
 
 

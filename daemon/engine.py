@@ -12,6 +12,7 @@ from typing import Any
 from daemon import commands
 from daemon.alarming import Alarming
 from daemon.arrival import Arriving, Gone, Identified, Reachable, Settled
+from daemon.backing import Backing
 from daemon.claims import ClaimClock
 from daemon.clearing import Clearing
 from daemon.config import Settings
@@ -20,6 +21,7 @@ from daemon.dispatch import Dispatch, Machine
 from daemon.endings import Endings
 from daemon.executors.port import Executor, Finished, Progress
 from daemon.files import Files
+from daemon.found import Finding
 from daemon.housekeeping import Housekeeping
 from daemon.inbox import Inbox
 from daemon.ingest import Ingest
@@ -58,6 +60,8 @@ class Engine:
         self.endings = Endings(self.store, self.workspace.places, self.workspace.artifacts, self.results, self.ingest)
         self.files = Files(self.store, self.workspace)
         self.keeping = Housekeeping(self.store, self.workspace, self.settings.training.keep_days)
+        self.backing = Backing(self.store, self.workspace, self.settings.run.keep_backups)
+        self.finding = Finding(self.store, self.workspace, self.settings)
         prediction = self.settings.prediction
         self.clearing = Clearing(self.store, self.workspace, prediction.keep_models, prediction.keep_days)
         self.reporter = Reporter(self.store, self.workspace)
@@ -76,6 +80,7 @@ class Engine:
 
     def start(self) -> None:
         """Take over what a former daemon left: its running jobs wait again, its half-written artifacts go."""
+        self.finding.find(self.clock())
         recovered = self.store.jobs.recover(self.clock())
         self.workspace.artifacts.clean_staging()
         if recovered:
@@ -153,6 +158,7 @@ class Engine:
         now = self.clock()
         commands.obey(self, now)
         self.claim_clock.tick(now)
+        self.finding.bring(now)
         self.store.jobs.due(now)
         self.files.reconcile()
         self.reporter.step()
@@ -223,12 +229,13 @@ class Engine:
         self.clearing.run(now)
 
     def housekeeping(self) -> None:
-        """Fold the write-ahead log; remove what nobody needs any more."""
+        """Fold the write-ahead log; remove what nobody needs any more; make the nightly backup."""
         try:
             self.store.checkpoint()
         except sqlite3.OperationalError as e:
             log.warning("checkpoint postponed: %s", e)
         self.keeping.run(self.clock())
+        self.backing.run(self.clock())
 
 
 def is_sighting(event: Any) -> bool:

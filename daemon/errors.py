@@ -27,6 +27,10 @@ class WorkspaceError(AlscopeError):
     exit_code = 73
 
 
+class DamagedError(WorkspaceError):
+    """The database of the workspace is damaged: nothing in it can be relied on."""
+
+
 class NoRoomError(WorkspaceError):
     """The disk of the workspace is full: the same is tried again, and works when there is room."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from alcore.artifact import MANIFEST, fsync_dir, write_atomic
 from daemon import sam_cache
 from daemon.commands import leave_label_note
+from daemon.found import write_record
 from daemon.label_names import suffix_of
 from daemon.publishing import Publisher
 from daemon.stems import MOST_BYTES, file_stem
@@ -99,6 +100,7 @@ class Files:
                     (self._workspace.labels / f"{received.suggestion.id}.tif").unlink(missing_ok=True)
                 elif self._workspace.artifacts.has(key.partition("/")[0]):  # a person may have deleted it
                     self.publish_label(received.suggestion.id, key)
+                write_record(self._workspace, self._store.found, received.id)
             elif (
                 received.state == "rejected" and received.reason == UNFINISHED and ours.exists() and not theirs.exists()
             ):

@@ -11,6 +11,8 @@ ORDER = (
     "config",
     "job",
     "label",
+    "backup",
+    "found",
     "set aside",
     "part of a file set aside",
     "novelty",

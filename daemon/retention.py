@@ -6,6 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 
 DAY_S = 86400.0
+NIGHT_S = 2 * 3600.0
+"""The hour of the nightly backup, in local time."""
+
+
+def backup_due(last: float | None, now: float, offset_s: float) -> bool:
+    """Has a night begun, at two o'clock of local time, since the last backup (None: there is none)? offset_s: local time is so far
+    ahead of UTC. A backup from the future (the clock was set back) does not count."""
+    if last is None or last > now + DAY_S:
+        return True
+    local = now + offset_s - NIGHT_S
+    return last < now - local % DAY_S
 
 
 def expired_between(last: float, now: float, keep_days: float) -> dict[str, tuple[float, float]]:

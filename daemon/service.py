@@ -23,15 +23,15 @@ from daemon.config import Settings, load
 from daemon.courier import Courier
 from daemon.device import device, threads
 from daemon.engine import Engine, is_sighting
-from daemon.errors import ConfigError, NoRoomError, WorkspaceError
+from daemon.errors import ConfigError, DamagedError, NoRoomError, WorkspaceError
 from daemon.executors.port import Order, Reports
 from daemon.executors.process import Lane, Patience, ProcessExecutor
 from daemon.hands import Hands, scans
 from daemon.hangup import Hangup
 from daemon.notify import StatusLine, notify
 from daemon.reload import reread
-from daemon.store.connection import out_of_room
-from daemon.store.store import Store
+from daemon.rescue import open_store
+from daemon.store.connection import DATABASE, damaged_words, is_damage, out_of_room
 from daemon.workspace import Lock, Workspace
 
 log = logging.getLogger("alscope")
@@ -96,6 +96,10 @@ def _run(settings: Settings, workspace: Workspace) -> None:
     lock.take()
     try:
         Service(settings, workspace).run()
+    except sqlite3.DatabaseError as e:
+        if not is_damage(e):
+            raise
+        raise DamagedError(damaged_words(workspace.root / DATABASE, str(e))) from e
     finally:
         lock.release()
 
@@ -109,7 +113,7 @@ class Service:
         self._ending = self._hurrying = self._pulsed = self._rereading = False
         self._said: dict[str, float] = {}
         self._unheard: list[object] = []
-        self._store = Store(workspace.root)
+        self._store = open_store(workspace, time.time())
         self._status = StatusLine(workspace.root)
         processor = device(settings.run)
         cores = threads(settings.run)

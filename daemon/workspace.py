@@ -75,6 +75,11 @@ class Workspace:
         return self.root / "rejected"
 
     @property
+    def found(self) -> Path:
+        """What was made since a backup that was put back, or before the database was lost: kept for people, used by nobody."""
+        return self.root / "found"
+
+    @property
     def commands(self) -> Path:
         """What people ask of the daemon through the command line."""
         return self.root / "commands"

@@ -40,7 +40,9 @@ def database(settings: Settings) -> Iterator[Check]:
     except sqlite3.Error as e:
         verdict = str(e)
     if verdict != "ok":
-        yield Check(NAME, "fail", f"{path}: {verdict}", "stop the daemon and move the file aside, or restore a copy")
+        yield Check(
+            NAME, "fail", f"{path}: {verdict}", "stop the daemon; `alscope restore` puts the newest backup back"
+        )
     elif newer:
         mend = "install the alscope that made it again, or set `workspace` to another folder"
         yield Check(NAME, "fail", f"{path}: a newer alscope made this database (it has {newer[-1]})", mend)

@@ -42,6 +42,11 @@ COMMANDS = {
     "simulate": ("daemon.cli.simulate:simulate_command", "Play the loop on labelled images: does choosing pay here?"),
     "demo": ("daemon.cli.demo:demo_command", "See the whole loop run in minutes, on simulated or your own data."),
     "service": ("daemon.cli.service:service_group", "Keep it running under systemd: install, uninstall, status."),
+    "backup": ("daemon.cli.backup:backup_command", "Copy the database; the daemon does so every night."),
+    "restore": (
+        "daemon.cli.backup:restore_command",
+        "Put a backup of the database back, or begin with what is on the disk.",
+    ),
     "doctor": ("daemon.cli.doctor:doctor_command", "Check this machine and say how to mend what is wrong."),
     "completion": ("daemon.cli.completion:completion_command", "Let the shell complete commands, options and ids."),
     "init": ("daemon.cli.init:init_command", "Write a commented config.toml and make a workspace."),

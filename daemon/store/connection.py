@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from alcore.disk import full_words, is_full, no_space
-from daemon.errors import NoRoomError, WorkspaceError
+from daemon.errors import DamagedError, NoRoomError, WorkspaceError
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -61,10 +61,22 @@ def out_of_room(path: Path, error: Exception) -> bool:
     return no_space(error)
 
 
+def is_damage(error: BaseException) -> bool:
+    """Does SQLite say that the file is damaged, or no database?"""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def damaged_words(path: Path, verdict: str) -> str:
+    """What to say of a damaged database. verdict: the first line of what SQLite says."""
+    said = " ".join(verdict.split("\n")[-1].split())
+    return f"{path}: the database is damaged ({said}); `alscope restore --list` shows what can be put back"
+
+
 def open_writer(path: Path) -> Database:
     """The one writing connection. WAL, full durability, foreign keys on.
 
-    Raises WorkspaceError with what to do, NoRoomError when the disk is full.
+    Raises WorkspaceError with what to do, DamagedError for a damaged one, NoRoomError when the disk is full.
     """
     kind = file_system_of(path.parent)
     if kind in NETWORK_FILE_SYSTEMS:
@@ -85,10 +97,12 @@ def open_writer(path: Path) -> Database:
             connection.close()
         if out_of_room(path, e):
             raise NoRoomError(full_words(path.parent)) from e
-        raise WorkspaceError(f"{path}: the database cannot be opened ({e}); move it aside to start afresh") from e
+        if is_damage(e):
+            raise DamagedError(damaged_words(path, str(e))) from e
+        raise WorkspaceError(f"{path}: the database cannot be opened ({e}); may this user write there?") from e
     if verdict != "ok":
         connection.close()
-        raise WorkspaceError(f"{path}: the database is damaged ({verdict}); restore a backup or move it aside")
+        raise DamagedError(damaged_words(path, verdict))
     return sqlite_utils.Database(connection, strict=True)
 
 

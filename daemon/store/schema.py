@@ -8,6 +8,7 @@ from daemon.machine import JOB_STATES, MODEL_STATES, SUGGESTION_STATES
 from daemon.store.connection import import_sqlite_utils
 from daemon.store.schema_alarms import ALARMS, LOOKS
 from daemon.store.schema_claims import CLAIMS
+from daemon.store.schema_found import FOUND
 from daemon.store.schema_labels import LABELS
 from daemon.store.schema_models import MODELS
 from daemon.store.schema_predictions import PREDICTIONS
@@ -317,6 +318,10 @@ def migrations() -> Migrations:
     @found(name="0017_looks")
     def looks(db: Database) -> None:
         _run(db, LOOKS)
+
+    @found(name="0018_found")
+    def found_labels(db: Database) -> None:
+        _run(db, FOUND)
 
     return found
 

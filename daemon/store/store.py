@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from alcore.disk import full_words
 from daemon.effort import Effort, fit
-from daemon.errors import NoRoomError, WorkspaceError
-from daemon.store.age import newer_words, unknown
+from daemon.errors import AlscopeError, DamagedError, NoRoomError, WorkspaceError
+from daemon.store.age import newer_words, pending, unknown
 from daemon.store.alarms import Alarms
 from daemon.store.annotating import Annotating
 from daemon.store.annotation import Annotation
+from daemon.store.backups import UPDATE, back_up
 from daemon.store.claim_listing import QueueState, queue_state
 from daemon.store.claims import Claims
-from daemon.store.connection import DATABASE, open_writer, out_of_room, transaction
+from daemon.store.connection import DATABASE, damaged_words, is_damage, open_writer, out_of_room, transaction
 from daemon.store.encoders import Encoders
+from daemon.store.found import Found
+from daemon.store.integrity import applied
 from daemon.store.jobs import Jobs
 from daemon.store.kept import Kept
 from daemon.store.labels import Labels
@@ -40,17 +44,31 @@ class Store:
     """Everything that can change. Only the daemon has one, and only one thread of it uses it."""
 
     def __init__(self, workspace: Path) -> None:
+        """Raises WorkspaceError, DamagedError when the database is damaged, NoRoomError when the disk is full.
+
+        A database of an older alscope is copied to backups/ before it is changed.
+        """
         self.path = workspace / DATABASE
         self._db = open_writer(self.path)
         if newer := unknown(self._db.conn):
             self._db.close()
             raise WorkspaceError(newer_words(self.path, newer))
         try:
+            if pending(self._db.conn) and applied(self._db.conn):
+                back_up(workspace, UPDATE, time.time())
             migrations().apply(self._db)
         except sqlite3.OperationalError as e:
             self._db.close()
             if out_of_room(self.path, e):
                 raise NoRoomError(full_words(workspace)) from e
+            raise
+        except sqlite3.DatabaseError as e:
+            self._db.close()
+            if not is_damage(e):
+                raise
+            raise DamagedError(damaged_words(self.path, str(e))) from e
+        except AlscopeError:
+            self._db.close()
             raise
         self.sources = Sources(self._db)
         self.volumes = Volumes(self._db)
@@ -64,6 +82,7 @@ class Store:
         self.repeats = Repeats(self._db)
         self.labels = Labels(self._db)
         self.truth = Truth(self._db)
+        self.found = Found(self._db)
         self.learning = Learning(self._db)
         self.models = Models(self._db)
         self.predictions = Predictions(self._db)

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from daemon.errors import IllegalTransitionError, WorkspaceError
+from daemon.errors import DamagedError, IllegalTransitionError
 from daemon.store.connection import open_writer
 from daemon.store.report import snapshot
 from daemon.store.rows import Picked
@@ -136,5 +136,5 @@ def test_a_rejected_candidate_leaves_the_promoted_model_in_place(store, add_volu
 def test_a_damaged_database_is_refused_with_what_to_do(tmp_path):
     path = tmp_path / "alscope.db"
     path.write_bytes(b"SQLite format 3\0" + bytes(200))
-    with pytest.raises(WorkspaceError, match="move it aside"):
+    with pytest.raises(DamagedError, match="alscope restore"):
         open_writer(path)
