@@ -14,7 +14,6 @@ from daemon.arrival import Arriving
 from daemon.courtesy import ACTIVE_S, TURN_S, Courtesy
 from daemon.executors.port import Finished
 from daemon.policy import PRIORITY, is_heavy
-from daemon.settle import GROWS
 from daemon.status import status
 from daemon.store.report import snapshot
 from tests.daemon.play import Stage
@@ -90,20 +89,17 @@ def trained(root: Path, **run: object) -> Stage:
     return stage
 
 
-@pytest.mark.parametrize("word", GROWS)
-def test_a_training_stops_at_its_checkpoint_while_a_file_grows_and_goes_on_afterwards(
-    tmp_path: Path, word: str
-) -> None:
+def test_a_training_stops_at_its_checkpoint_while_a_file_grows_and_goes_on_afterwards(tmp_path: Path) -> None:
     stage = trained(tmp_path)
     (job,) = stage.store.jobs.running()
     microscope = Microscope(stage)
-    microscope.write(word)
+    microscope.write()
     stage.turn()
     assert stage.executor.stopped == [job.id]
     stage.engine.handle(Finished(job.id, job.fence, "preempted"))
     assert "run.yield_to_acquisition" in stage.store.jobs.last_words(job.id)
     for _ in range(10):
-        microscope.write(word)
+        microscope.write()
         stage.turn()
     assert stage.store.jobs.running() == []
     stage.engine.pulse()
@@ -136,6 +132,20 @@ def test_it_has_its_turn_although_the_file_grows_for_ever(tmp_path: Path) -> Non
             stage.engine.handle(Finished(job.id, running[0].fence, "preempted"))
         ran += bool(running)
     assert ran == pytest.approx(72 * 2 / 3, abs=8)  # a minute of waiting, then a turn of two
+    stage.store.close()
+
+
+def test_it_knows_what_the_scan_calls_growth(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    for why, grows in (
+        ("growing, 3 B", True),
+        ("still open for writing", True),
+        ("missing 1 of 2 files: b.tif", True),
+        ("3 B", False),
+    ):
+        Microscope(stage).write(why)
+        assert stage.store.sources.is_growing(stage.now - ACTIVE_S) is grows
+        assert not stage.store.sources.is_growing(stage.now + 1)
     stage.store.close()
 
 
