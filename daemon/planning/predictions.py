@@ -68,9 +68,9 @@ class PredictionPlans:
 
     def _calibrate(self, model: ModelRow) -> None:
         """Write down how sure the model is of the held-out patches that it was scored on."""
-        import numpy as np
-
         for label in self.store.predictions.uncalibrated(model.version):
+            import numpy as np  # not before there is something to read: it takes 20 MB
+
             path = self.planner.artifact(label.artifact).path / "patches.npz"
             unsure = math.nan
             if path.is_file():
