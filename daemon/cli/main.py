@@ -47,6 +47,7 @@ COMMANDS = {
         "daemon.cli.backup:restore_command",
         "Put a backup of the database back, or begin with what is on the disk.",
     ),
+    "verify": ("daemon.cli.verify:verify_command", "Is everything on the disk as it was written?"),
     "doctor": ("daemon.cli.doctor:doctor_command", "Check this machine and say how to mend what is wrong."),
     "completion": ("daemon.cli.completion:completion_command", "Let the shell complete commands, options and ids."),
     "init": ("daemon.cli.init:init_command", "Write a commented config.toml and make a workspace."),
