@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alcore.artifact import write_atomic
+from alcore.plainfile import open_plain
 from daemon import commands_alarms, commands_annotation, commands_labels, commands_models, commands_predictions
 from daemon.errors import AlscopeError, UsageError
 from daemon.store.rows import Picked
 from daemon.workspace import Workspace
+from daemon.wording import clean
 
 if TYPE_CHECKING:
     from daemon.engine import Engine
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("alscope.commands")
 
 MOST_NOTE = 1 << 16
+MOST_COMMAND = 1 << 20
+"""Bytes of a command: those that name many patches or files are the longest."""
 MOST_PARTS = 100
 """Characters, and lists and objects, in what is said about a label."""
 
@@ -50,8 +54,8 @@ def leave_label_note(workspace: Workspace, suggestion_id: str, note: Mapping[str
 def label_note(workspace: Workspace, suggestion_id: str) -> dict[str, Any]:
     """What was said about a label, or nothing: anybody may write there."""
     try:
-        with open(_note(workspace, suggestion_id), encoding="utf-8") as file:
-            text = file.read(MOST_NOTE + 1)
+        with open_plain(_note(workspace, suggestion_id)) as file:
+            text = file.read(4 * MOST_NOTE + 1).decode()
         if len(text) > MOST_NOTE or text.count("[") + text.count("{") > MOST_PARTS:
             return {}
         value = json.loads(text, parse_constant=lambda _: None)
@@ -70,8 +74,9 @@ def _note(workspace: Workspace, suggestion_id: str) -> Path:
 
 
 def obey(engine: Engine, now: float) -> int:
-    """Carry out every waiting command, oldest first; returns how many."""
-    paths = sorted(engine.workspace.commands.glob("[0-9]*.json"))
+    """Carry out every waiting command, oldest first; returns how many. Whatever lies there, the daemon lives on."""
+    found = sorted(engine.workspace.commands.glob("[0-9]*.json"))
+    paths = [path for path in found if path.is_symlink() or not path.is_dir()]
     for path in paths:
         if engine.store.state.command_outcome(path.stem) is None:
             with engine.store.transaction():  # carried out and recorded, or neither
@@ -83,10 +88,14 @@ def obey(engine: Engine, now: float) -> int:
 
 def _carry_out(engine: Engine, path: Path, now: float) -> tuple[str, dict[str, Any], bool, str]:
     try:
-        value = json.loads(path.read_text())
-        verb, arguments = str(value["verb"]), dict(value["arguments"])
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        return "?", {}, False, f"{path.name}: not a command ({e})"
+        with open_plain(path) as file:
+            text = file.read(MOST_COMMAND + 1)
+        if len(text) > MOST_COMMAND:
+            raise ValueError(f"larger than {MOST_COMMAND >> 20} MB")
+        value = json.loads(text)
+        verb, arguments = clean(str(value["verb"])), dict(value["arguments"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+        return "?", {}, False, clean(f"{path.name}: not a command ({e})")
     if verb not in VERBS:
         return verb, arguments, False, f"{verb!r} is not something the daemon can do"
     try:
@@ -95,6 +104,9 @@ def _carry_out(engine: Engine, path: Path, now: float) -> tuple[str, dict[str, A
     except KeyError as e:
         return verb, arguments, False, f"{verb} needs {e}"
     except AlscopeError as e:
+    except (TypeError, ValueError, OverflowError) as e:  # written by hand, or by another program
+        log.exception("command %s", verb)
+        return verb, arguments, False, clean(f"{verb} cannot be done with what was said ({e})")
         return verb, arguments, False, str(e)
 
 

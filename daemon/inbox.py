@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alcore.fileset import fingerprint_of
+from alcore.plainfile import NotPlainError, open_plain
 from daemon import commands
 from daemon.config import Settings
 from daemon.files import set_aside
@@ -51,8 +52,12 @@ class Inbox:
         if mask is not None and self._whole.get(mask) != _now(mask):
             return  # the mask is still being saved: the label waits for it
         note = commands.label_note(self.workspace, suggestion.id)
-        seen = None if mask is None else (os.fsencode(mask), _sha256(mask))
-        self.store.labels.receive(suggestion, os.fsencode(path), _sha256(path), note, now, seen)
+        try:
+            seen = None if mask is None else (os.fsencode(mask), _sha256(mask))
+            digest = _sha256(path)
+        except (FileNotFoundError, NotPlainError):
+            return  # exchanged since the scan saw it: what lies there now is seen, or is no label, as it is
+        self.store.labels.receive(suggestion, os.fsencode(path), digest, note, now, seen)
         commands.drop_label_note(self.workspace, suggestion.id)
         if mask is not None:
             self._whole.pop(mask, None)
@@ -110,7 +115,7 @@ def _now(path: Path) -> str:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with open(path, "rb") as f:
+    with open_plain(path) as f:
         while block := f.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

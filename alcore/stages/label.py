@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,7 @@ def _received(
     received: Input, shape: tuple[int, ...], info: VolumeInfo, ctx: Context
 ) -> tuple[npt.NDArray[np.generic], list[str]]:
     """The mask in the received file, and what to ask about it; from a copy of our own so that nobody changes it meanwhile."""
+    from alcore.plainfile import NotPlainError, open_plain
     from alcore.volumes.labels import read_labels, size_remark
 
     limit = max(LEAST_LIMIT_BYTES, 4 * 8 * math.prod(shape))
@@ -125,13 +127,17 @@ def _received(
     copy = ctx.scratch / "received.tif"  # whatever it is: formats are recognised by content
     digest = hashlib.sha256()
     try:
-        if not received.path.is_file():
-            raise SourceMissingError(f"{received.path}: the received label is not there any more")
-        if received.path.stat().st_size > limit:
-            raise BadLabelError(
-                f"{received.path.name}: larger than {limit / 2**30:.0f} GB, which is no label of {shape}"
-            )
-        with open(received.path, "rb") as source, open(copy, "wb") as target:
+        try:
+            source = open_plain(received.path)
+        except FileNotFoundError as e:
+            raise SourceMissingError(f"{received.path}: the received label is not there any more") from e
+        except NotPlainError as e:
+            raise SourceChangedError(f"{received.path}: was exchanged since it was received; save it again") from e
+        with source, open(copy, "wb") as target:
+            if os.fstat(source.fileno()).st_size > limit:
+                raise BadLabelError(
+                    f"{received.path.name}: larger than {limit / 2**30:.0f} GB, which is no label of {shape}"
+                )
             while block := source.read(1 << 20):
                 digest.update(block)
                 target.write(block)

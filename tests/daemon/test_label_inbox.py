@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from alcore.fileset import fingerprint_of
 from daemon import commands
+from daemon.arrival import Settled
 from daemon.commands import leave_label_note
 from daemon.executors.port import Finished
 from daemon.walk import INBOX
@@ -233,3 +237,18 @@ def ask(stage, verb: str, **arguments: str) -> tuple[bool, str]:
 def hold_while(held: set[str]):
     """Stages in `held` never end."""
     return lambda order, said: hold(*held)(order, said)
+
+
+def test_a_label_that_is_exchanged_for_a_link_is_not_taken(stage, tmp_path):
+    """The scan saw a file; before it is hashed, a link to what only the daemon may read takes its place."""
+    (tmp_path / "secret.tif").write_bytes(b"secret")
+    path = stage.inbox / "s00001.tif"
+    path.write_bytes(b"label")
+    found = fingerprint_of(os.fsencode(path))
+    assert found is not None
+    path.unlink()
+    path.symlink_to(tmp_path / "secret.tif")
+    stage.engine.handle(Settled(os.fsencode(path), INBOX, found.size, found.to_text(), 0.0))
+    stage.run()
+    assert received(stage) == []
+    assert path.is_symlink()
