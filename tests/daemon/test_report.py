@@ -107,6 +107,16 @@ def test_a_kill_before_it_was_published_loses_nothing(stage: Stage) -> None:
     assert page.read_text() == text and asked(stage) == []
 
 
+def test_what_a_killed_daemon_had_begun_to_write_is_removed_at_the_next_start(stage: Stage) -> None:
+    until_round(stage, 1)
+    half = stage.workspace.report / "figures" / ".latent_map.svg.0a1b2c3d.tmp"
+    half.write_text("<svg")
+    stage.restart()
+    stage.run()
+    assert not half.exists()
+    assert (stage.workspace.report / "report.html").is_file()
+
+
 def test_one_that_a_person_made_later_stays(stage: Stage, tmp_path: Path) -> None:
     until_round(stage, 1)
     (tmp_path / "mine").mkdir()

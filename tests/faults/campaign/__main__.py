@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 
 from alcore.artifact import remove_tree
-from tests.faults.campaign import engine_faults
-from tests.faults.campaign.engine_faults import Run
+from tests.faults.campaign import engine_faults, real_faults
 from tests.faults.campaign.ledger import Ledger, Line
 
+FAULTS = dict.fromkeys(engine_faults.FAULTS, engine_faults) | dict.fromkeys(real_faults.FAULTS, real_faults)
+"""Name of a fault -> the module that plays it."""
 
-def line_of(fault: str, number: int, seed: int, run: Run, seconds: float) -> Line:
+
+def line_of(fault: str, number: int, seed: int, run: engine_faults.Run | real_faults.Run, seconds: float) -> Line:
     """A run in a line of the ledger."""
     found = run.found
     words = "; ".join([*found.lost, *found.duplicated, *found.stuck, *found.violations])
@@ -44,9 +46,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--ledger", type=Path, default=Path("alscope-faults/ledger.csv"))
     asked = parser.parse_args(arguments)
     ledger, until, left = Ledger(asked.ledger), time.monotonic() + 60 * asked.minutes, asked.runs
-    faults = [name for name in engine_faults.FAULTS if asked.only in name]
+    faults = [name for name in FAULTS if asked.only in name]
     if not faults:
-        parser.error(f"no fault has {asked.only!r} in its name; known: {'; '.join(engine_faults.FAULTS)}")
+        parser.error(f"no fault has {asked.only!r} in its name; known: {'; '.join(FAULTS)}")
     for number in itertools.count():
         for fault in faults:
             if left <= 0 or time.monotonic() > until:
@@ -63,7 +65,7 @@ def _run(ledger: Ledger, fault: str, number: int, seed: int) -> None:
     root = Path(tempfile.mkdtemp(prefix="alscope-fault-", dir=engine_faults.scratch()))
     began = time.monotonic()
     try:
-        run = engine_faults.play(fault, root / "run", number, seed)
+        run = FAULTS[fault].play(fault, root / "run", number, seed)
         ledger.add(line_of(fault, number, seed, run, time.monotonic() - began))
         if run.found:
             kept = ledger.path.parent / f"found-{fault.replace(' ', '-')}-{number}"
