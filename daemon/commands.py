@@ -17,18 +17,19 @@ from alcore.artifact import write_atomic
 from alcore.plainfile import open_plain
 from daemon import commands_alarms, commands_annotation, commands_labels, commands_models, commands_predictions
 from daemon.errors import AlscopeError, UsageError
+from daemon.planning.training import GIVEN_UP, UNDER_WAY
 from daemon.store.rows import Picked
-from daemon.workspace import Workspace
 from daemon.wording import clean
+from daemon.workspace import Workspace
 
 if TYPE_CHECKING:
     from daemon.engine import Engine
 
 log = logging.getLogger("alscope.commands")
 
-MOST_NOTE = 1 << 16
 MOST_COMMAND = 1 << 20
 """Bytes of a command: those that name many patches or files are the longest."""
+MOST_NOTE = 1 << 16
 MOST_PARTS = 100
 """Characters, and lists and objects, in what is said about a label."""
 
@@ -103,10 +104,10 @@ def _carry_out(engine: Engine, path: Path, now: float) -> tuple[str, dict[str, A
             return verb, arguments, True, VERBS[verb](engine, arguments, now)
     except KeyError as e:
         return verb, arguments, False, f"{verb} needs {e}"
-    except AlscopeError as e:
     except (TypeError, ValueError, OverflowError) as e:  # written by hand, or by another program
         log.exception("command %s", verb)
         return verb, arguments, False, clean(f"{verb} cannot be done with what was said ({e})")
+    except AlscopeError as e:
         return verb, arguments, False, str(e)
 
 
@@ -158,6 +159,13 @@ def _retry(engine: Engine, arguments: dict[str, Any], now: float) -> str:
             else f"job {job.id} is a pre-training for data that a later one made a model for; "
             "`alscope train --replan` makes a new one"
         )
+    if job.state in GIVEN_UP and job.stage == "evaluate" and not engine.planning.learning.waits_for(job):
+        raise UsageError(f"job {job.id} was to judge a model for a round that is over; `alscope train` opens another")
+    if job.state in GIVEN_UP and job.stage == "pretrain" and engine.store.training.takes_held_out(job):
+        try:
+            return engine.planning.training.anew(job, now)
+        except LookupError as e:
+            raise UsageError(f"job {job.id} takes patches that are held out by now or cannot be read, and {e}") from e
     engine.store.jobs.retry(job.id, now)
     return f"job {job.id} ({job.stage} of {job.subject}) is tried again"
 
@@ -166,6 +174,8 @@ def _cancel(engine: Engine, arguments: dict[str, Any], now: float) -> str:
     job = engine.store.jobs.get(int(arguments["id"]))
     if job is None:
         raise UsageError(f"there is no job {arguments['id']}; `alscope jobs` lists them")
+    if job.state not in UNDER_WAY:
+        raise UsageError(f"job {job.id} is {job.state} already: there is nothing to cancel")
     engine.store.jobs.cancel(job.id, "cancelled by hand", now)
     engine.executor.kill(job.id)
     return f"job {job.id} ({job.stage} of {job.subject}) is cancelled"

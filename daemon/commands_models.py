@@ -22,7 +22,13 @@ def promote(engine: Engine, arguments: dict[str, Any], now: float) -> str:
     if state == "promoted":
         raise UsageError(f"{version} is in use already")
     if state == "candidate":
-        raise UsageError(f"{version} is being judged; wait for the verdict of its round, then promote it")
+        waits = engine.planning.learning.judging_waits(version)
+        if waits is None:
+            raise UsageError(f"{version} is being judged; wait for the verdict of its round, then promote it")
+        raise UsageError(
+            f"{version} is not judged yet ({engine.store.jobs.last_words(waits.id)}); `alscope jobs retry {waits.id}` judges it "
+            "now, `alscope train` concludes its round without a verdict on it and opens the next; promote it after that"
+        )
     warning = ""
     if ruling in LOWER:
         warning = f"; warning: on the held-out patches the court found it {ruling.split(', ')[-1]}: {verdict}"

@@ -196,13 +196,16 @@ class Engine:
                         self.results.failed(job, Failure(self.store.jobs.last_words(job.id), "permanent"), now)
 
     def _cancel_outdated(self, now: float) -> None:
-        """Predictions that an older model was still to make are not wanted any more, nor a look at patches that were answered."""
+        """Predictions that an older model was still to make are not wanted any more, nor a look at patches that were answered,
+        nor scores for a round that is over."""
         promoted = self.store.learning.promoted()
         if promoted is not None:
             for job in self.store.jobs.outdated("predict", self.planning.planner.predict_spec(promoted)):
                 self.store.jobs.withdraw(job.id, f"{promoted.version} was promoted", now)
         for job in self.planning.annotation.outdated():
             self.store.jobs.withdraw(job.id, "the patch was answered", now)
+        for job in self.planning.learning.unwanted():
+            self.store.jobs.withdraw(job.id, "its round was concluded without it", now)
 
     def with_settings(self, settings: Settings, ingest: Ingest | None) -> Engine:
         """The same engine under other settings; jobs that run go on."""

@@ -19,6 +19,7 @@ JOB_TRANSITIONS: frozenset[tuple[str, str]] = frozenset(
         ("waiting", "cancelled"),
         ("ready", "cancelled"),
         ("running", "cancelled"),
+        ("failed", "cancelled"),  # nobody waits for it any more, or it is made anew of what there is now
         ("done", "cancelled"),  # what it made was cleared away; wanted again, it is made again
         ("failed", "ready"),  # a person says: try again
         ("cancelled", "ready"),

@@ -17,6 +17,7 @@ ORDER = (
     "part of a file set aside",
     "novelty",
     "quality",
+    "mixed",
     "alarms",
     "metrics",
     "encoder",

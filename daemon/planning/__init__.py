@@ -9,6 +9,7 @@ from daemon.config import Settings
 from daemon.planner import Planner
 from daemon.planning.annotation import AnnotationPlans
 from daemon.planning.learning import LearningPlans
+from daemon.planning.mixture import Mixture
 from daemon.planning.pool import PoolPlans
 from daemon.planning.predictions import PredictionPlans
 from daemon.planning.pseudo import PseudoPlans
@@ -32,6 +33,7 @@ class Planning:
         self.repeats = RepeatPlans(store, planner, settings)
         self.truth = TruthPlans(store, planner, settings)
         self.training = TrainingPlans(store, planner, settings)
+        self.mixture = Mixture(store, self.training)
         self.predictions = PredictionPlans(store, planner, settings)
         self.learning = LearningPlans(store, planner, settings, self.training)
         self.report = ReportPlans(store, planner)
@@ -51,6 +53,7 @@ class Planning:
         yield from self.repeats.agreements()
         yield from self.training.pretraining_again(now)
         yield from self.training.pretraining()
+        self.mixture.tell(now)
         yield from self.learning.round(now)
         yield from self.predictions.wanted(now)
         yield from self.learning.control()

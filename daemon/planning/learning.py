@@ -101,6 +101,20 @@ class LearningPlans:
         """The evaluation that the judging of this round waits for until it is tried again."""
         return next(iter(self._unjudged(self._court(round_))), None) if round_.state == "judging" else None
 
+    def judging_waits(self, version: str) -> JobRow | None:
+        """The evaluation that the verdict on this model waits for; None while it is judged, or where it is not to be."""
+        active = self.store.learning.active_round()
+        return None if active is None or active.model != version else self._waits_to_be_judged(active)
+
+    def unwanted(self) -> list[JobRow]:
+        """Evaluations that have not begun or that failed, and that no round waits for: theirs was concluded without them."""
+        return [job for job in self.store.jobs.not_done("evaluate") if not self.waits_for(job)]
+
+    def waits_for(self, evaluation: JobRow) -> bool:
+        """Is there a round whose verdict needs this evaluation?"""
+        active = self.store.learning.active_round()
+        return active is not None and active.state == "judging" and evaluation.key in self._court(active).keys
+
     def _not_judged(self, job: JobRow) -> Verdict:
         return Verdict(False, f"not promoted: it could not be judged ({self.store.jobs.last_words(job.id)})")
 

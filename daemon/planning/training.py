@@ -14,7 +14,7 @@ from daemon.clock import latest
 from daemon.config import Settings
 from daemon.planner import Planner
 from daemon.policy import round_again_s
-from daemon.store.rows import LabelRow, ModelRow, PatchRow, RoundRow, VolumeRow, Wanted
+from daemon.store.rows import JobRow, LabelRow, ModelRow, PatchRow, RoundRow, VolumeRow, Wanted
 from daemon.store.store import Store
 from daemon.store.training import Amount
 
@@ -77,22 +77,14 @@ class TrainingPlans:
             wanted = self._pretraining(kind) if str(kind) in due else None
             if wanted is None:
                 continue
-            job_id = due[str(kind)].job_id
+            job = self.store.jobs.get(due[str(kind)].job_id)
+            assert job is not None
             self.store.state.event("job", f"the pre-training for {kind} is tried again", now)
-            if self._without_held_out(job_id):
-                self.store.jobs.retry(job_id, now)
-            else:
+            if self.store.training.takes_held_out(job):
                 yield wanted
+            else:
+                self.store.jobs.retry(job.id, now)
             return
-
-    def _without_held_out(self, job_id: int) -> bool:
-        """Does this pre-training take no patch that is held out by now?"""
-        job, artifacts = self.store.jobs.get(job_id), {v.artifact: v.id for v in self.store.volumes.readable()}
-        assert job is not None
-        volumes = [artifacts.get(item.key) for item in job.inputs["volume"]]
-        taken = [(volumes[p["volume"]], Box.from_json(p)) for p in job.params["patches"]]
-        held_out = self.store.training.held_out()
-        return None not in volumes and not any(v == w and box.overlaps(b) for v, box in taken for w, b in held_out)
 
     def replan(self, now: float) -> str:
         """Make a new plan and M_p of what there is most of, from all that is there now. Returns what follows, in words.
@@ -103,12 +95,32 @@ class TrainingPlans:
             raise LookupError("training.pretrain = false: the plan is made anew in every round")
         if any(state in UNDER_WAY for _, _, state in self.store.training.tried()):
             raise LookupError("a pre-training is under way already")
-        found = max(groups(self._amounts()), key=lambda g: g[2], default=None)
+        found = max(groups(self.amounts()), key=lambda g: g[2], default=None)
         wanted = self._pretraining(found[0]) if found is not None else None
         if wanted is None:
             raise LookupError(
                 "no volume has pseudo-labels yet" if found is None else "no patch can be read that is not held out"
             )
+        return self._made(wanted, now)
+
+    def anew(self, job: JobRow, now: float) -> str:
+        """Instead of a pre-training that takes what is held out by now, one for the same data without that. Returns what follows.
+
+        Raises LookupError, with the reason, when that cannot be done.
+        """
+        if any(state in UNDER_WAY for _, _, state in self.store.training.tried()):
+            raise LookupError("a pre-training is under way already")
+        spec = self.store.jobs.spec(job.id)
+        kind = next((kind for kind, _, _ in groups(self.amounts()) if str(kind) == spec), None)
+        wanted = None if kind is None else self._pretraining(kind)
+        if wanted is None:
+            raise LookupError(
+                "no other patch of such data has pseudo-labels; `alscope train --replan` takes what there is"
+            )
+        return f"job {job.id} takes patches that are held out by now or cannot be read; {self._made(wanted, now)}"
+
+    def _made(self, wanted: Wanted, now: float) -> str:
+        """This pre-training is done, because a person asks. Returns what follows, in words."""
         if self.store.jobs.want(wanted, now) is not None:
             return f"a new plan and model are made for {wanted.spec}; rounds that open from now on start from it"
         job = self.store.jobs.by_key(key_of(wanted.stage, wanted.inputs, wanted.params))
@@ -131,7 +143,8 @@ class TrainingPlans:
         found = self.store.training.pretrained()
         return [(m, made) for m, made in found if (made.instances if made else "components") == wanted]
 
-    def _amounts(self) -> list[Amount]:
+    def amounts(self) -> list[Amount]:
+        """What there is to pre-train on, by kind of data."""
         spec = self.planner.pseudo_spec()
         at = (spec, self.store.jobs.n_done("pseudo", spec))
         if at not in self.known:
@@ -142,7 +155,7 @@ class TrainingPlans:
     def _missing(self) -> list[Amount]:
         """What there is of the kinds that no M_p takes."""
         made = [made_for for _, made_for in self._pretrained()]
-        return [a for a in self._amounts() if not any(m is None or m.takes(a.kind) for m in made)]
+        return [a for a in self.amounts() if not any(m is None or m.takes(a.kind) for m in made)]
 
     def _pretraining(self, kind: Kind) -> Wanted | None:
         """On patches of all volumes that a model for this kind takes, but none that is held out by now; None when there is none,

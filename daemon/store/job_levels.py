@@ -59,6 +59,10 @@ class JobLevels:
         )
         return next((GaveUp(**r) for r in self._db.query(sql, [job_id])), None)
 
+    def spec(self, job_id: int) -> str:
+        """What a job was wanted under last; of a pre-training: the kind of its data."""
+        return str(next(self._db.query("SELECT spec FROM job WHERE id = ?", [job_id]))["spec"])
+
     def outgrown(self, job_id: int) -> bool:
         """Is this a training whose data a later one has: of a round before the newest, or for a kind that has its model?"""
         return any(self._db.query(f"SELECT 1 FROM job WHERE id = ? AND {OUTGROWN}", [job_id]))

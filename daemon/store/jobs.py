@@ -11,6 +11,7 @@ from daemon.machine import JOB_TRANSITIONS, check_transition
 from daemon.store.connection import insert, transaction
 from daemon.store.job_levels import GAVE_UP, OUTGROWN, PASSING, JobLevels
 from daemon.store.rows import JobRow, Wanted, inputs_to_json
+from daemon.store.training import Training
 
 _COLUMNS = "id, key, stage, subject, volume_id, state, priority, inputs, params, attempts, fence, long, result"
 REMEMBERED = 1000
@@ -101,6 +102,14 @@ class Jobs(JobLevels):
         """Jobs of a stage that have not begun and were wanted under another spec than this one."""
         sql = f"SELECT {_COLUMNS} FROM job WHERE stage = ? AND spec <> ? AND state IN ('waiting', 'ready')"
         return [_row(r) for r in self._db.query(sql, [stage, spec])]
+
+    def not_done(self, stage: str) -> list[JobRow]:
+        """Jobs of a stage that have not begun or that failed."""
+        sql = (
+            f"SELECT {_COLUMNS} FROM job WHERE stage = ? AND state IN ('waiting', 'ready', 'running') AND state <> 'running'"
+            f" UNION ALL SELECT {_COLUMNS} FROM job WHERE stage = ? AND state IN ('failed', 'cancelled') AND state = 'failed'"
+        )  # the first condition on the state is that of the index, job_unfinished and job_given_up
+        return [_row(r) for r in self._db.query(sql, [stage, stage])]
 
     def running(self) -> list[JobRow]:
         """Jobs that a worker holds."""
@@ -215,14 +224,19 @@ class Jobs(JobLevels):
         """At start, with the workspace lock held, every running row belongs to a daemon that is dead: take it back.
 
         Jobs that used up their attempts for passing reasons get new ones: what was in the way may have gone with the restart.
+        But a pre-training that takes what is held out by now is withdrawn, so that one of what there is now can be planned.
         """
         with transaction(self._db):
             dead = self.running()
             for job in dead:
                 self._move(job.id, "waiting", now, "the daemon that ran it is gone", lease=None, not_before=now)
                 self._db.execute("UPDATE job SET attempts = MAX(0, attempts - 1) WHERE id = ?", [job.id])
-            for row in list(self._db.query(f"SELECT id FROM job WHERE {GAVE_UP} AND NOT {OUTGROWN}")):
-                self.retry(row["id"], now)
+            for row in list(self._db.query(f"SELECT {_COLUMNS} FROM job WHERE {GAVE_UP} AND NOT {OUTGROWN}")):
+                job = _row(row)
+                if job.stage == "pretrain" and Training(self._db).takes_held_out(job):
+                    self.withdraw(job.id, "a patch of it is held out by now, or cannot be read", now)
+                else:
+                    self.retry(job.id, now)
         return len(dead)
 
     def story(self, job_id: int) -> list[str]:

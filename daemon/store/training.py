@@ -11,7 +11,7 @@ from alcore.kinds import Kind, MadeFor
 from alcore.types import Box
 from daemon.store.job_levels import GAVE_UP, PASSING, GaveUp
 from daemon.store.label_keys import IN_A_ROUND, SEEN
-from daemon.store.rows import ModelRow
+from daemon.store.rows import JobRow, ModelRow
 from daemon.store.volumes import SOURCES
 
 if TYPE_CHECKING:
@@ -22,11 +22,13 @@ _KIND = "json_extract(v.info, '$.shape[0]') AS channels, json_extract(v.info, '$
 
 @dataclass(frozen=True)
 class Amount:
-    """Volumes of one kind that have pseudo-labels and can be read now, and the patches in them."""
+    """Volumes of one kind that have pseudo-labels and can be read now, and the patches in them. n_planes: how many of the
+    volumes are single planes."""
 
     kind: Kind
     n_volumes: int
     n_patches: int
+    n_planes: int = 0
 
 
 class Training:
@@ -38,12 +40,13 @@ class Training:
     def amounts(self, pseudo_spec: str) -> list[Amount]:
         """What is there to pre-train on, by kind; the kind of the oldest volume first."""
         sql = (
-            f"SELECT {_KIND}, COUNT(*) AS n, SUM(v.n_patches) AS patches FROM volume v WHERE EXISTS (SELECT 1 FROM job j"
-            " WHERE j.stage = 'pseudo' AND j.spec = ? AND j.volume_id = v.id AND j.state = 'done')"
+            f"SELECT {_KIND}, COUNT(*) AS n, SUM(v.n_patches) AS patches, SUM(json_extract(v.info, '$.shape[1]') = 1) AS planes"
+            " FROM volume v WHERE EXISTS (SELECT 1 FROM job j WHERE j.stage = 'pseudo' AND j.spec = ? AND j.volume_id = v.id"
+            " AND j.state = 'done')"
             f" AND EXISTS (SELECT 1 FROM {SOURCES}) GROUP BY channels, voxel_um ORDER BY MIN(v.id)"
         )
         return [
-            Amount(_kind(r["channels"], r["voxel_um"]), int(r["n"]), int(r["patches"]))
+            Amount(_kind(r["channels"], r["voxel_um"]), int(r["n"]), int(r["patches"]), int(r["planes"]))
             for r in self._db.query(sql, [pseudo_spec])
         ]
 
@@ -72,6 +75,16 @@ class Training:
         return [
             (r["volume_id"], Box((r["z"], r["y"], r["x"]), (r["dz"], r["dy"], r["dx"]))) for r in self._db.query(sql)
         ]
+
+    def takes_held_out(self, pretraining: JobRow) -> bool:
+        """Does this pre-training take a patch that is held out by now? Also where a volume of it cannot be read: of that nobody
+        knows."""
+        sql = f"SELECT v.artifact, v.id FROM volume v WHERE EXISTS (SELECT 1 FROM {SOURCES})"
+        readable = {r["artifact"]: r["id"] for r in self._db.query(sql)}
+        volumes = [readable.get(item.key) for item in pretraining.inputs["volume"]]
+        taken = [(volumes[p["volume"]], Box.from_json(p)) for p in pretraining.params["patches"]]
+        held_out = self.held_out()
+        return None in volumes or any(v == w and box.overlaps(b) for v, box in taken for w, b in held_out)
 
     def tried(self) -> list[tuple[str, str, str]]:
         """(kind of data, subject, state) of every pre-training, oldest first; "passed" where it was cancelled, but by nobody."""

@@ -130,6 +130,44 @@ def test_a_restart_judges_at_once(stage: Stage, court: Court) -> None:
     assert state(stage, "M_f-001") == "promoted"
 
 
+def asked(stage: Stage | Pool, verb: str, **arguments: Any) -> tuple[bool, str]:
+    command = commands.ask(stage.workspace, verb, arguments)
+    stage.engine.tick()
+    found = stage.store.state.command_outcome(command)
+    assert found is not None
+    return found
+
+
+def test_scores_for_a_round_that_is_over_are_wanted_by_nobody(stage: Stage) -> None:
+    job = evaluation(stage).id
+    assert asked(stage, "cancel", id=job) == (False, f"job {job} is failed already: there is nothing to cancel")
+    wish = {"version": "M_f-001", "reason": "it looks good", "user": "ana"}
+    assert asked(stage, "promote", **wish) == (
+        False,
+        f"M_f-001 is not judged yet (the GPU has no room); `alscope jobs retry {job}` judges it now, `alscope train` concludes its "
+        "round without a verdict on it and opens the next; promote it after that",
+    )
+    assert asked(stage, "train")[0]
+    assert evaluation(stage).state == "cancelled"
+    assert not [p for p in stage.shot().problems if p.kind == "job"]
+    assert asked(stage, "retry", id=job) == (
+        False,
+        f"job {job} was to judge a model for a round that is over; `alscope train` opens another",
+    )
+    assert asked(stage, "promote", **wish)[0]
+    assert state(stage, "M_f-001") == "promoted"
+
+
+def test_scores_that_an_older_version_left_behind_are_put_away_at_the_start(stage: Stage, court: Court) -> None:
+    stage.store.learning._db.execute("UPDATE round SET state = 'done'")
+    stage.store.learning._db.execute("UPDATE model SET state = 'rejected' WHERE state = 'candidate'")
+    judged = court.judged
+    stage.restart()
+    stage.turn()
+    assert (evaluation(stage).state, court.judged) == ("cancelled", judged)
+    assert not [p for p in stage.shot().problems if p.kind == "job"]
+
+
 # pre-training
 
 
@@ -197,12 +235,54 @@ def test_it_takes_nothing_that_was_held_out_meanwhile(pool: Pool) -> None:
     pool.store.jobs.recover(pool.now)  # at a restart: a model is there, nobody wants the old one
     found = pool.store.jobs.get(old)
     assert found is not None and found.state == "failed"
-    asked = commands.ask(pool.workspace, "retry", {"id": old})
-    pool.engine.tick()
-    assert pool.store.state.command_outcome(asked) == (
+    assert asked(pool, "retry", id=old) == (
         False,
         f"job {old} is a pre-training for data that a later one made a model for; `alscope train --replan` makes a new one",
     )
+
+
+def held_out(pool: Pool) -> set[tuple[int, tuple[int, int, int]]]:
+    """Labels come in; (volume id, corner) of those that are held out."""
+    pool.encoder()
+    pool.embedded()
+    pool.labelled(pool.queued(8))
+    return {(v, box.start) for v, box in pool.store.training.held_out()}
+
+
+def test_nor_does_it_at_a_restart(pool: Pool) -> None:
+    old = gives_up(pool)
+    out = held_out(pool)
+    pool.engine.start()
+    pool.engine.tick()
+    job = pretraining(pool)
+    assert job.state == "ready" and job.id != old
+    assert [e for e in pool.store.jobs.story(old) if "held out by now" in e]
+    assert not taken(pool, job) & out
+
+
+@pytest.mark.parametrize("how", ["it failed", "somebody cancelled it"])
+def test_nor_when_a_person_asks(pool: Pool, how: str) -> None:
+    if how == "it failed":
+        old = gives_up(pool, "permanent")
+    else:
+        old = pretraining(pool).id
+        pool.store.jobs.cancel(old, "cancelled by hand", pool.now)
+    out = held_out(pool)
+    ok, words = asked(pool, "retry", id=old)
+    assert ok and words.startswith(f"job {old} takes patches that are held out by now or cannot be read; a new plan")
+    job = pretraining(pool)
+    assert job.id != old and job.state == "ready"
+    assert not taken(pool, job) & out
+    assert asked(pool, "retry", id=old) == (
+        False,
+        f"job {old} takes patches that are held out by now or cannot be read, and a pre-training is under way already",
+    )
+
+
+def test_one_that_takes_nothing_held_out_goes_on_when_a_person_asks(pool: Pool) -> None:
+    old = gives_up(pool, "permanent")
+    assert asked(pool, "retry", id=old) == (True, f"job {old} (pretrain of pretrain:8) is tried again")
+    assert (pretraining(pool).id, pretraining(pool).state) == (old, "ready")
 
 
 def taken(pool: Pool, job: JobRow) -> set[tuple[int, tuple[int, int, int]]]:
