@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,30 @@ def read_manifest(directory: Path) -> Manifest:
         raise PermanentError(
             f"{path}: not a readable artifact manifest ({e}); remove the folder and it is made again"
         ) from e
+
+
+def as_written(directory: Path, *names: str) -> None:
+    """Raise PermanentError unless these files of an artifact are what was written: what is loaded as a model has to be ours.
+
+    A directory without a manifest is no artifact, and whoever names one answers for it.
+    """
+    if not (directory / MANIFEST).is_file():
+        return
+    files = read_manifest(directory).files
+    for path in (directory / name for name in names):
+        try:
+            found = path.stat()
+            same = _sha256(path, found.st_size, found.st_mtime_ns, found.st_ino) == files[path.name]["sha256"]
+        except (OSError, KeyError, TypeError):  # whoever opens it says what is missing
+            continue
+        if not same:
+            raise PermanentError(f"{path}: is not the file that alscope wrote; bring it back from a backup, or train again")
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 class ArtifactStore:

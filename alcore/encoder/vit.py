@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from alcore.artifact import as_written
 from alcore.encoder.mae import Encoder
 
 KIND = "mae"
@@ -59,6 +60,7 @@ class ViTFeatures:
     @classmethod
     def load(cls, encoder: Encoder, directory: Path, device: str) -> ViTFeatures:
         """With the weights that `save` wrote. Raises RuntimeError or SafetensorError when they do not fit."""
+        as_written(directory, WEIGHTS)
         encoder.load_state_dict(load_file(directory / WEIGHTS))
         return cls(encoder, device)
 

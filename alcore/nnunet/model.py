@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alcore.artifact import canonical_json
+from alcore.artifact import as_written, canonical_json
 from alcore.errors import PermanentError
 from alcore.kinds import Kind, MadeFor
 from alcore.nnunet.binning import Factors
@@ -117,6 +117,8 @@ class Design:
 
 
 WEIGHTS = "weights.pt"
+NETWORKS = ("dynamic_network_architectures.", "torch.nn.")
+"""Where networks and their parts come from."""
 LOG = "training.jsonl"
 
 
@@ -141,6 +143,7 @@ def _target(design: Design) -> dict[str, Any]:
 
 def load_design(folder: Path) -> Design:
     """The design of a model directory. Raises PermanentError when a file is missing or damaged, or the frozen plan changed."""
+    as_written(folder, "model.json", "plans.json", "dataset.json", "dataset_fingerprint.json")
     try:
         about = json.loads((folder / "model.json").read_text())
         z, y, x = about["binning"]
@@ -161,13 +164,28 @@ def load_design(folder: Path) -> Design:
         raise PermanentError(
             f"{folder / 'plans.json'}: is not the plan {about['digest']} that this model was trained with; bring back its files"
         )
+    if foreign := _foreign(design.plans):
+        raise PermanentError(f"{folder / 'plans.json'}: names {foreign!r}, which is no network; train the model again")
     return design
+
+
+def _foreign(plans: Mapping[str, Any]) -> str:
+    """What a plan has nnU-Net import that is no part of a network, or "": it imports and calls whatever is named."""
+    for configuration in plans["configurations"].values():
+        about = configuration.get("architecture", {})
+        arguments = about.get("arch_kwargs", {})
+        wanted = [str(arguments[name]) for name in about.get("_kw_requires_import", ()) if arguments.get(name)]
+        for name in (str(about.get("network_class_name", NETWORKS[0])), *wanted):
+            if not name.startswith(NETWORKS):
+                return name
+    return ""
 
 
 def load_weights(folder: Path) -> dict[str, Any]:
     """The full state_dict of a model directory, on the CPU."""
     import torch
 
+    as_written(folder, WEIGHTS)
     try:
         state: dict[str, Any] = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)["network_weights"]
     except Exception as e:  # torch raises a different class for every kind of damage
