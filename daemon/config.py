@@ -18,7 +18,10 @@ from daemon.config_selection import Encoder, Section, Selection, is_path
 from daemon.config_training import Training
 from daemon.errors import ConfigError
 from daemon.nearest import nearest
+from daemon.secrecy import exposed, is_secret
 
+SECRET_KEYS = ("alarms.webhook",)
+"""Whose values no message repeats."""
 ACQUISITIONS = (
     *("*.tif", "*.tiff", "*.btf", "*.tf8", "*.zarr", "*.h5", "*.hdf5", "*.mrc", "*.mrcs", "*.st", "*.rec"),
     *("*.nd2", "*.czi", "*.lif"),
@@ -195,7 +198,12 @@ class Settings(Section):
 
 def load(path: Path) -> Settings:
     """Read and validate a config file; relative folders are relative to the file. Raises ConfigError."""
-    return from_mapping(read_toml(path), path)
+    raw = read_toml(path)
+    settings = from_mapping(raw, path)
+    written = raw.get("alarms", {}).get("webhook") == settings.alarms.webhook  # and not in the environment
+    if wrong := exposed(path, bool(settings.alarms.command), written and is_secret(settings.alarms.webhook)):
+        raise ConfigError(f"{path}: {wrong}")
+    return settings
 
 
 def from_mapping(raw: dict[str, Any], path: Path) -> Settings:
@@ -250,7 +258,8 @@ def _first_problem(error: ValidationError) -> str:
         near = nearest(problem["input"], allowed)
         text += ", true or false" if others and others[0]["loc"][-1] == "bool" else ""
         text += f"; did you mean {near!r}?" if near else ""
-    return f"{where} = {problem['input']!r}: {text[0].lower()}{text[1:]}"
+    value = "..." if where in SECRET_KEYS else repr(problem["input"])
+    return f"{where} = {value}: {text[0].lower()}{text[1:]}"
 
 
 def _meant(said: list[str]) -> str:

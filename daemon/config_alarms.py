@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -9,6 +10,7 @@ from pydantic import Field, field_validator
 
 from daemon.alarms import PLACES, unknown_place
 from daemon.config_selection import Section
+from daemon.secrecy import WEBHOOK
 
 Kind = Literal["novelty", "quality", "queue", "training", "disk", "watcher", "arrivals"]
 
@@ -18,7 +20,7 @@ class Alarms(Section):
 
     kinds: tuple[Kind, ...] = ("novelty", "quality", "queue", "training", "disk", "watcher", "arrivals")
     command: tuple[str, ...] = ()
-    webhook: str = ""
+    webhook: str = Field(default="", repr=False)
     timeout_s: float = Field(default=20.0, gt=0, le=600)
     most_per_hour: int = Field(default=6, ge=1)
     repeat_h: float = Field(default=6.0, ge=0)
@@ -46,11 +48,13 @@ class Alarms(Section):
     @field_validator("webhook")
     @classmethod
     def _address(cls, value: str) -> str:
+        if value == f"${WEBHOOK}" and not (value := os.environ.get(WEBHOOK, "")):
+            raise ValueError(f"the environment variable {WEBHOOK} is not set")
         try:
             found = urlsplit(value)
             usable = not value or (found.scheme in ("http", "https") and bool(found.hostname) and found.port != 0)
         except ValueError:
             usable = False
         if not usable or any(c.isspace() or not c.isprintable() for c in value):
-            raise ValueError('must be an address that begins with https:// or http://, or "" for none')
+            raise ValueError(f'must be an address that begins with https:// or http://, "${WEBHOOK}", or "" for none')
         return value

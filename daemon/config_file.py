@@ -10,6 +10,7 @@ from typing import Any
 from daemon.errors import ConfigError
 
 DEFAULT_WORKSPACE = "workspace"
+MOST_BYTES = 1 << 20
 
 
 def find_config(option: Path | None) -> Path:
@@ -25,11 +26,15 @@ def find_config(option: Path | None) -> Path:
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's content, not validated. Raises ConfigError when it cannot be read or is not TOML."""
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ConfigError(f"{path}: larger than {MOST_BYTES >> 20} MB, which no configuration is")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
         raise ConfigError(f"{path}: cannot be read ({e.strerror})") from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path}: not valid TOML: {e}") from e
+    except RecursionError as e:
+        raise ConfigError(f"{path}: not a configuration: lists in lists without end") from e
 
 
 def workspace_of(path: Path) -> Path:

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from daemon.alarms import filled
+from daemon.secrecy import for_others
 
 log = logging.getLogger("alscope.alarms")
 
-PRIVATE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-"""What is between systemd and the daemon alone."""
 POLL_S = 0.1
 MOST_SAID = 300
 
@@ -86,7 +85,7 @@ def by_command(words: Sequence[str], timeout_s: float, folder: Path) -> Carry:
 
     def carry(letter: Letter, ending: threading.Event) -> str:
         argv = filled(words, {"message": letter.message, "kind": letter.kind})
-        environment = {k: v for k, v in os.environ.items() if k not in PRIVATE}
+        environment = for_others(os.environ)
         # files instead of pipes: neither a program that reads nothing nor a child that it leaves behind can hold us up
         with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as said:
             told.write(json.dumps(letter.payload).encode())

@@ -92,6 +92,9 @@ class Workspace:
     def make(self) -> None:
         """Create the folders. Raises WorkspaceError, NoRoomError when the disk is full."""
         try:
+            if not self.root.exists():
+                self.root.parent.mkdir(parents=True, exist_ok=True)
+                self.root.mkdir(mode=0o750, exist_ok=True)  # unpublished images are nobody's business
             for folder in (
                 self.root / "artifacts" / ".staging",
                 self.places.cache,

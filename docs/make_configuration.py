@@ -70,7 +70,7 @@ CHECKED = {
     "annotation.margin_px": "each 0 or more",
     "annotation.model": "a name that is known, or a file that exists",
     "alarms.command": "a list of words; {message} and {kind} are filled in",
-    "alarms.webhook": "https://... or http://...",
+    "alarms.webhook": "https://..., http://... or $ALSCOPE_WEBHOOK",
     "metrics.address": "an IP address of this machine",
 }
 """Limits that the models check in words of their own. A checked key that is not here stops this script."""

@@ -114,8 +114,10 @@ def _download(url: str, part: Path, name: str, report: Report) -> None:
         raise ConnectionError(f"the connection ended after {have / 1e6:.1f} of {total / 1e6:.1f} MB")
 
 
-def _open(url: str, headers: dict[str, str], data: bytes | None = None) -> HTTPResponse:
+def _open(url: str, headers: dict[str, str], data: bytes | None = None, key: str = "") -> HTTPResponse:
     request = urllib.request.Request(url, data=data, headers={"User-Agent": "alscope", **headers})
+    if key:  # for the address that it was made for, and for no other
+        request.add_unredirected_header("X-Api-Key", key)
     answer: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_S)
     return answer
 
@@ -124,7 +126,7 @@ def _signed(file: WeightFile, token: str) -> str:
     """The address that the publisher hands out for one download: what deepcell.org wants a key for."""
     place, _, query = file.url.partition("?")
     try:
-        with _open(place, {"X-Api-Key": token}, query.encode()) as answer:
+        with _open(place, {}, query.encode(), token) as answer:
             return str(json.loads(answer.read())["url"])
     except urllib.error.HTTPError as e:
         with e:

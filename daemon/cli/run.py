@@ -23,6 +23,8 @@ def run_command(session: Session, verbose: bool) -> None:
     """
     from daemon import service
     from daemon.boot import set_up_logging
+    from daemon.secrecy import keep_out_strangers
 
+    keep_out_strangers()
     set_up_logging(verbose)
     service.run(session.settings)

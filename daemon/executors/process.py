@@ -19,6 +19,7 @@ from alcore.artifact import ArtifactStore
 from alcore.disk import full_words, is_full, no_space
 from daemon.executors.perform import one_line
 from daemon.executors.port import Finished, Order, Places, Progress, Reports
+from daemon.secrecy import for_others
 
 JOBS_PER_WARM_WORKER = 200
 """A warm worker is replaced after so many jobs, so that a leak in a library never adds up."""
@@ -40,13 +41,11 @@ class Worker:
     def __init__(self, places: Places, nice: int, threads: int) -> None:
         places.jobs.mkdir(parents=True, exist_ok=True)
         log = open(places.jobs / "workers.log", "ab")  # noqa: SIM115 - the child keeps it
-        environment = os.environ | dict.fromkeys(THREADED, str(threads))
+        environment = for_others(os.environ) | dict.fromkeys(THREADED, str(threads))
         environment |= {
             "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait by spinning take the cores from everybody else
             "PYTHONUNBUFFERED": "1",
         }
-        for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):  # between systemd and the daemon alone
-            environment.pop(name, None)
         self.jobs = 0
         with log:
             self._process = subprocess.Popen(

@@ -276,3 +276,36 @@ def test_the_catalogue_agrees_with_the_library_that_publishes_the_models() -> No
         for file in made.files:
             assert registry.registry[file.name] == file.checksum and registry.urls[file.name] == file.url
         assert (f"{made.name}_decoder" in registry.registry) == (len(made.files) == 2)
+
+
+def test_a_key_is_not_taken_along_to_another_address(server: Server, tmp_path: Path) -> None:
+    """Who hands out addresses sends us on; what was meant for them alone does not come along."""
+    heard: list[tuple[str, str | None]] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(("asked", self.headers.get("X-Api-Key")))
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{self.server.server_address[1]}/other")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            heard.append(("sent on", self.headers.get("X-Api-Key")))
+            self.send_error(404)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    other = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
+    thread = threading.Thread(target=other.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        file = WeightFile("a.tar.gz", f"http://127.0.0.1:{other.server_address[1]}/api?s3_key=a", "md5:0")
+        wanted = Entry("tiny", "cellsam", "", "free", 3, (file,), "DEEPCELL_ACCESS_TOKEN", "m/tiny.pt")
+        with pytest.raises(PermanentError):
+            fetching.fetch(wanted, tmp_path, quiet, token="right")
+    finally:
+        other.shutdown()
+        thread.join()
+        other.server_close()
+    assert heard == [("asked", "right"), ("sent on", None)]

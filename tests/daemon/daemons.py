@@ -38,6 +38,7 @@ class RealDaemon:
             config
             or 'workspace = "ws"\n[[watch]]\nfolder = "in"\nsettle_s = 0.5\n[run]\nmin_free_gb = 0.0\nrescan_s = 2.0\n'
         )
+        self.config.chmod(0o640)  # as `alscope init` leaves it
         self.environment = os.environ | (environment or {})
         self.process: subprocess.Popen[bytes] | None = None
 
