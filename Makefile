@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONWARNINGS ?= ignore::FutureWarning
 
-.PHONY: all test lint types floors unit slow demo run bench faults docs docs-images lock clean
+.PHONY: all test lint types floors unit slow demo run bench faults docs docs-images lock audit clean
 
 all: $(VENV)/ready
 
@@ -51,6 +51,10 @@ faults: $(VENV)/ready
 lock:
 	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 --upgrade \
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o requirements.lock
+
+# vulnerabilities that are known in what is pinned; says so where no database can be reached
+audit: $(VENV)/ready
+	$(BIN)/python .ci/audit.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

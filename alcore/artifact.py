@@ -107,7 +107,9 @@ def as_written(directory: Path, *names: str) -> None:
         except (OSError, KeyError, TypeError):  # whoever opens it says what is missing
             continue
         if not same:
-            raise PermanentError(f"{path}: is not the file that alscope wrote; bring it back from a backup, or train again")
+            raise PermanentError(
+                f"{path}: is not the file that alscope wrote; bring it back from a backup, or train again"
+            )
 
 
 @lru_cache(maxsize=64)
