@@ -26,6 +26,7 @@ from tests.faults.campaign.points import Plan, environment
 from tests.faults.invariants import check, digests
 
 N_VOLUMES, QUEUE, KILLS = 2, 3, 6
+DAEMON, WORKER = "daemon.cli.main", "daemon.executors.worker"
 MARK = "ALSCOPE_TEST_FAMILY"
 CONFIG = f"""
 workspace = "ws"
@@ -149,6 +150,8 @@ def at_points(who: str, far: int) -> Callable[[Run], None]:
                     run.faults += 1
                     run.points += told.read_text().splitlines()
                     told.unlink()
+                    if who == DAEMON:
+                        process.wait(10)
                 time.sleep(run.rng.uniform(0.0, 0.5))
                 if process.poll() is None:
                     run.faults += 1
@@ -171,7 +174,10 @@ def at_any_time(run: Run) -> None:
     with real_daemon(run.root, CONFIG, {MARK: run.mark}) as daemon:
         for _ in range(KILLS):
             daemon.start()
-            time.sleep(run.rng.uniform(0.2, 5.0))
+            until = time.monotonic() + 20
+            while not daemon.family() and time.monotonic() < until:
+                time.sleep(0.05)
+            time.sleep(run.rng.uniform(0.0, 3.0))
             for process in run.rng.sample(workers := daemon.family(), min(len(workers), 1)):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGKILL)
@@ -222,8 +228,8 @@ def unmounted(run: Run) -> None:
 
 
 FAULTS: dict[str, Callable[[Run], None]] = {
-    "kill -9 of a real daemon at side effects": at_points("daemon.cli.main", 150),
-    "kill -9 of real workers at side effects": at_points("daemon.executors.worker", 120),
+    "kill -9 of a real daemon at side effects": at_points(DAEMON, 150),
+    "kill -9 of real workers at side effects": at_points(WORKER, 40),
     "kill -9 of real daemon and workers at any time": at_any_time,
     "two daemons on one workspace": two_daemons,
     "watched folder unmounted": unmounted,
