@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from daemon.alarms import PLACES, unknown_place
 from daemon.config_selection import Section
-from daemon.secrecy import WEBHOOK
+from daemon.secrecy import FROM_ENVIRONMENT, WEBHOOK
 
 Kind = Literal["novelty", "quality", "queue", "training", "disk", "watcher", "arrivals"]
 
@@ -48,13 +48,15 @@ class Alarms(Section):
     @field_validator("webhook")
     @classmethod
     def _address(cls, value: str) -> str:
-        if value == f"${WEBHOOK}" and not (value := os.environ.get(WEBHOOK, "")):
-            raise ValueError(f"the environment variable {WEBHOOK} is not set")
+        if value == FROM_ENVIRONMENT and not (value := os.environ.get(WEBHOOK, "")):
+            return FROM_ENVIRONMENT  # for those who only look: whoever sends something says what is missing
         try:
             found = urlsplit(value)
             usable = not value or (found.scheme in ("http", "https") and bool(found.hostname) and found.port != 0)
         except ValueError:
             usable = False
         if not usable or any(c.isspace() or not c.isprintable() for c in value):
-            raise ValueError(f'must be an address that begins with https:// or http://, "${WEBHOOK}", or "" for none')
+            raise ValueError(
+                f'must be an address that begins with https:// or http://, "{FROM_ENVIRONMENT}", or "" for none'
+            )
         return value

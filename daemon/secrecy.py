@@ -9,7 +9,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 WEBHOOK = "ALSCOPE_WEBHOOK"
-"""Environment variable that may hold the address of the webhook."""
+FROM_ENVIRONMENT = f"${WEBHOOK}"
+"""Environment variable that may hold the address of the webhook, and what config.toml says then."""
+NOT_SET = f"alarms.webhook: the environment variable {WEBHOOK} is not set"
 SECRETS = (WEBHOOK, "DEEPCELL_ACCESS_TOKEN")
 NOTIFY = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """What is between systemd and the daemon alone."""
@@ -27,6 +29,8 @@ def keep_out_strangers() -> None:
 
 def is_secret(address: str) -> bool:
     """Is there more in an address than a machine: a path, a question or a password, which is what lets one in?"""
+    if address == FROM_ENVIRONMENT:
+        return False
     found = urlsplit(address)
     return found.path.strip("/") != "" or bool(found.query) or found.username is not None
 
@@ -39,6 +43,6 @@ def exposed(path: Path, command: bool, webhook: bool) -> str:
     if webhook and mode & stat.S_IROTH:
         return (
             f"alarms.webhook is a secret, and everybody on this machine may read it: chmod o-r {path.name}, or set "
-            f'webhook = "${WEBHOOK}" and the address in the environment'
+            f'webhook = "{FROM_ENVIRONMENT}" and the address in the environment'
         )
     return ""

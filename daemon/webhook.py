@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from daemon.courier import Carry, Letter
+from daemon.secrecy import FROM_ENVIRONMENT, NOT_SET
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -26,6 +27,8 @@ def by_webhook(address: str, timeout_s: float) -> Carry:
     host = urlsplit(address).hostname or "?"
 
     def carry(letter: Letter, ending: threading.Event) -> str:
+        if address == FROM_ENVIRONMENT:
+            return NOT_SET
         request = urllib.request.Request(
             address,
             data=json.dumps(letter.payload).encode(),

@@ -23,8 +23,11 @@ def run_command(session: Session, verbose: bool) -> None:
     """
     from daemon import service
     from daemon.boot import set_up_logging
-    from daemon.secrecy import keep_out_strangers
+    from daemon.errors import ConfigError
+    from daemon.secrecy import FROM_ENVIRONMENT, NOT_SET, keep_out_strangers
 
+    if session.settings.alarms.webhook == FROM_ENVIRONMENT:
+        raise ConfigError(f"{session.settings.file}: {NOT_SET}")
     keep_out_strangers()
     set_up_logging(verbose)
     service.run(session.settings)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
+import threading
 from pathlib import Path
 
 import psutil
 import pytest
 
+from daemon.cli.main import main
 from daemon.config import load
+from daemon.courier import Letter, by_command
 from daemon.errors import ConfigError
 from daemon.executors.port import Places
 from daemon.executors.process import Worker
 from daemon.secrecy import SECRETS, WEBHOOK
+from daemon.webhook import by_webhook
 from tests.daemon.daemons import real_daemon
 
 SECRET = "https://chat.example.org/hooks/T0P5ECRET"
@@ -62,9 +67,25 @@ def test_the_address_comes_from_the_environment(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ConfigError, match=r"alarms.webhook = \.\.\.: must be an address") as e:
         load(path)
     assert "T0P5ECRET" not in str(e.value)
-    monkeypatch.delenv(WEBHOOK)
-    with pytest.raises(ConfigError, match=f"variable {WEBHOOK} is not set"):
-        load(path)
+
+
+def test_without_the_variable_people_can_look_but_nothing_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The service knows the address; whoever asks for the queue need not."""
+    path = written(tmp_path, 0o644, f'webhook = "${WEBHOOK}"')
+    monkeypatch.delenv(WEBHOOK, raising=False)
+    settings = load(path)
+    letter = Letter((1,), "test", "a trial", {})
+    assert by_webhook(settings.alarms.webhook, 5)(letter, threading.Event()).endswith(f"{WEBHOOK} is not set")
+    assert main(["--config", str(path), "run"]) == ConfigError.exit_code
+    assert f"{WEBHOOK} is not set" in capsys.readouterr().err
+
+
+def test_programs_for_alarms_know_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WEBHOOK, SECRET)
+    words = [sys.executable, "-c", f"import os, sys; sys.exit({WEBHOOK!r} in os.environ)"]
+    assert by_command(words, 20, tmp_path)(Letter((1,), "test", "a trial", {}), threading.Event()) == ""
 
 
 @pytest.mark.parametrize("content", ["a = " + "[" * 100_000, "# " + "x" * (1 << 20)])
