@@ -42,7 +42,7 @@ def told(pool: Pool) -> list[str]:
     return [p.message for p in snapshot(pool.workspace.root, pool.now).problems if p.kind == "mixed"]
 
 
-def test_planes_and_stacks_in_one_pool_are_told_of_once(pool: Pool) -> None:
+def test_planes_and_stacks_in_one_pool_are_told_of_while_both_are_there(pool: Pool) -> None:
     for number in range(2):
         ingested(pool, number, 64)
     assert told(pool) == []
@@ -53,13 +53,8 @@ def test_planes_and_stacks_in_one_pool_are_told_of_once(pool: Pool) -> None:
     assert told(pool) == [first.replace("1 single plane", "2 single planes")]
     hints = [r["message"] for r in pool.store.state._db.query("SELECT message FROM event WHERE kind = 'hint'")]
     assert hints == [first]
-
-
-def test_it_is_solved_when_the_planes_are_gone(pool: Pool) -> None:
-    ingested(pool, 0, 64)
-    ingested(pool, 1, 1)
-    assert told(pool)
-    pool.store.sources.set_gone(pool._path(1), True)
+    for number in (2, 3):
+        pool.store.sources.set_gone(pool._path(number), True)
     pool.planning.training.known.clear()  # as when the next volume has pseudo-labels
     assert told(pool) == []
 
