@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,10 @@ def workspace(settings: Settings) -> Iterator[Check]:
     if shut := [name for name in FOLDERS if (root / name).is_dir() and not os.access(root / name, os.W_OK | os.X_OK)]:
         found = f"{root}: this user may not write {', '.join(shut)} (of {owner(root / shut[0])})"
         yield Check("workspace", "fail", found, how_to_write(root, errno.EACCES))
+        return
+    if there == root and root.stat().st_mode & stat.S_IWOTH:
+        found = f"{root}: everybody on this machine may write to it, and so exchange labels and models"
+        yield Check("workspace", "warn", found, f"chmod o-rwx {root}")
         return
     yield Check("workspace", "ok", f"{root} ({kind})" + ("" if there == root else ", made at the first start"))
 

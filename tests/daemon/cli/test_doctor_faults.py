@@ -97,6 +97,17 @@ def test_hardly_any_room_for_files(tmp_path, monkeypatch):
         is_mended(found, "warn", "more files only", "remove many small files")
 
 
+def test_a_workspace_that_everybody_may_write_to(tmp_path):
+    settings = settings_of(tmp_path)
+    settings.workspace.mkdir(exist_ok=True)
+    settings.workspace.chmod(0o777)
+    (found,) = checks_workspace.workspace(settings)
+    is_mended(found, "warn", "everybody on this machine may write", f"chmod o-rwx {settings.workspace}")
+    settings.workspace.chmod(0o755)
+    (found,) = checks_workspace.workspace(settings)
+    assert found.state == "ok"
+
+
 def test_a_workspace_and_volumes_of_somebody_else(scene):
     """As root ran it once by mistake, and as a microscope's user saves with a strict umask."""
     volume = scene.root / "in" / "a.tif"
