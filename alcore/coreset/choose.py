@@ -9,7 +9,7 @@ import numpy as np
 from alcore.arrays.coreset import Pick, farthest_first
 from alcore.coreset.bounded import SAMPLE, principal
 from alcore.coreset.frontier import Frontier
-from alcore.coreset.state import Float32, Float64, Work, check
+from alcore.coreset.state import SIGNS_COST, Float32, Float64, Work, check
 from alcore.types import PoolPosition
 
 PLAIN_BELOW = 1_000
@@ -88,5 +88,5 @@ def _pilot(sample: Float32, k: int, engine: str, basis: Float64 | None) -> float
     frontier = Frontier(sample, engine=engine, basis=basis)
     continue_from(frontier, min(k, PILOT_PICKS), np.random.default_rng(0))
     work: Work = frontier.work
-    products = work.dense + EXACT_COST * work.exact + work.bounds * work.m / sample.shape[1]
+    products = work.dense + SIGNS_COST * work.signs + EXACT_COST * work.exact + work.bounds * work.m / sample.shape[1]
     return products + PROJECTION_COST * work.projected * work.m

@@ -1,21 +1,31 @@
 """Bringing rows up to date by matrix products: blocks of centres at a time, only rows that can still be candidates.
 
 The largest share of a lookahead in blocks (one pass over the rows answers for many centres) is skipped: a row whose key
-already exceeds the limit is left for later, and leaves a pass as soon as one block shows it. Makes no assumption on the data.
+already exceeds the limit is left for later, and leaves a pass as soon as one block shows it. Makes no assumption on the data: where
+guesses (`guess`) save products, a few rows of each large pass show it.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from alcore.coreset.compiled import share_out
+from alcore.arrays.coreset import LANES
+from alcore.coreset.compiled import share_out, slices
+from alcore.coreset.guess import Signs, guess_nearest, signs_of
 from alcore.coreset.kernels import absorb
-from alcore.coreset.state import BLOCK, Float32, Ids, State
+from alcore.coreset.state import BLOCK, SIGNS_COST, Float32, Ids, State
 
 ROWS = 4096
 """Rows of one matrix product on the CPU: with their products they stay in cache."""
+PILOT = 512
+"""Rows on which guessing is tried first, and as many on which it is not."""
+GUESSED_FROM = 16 * PILOT
+"""Rows from which it is tried: below, trying costs more than it saves."""
+GUESS_COST = 30.0
+"""Cost of a row's signs and of the product with the centre they name, in products within a matrix product (measured)."""
 
 
 class Dense:
@@ -40,14 +50,71 @@ class Dense:
 
     def refresh(self, ids: Ids, limit: float) -> None:
         """Update keys of these distinct rows, each completely or until it exceeds `limit`."""
+        if len(ids) < GUESSED_FROM or limit == np.inf:
+            self._resolve(ids, limit)
+            return
+        step = len(ids) // PILOT
+        some, others = ids[::step], ids[step // 2 :: step]
+        signs = signs_of(self.state.centres.rows[: len(self.state.centres)], self._middle)
+        without = self._resolve(some, limit) / len(some)
+        with_guesses = self._guess_and_resolve(others, limit, signs) / len(others)
+        ids = ids[self.state.key[ids] <= limit]
+        if with_guesses < without:
+            self._guess_and_resolve(ids, limit, signs)
+        else:
+            self._resolve(ids, limit)
+
+    def _resolve(self, ids: Ids, limit: float) -> float:
+        """Do so by matrix products; returns how many."""
         block = self.state.resolved[ids] // BLOCK
         order = np.argsort(block, kind="stable")
         ids, block = ids[order], block[order]
         cuts = np.flatnonzero(np.diff(block)) + 1
         parts = [group[i : i + ROWS] for group in np.split(ids, cuts) for i in range(0, len(group), ROWS)]
         done = share_out(lambda part: self._chunk(part, limit), parts, self.threads)
-        self.state.work.dense += sum(dense for dense, _ in done)
+        products = sum(dense for dense, _ in done)
+        self.state.work.dense += products
         self.state.work.exact += sum(exact for _, exact in done)
+        return products
+
+    def _guess_and_resolve(self, ids: Ids, limit: float, signs: Signs) -> float:
+        """Do so for what is left after one guess for each row; returns what it cost, in products within a matrix product."""
+        state = self.state
+
+        def some(part: slice) -> tuple[Ids, int, int]:
+            alive = np.empty(part.stop - part.start, np.int64)
+            n, compared, exact = guess_nearest(
+                ids[part],
+                state.base,
+                state.tail,
+                self._middle,
+                state.centres.rows,
+                signs,
+                state.centres.bias,
+                len(state.centres),
+                limit,
+                state.key,
+                state.near,
+                state.resolved,
+                alive,
+                np.empty(LANES),
+            )
+            return ids[part][alive[:n]], compared, exact
+
+        done = share_out(some, slices(len(ids), ROWS), self.threads)
+        compared = sum(compared for _, compared, _ in done)
+        state.work.signs += compared
+        state.work.exact += sum(exact for _, _, exact in done)
+        left = np.concatenate([ids[:0], *(left for left, _, _ in done)])
+        return len(ids) * GUESS_COST + SIGNS_COST * compared + self._resolve(left, limit)
+
+    @cached_property
+    def _middle(self) -> Float32:
+        """(D,) mean of a sample of the rows."""
+        n = self.state.n
+        sample = self.state.take(np.arange(0, n, max(1, n // PILOT)))
+        found: Float32 = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return found
 
     def _chunk(self, ids: Ids, limit: float) -> tuple[int, int]:
         """Rows that are all resolved up to the same block; returns (float32, exact products evaluated)."""

@@ -22,6 +22,8 @@ from alcore.types import PoolPosition
 
 CALIBRATION = 4096
 """Rows that are evaluated completely to find the first limit."""
+CAPPED_FROM = 8
+"""A limit that asks this many times as many rows is capped by what such a sample says: a quantile of lower bounds may be far above."""
 POOL = 64
 """Candidates that a limit should leave: fewer make shorter rounds, and no more work in all."""
 
@@ -219,7 +221,11 @@ class Frontier:
         state = self.state
         state.work.rounds += 1
         key = state.key[: state.n]
-        self.limit = self._quantile() if self.limit > UNKNOWN else self._calibrated()
+        known = self.limit > UNKNOWN
+        limit = self._quantile() if known else np.inf
+        if not known or self._reach > CAPPED_FROM * CALIBRATION:
+            limit = min(limit, self._calibrated())
+        self.limit = limit
         ids = np.flatnonzero(key <= self.limit)
         self.engine.refresh(ids, self.limit)
         self._ids, self._keys, self._n = self._ids[:0], self._keys[:0], 0
@@ -240,12 +246,15 @@ class Frontier:
         return float(np.partition(sample, place)[place])
 
     def _calibrated(self) -> float:
-        """The limit that leaves about POOL candidates, from a sample that is evaluated completely."""
-        free = np.flatnonzero(self.state.key[: self.state.n] != TAKEN)
-        ids = free[:: max(1, len(free) // CALIBRATION)]
+        """The limit that leaves about POOL candidates, from a sample that is evaluated completely: each time the same rows."""
+        n = self.state.n
+        ids = np.arange(0, n, max(1, n // CALIBRATION))
+        ids = ids[self.state.key[ids] != TAKEN]
+        if not len(ids):
+            return float(np.min(self.state.key[:n]))
         self.engine.refresh(ids, np.inf)
         keys = self.state.key[ids]
-        place = min(len(keys) - 1, max(4, len(keys) * POOL // len(free)))
+        place = min(len(keys) - 1, max(4, len(keys) * POOL // n))
         return float(np.partition(keys, place)[place])
 
 

@@ -169,6 +169,18 @@ def test_thousands_of_duplicates(engine):
         tested.cover([pick.position])
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_sample_that_is_all_covered_does_not_hide_the_rest(engine, monkeypatch):
+    monkeypatch.setattr(frontier, "CALIBRATION", 4)
+    oracle = Oracle(some_rows(np.random.default_rng(2), 80, "flat"), [0, 20, 40, 60])
+    tested = made(engine, oracle.rows, oracle.covered)
+    for _ in range(76):
+        assert tested.next() == oracle.next()
+        oracle.covered.append(int(tested.next().position))
+        tested.cover(oracle.covered[-1:])
+    assert tested.next() is None
+
+
 def test_nothing_covered_everything_covered_and_back():
     rows = some_rows(np.random.default_rng(1), 5, "flat")
     tested = Frontier(rows)
