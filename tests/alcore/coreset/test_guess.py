@@ -60,7 +60,7 @@ def test_picks_are_those_of_brute_force_with_guesses_and_without(cost, dim, wide
         monkeypatch.setattr(where, name, value)
     rng = np.random.default_rng(dim)
     rows, covered = groups(240, dim, rng, wide), [7]
-    tested = Frontier(rows, covered, threads=2)
+    tested = Frontier(rows, covered, threads=1)
     for step in range(30):
         if step in (8, 20):
             new = groups(80, dim, rng, wide)
