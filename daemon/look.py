@@ -9,7 +9,7 @@ from pathlib import Path
 
 from daemon.errors import WorkspaceError
 from daemon.store.age import newer_words, pending, unknown
-from daemon.store.connection import DATABASE, open_reader
+from daemon.store.connection import DATABASE, damaged_words, is_damage, open_reader
 from daemon.store.problems import disk_problem
 from daemon.store.report import snapshot
 from daemon.store.subjects import with_names
@@ -53,7 +53,9 @@ def outdated(connection: sqlite3.Connection, workspace: Path) -> WorkspaceError 
 
 
 def unreadable(path: Path, error: sqlite3.Error) -> WorkspaceError:
-    """The error for a database that is there and cannot be read now (it is being made, migrated or replaced)."""
+    """The error for a database that is there and cannot be read: it is damaged, or just being made, migrated or replaced."""
+    if is_damage(error):
+        return WorkspaceError(damaged_words(path, str(error)))
     return WorkspaceError(f"{path}: the database cannot be read now ({error}); try again in a moment")
 
 

@@ -107,7 +107,8 @@ def open_writer(path: Path) -> Database:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """A read-only connection that never blocks the daemon: short autocommit SELECTs only. Raises WorkspaceError."""
+    """A read-only connection that never blocks the daemon: short autocommit SELECTs only. Raises WorkspaceError,
+    DamagedError for a damaged one."""
     if not path.is_file():
         raise WorkspaceError(f"{path}: no database here yet; start the daemon with `alscope run`")
     try:
@@ -117,6 +118,8 @@ def open_reader(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as e:
         if out_of_room(path, e):
             raise NoRoomError(full_words(path.parent)) from e
+        if is_damage(e):
+            raise DamagedError(damaged_words(path, str(e))) from e
         raise WorkspaceError(f"{path}: the database cannot be read ({e})") from e
     return connection
 

@@ -142,3 +142,12 @@ def test_the_write_ahead_log_does_not_grow(scene, alscope):
     assert most < 6_000_000, "SQLite folds it every 1000 pages, whoever reads"
     scene.store.checkpoint()
     assert log.stat().st_size == 0
+
+
+def test_a_look_at_a_damaged_database_names_the_way_back(scene, alscope):
+    """Trying again in a moment, as for one that is being made, would never help."""
+    scene.close()
+    (scene.workspace.root / DATABASE).write_bytes(b"no database" * 1000)
+    looked = alscope("status")
+    assert looked.code == 73
+    assert "the database is damaged" in looked.err and "alscope restore --list" in looked.err
