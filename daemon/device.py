@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from daemon.config import Run
+if TYPE_CHECKING:
+    from daemon.config import Run
 
 
 def has_cuda() -> bool:

@@ -60,7 +60,7 @@ def test_a_missing_folder_is_a_problem_that_goes_away(tmp_path):
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ('[[watch]]\nfolder = "in"\nsettle = 3', "did you mean 'settle_s'"),
+        ('[[watch]]\nfolder = "in"\nsettle = 3', "did you mean 'watch.settle_s'"),
         ("", "key 'watch' is missing"),
         ("x=", "not valid TOML"),
     ],

@@ -85,6 +85,7 @@ def daemon(tmp_path: Path) -> Iterator[RealDaemon]:
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_kill_9_at_any_moment_loses_nothing(daemon):
     rng = random.Random(20250314)

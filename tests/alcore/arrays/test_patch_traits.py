@@ -20,7 +20,7 @@ from alcore.types import Box
     patch=st.tuples(st.integers(1, 5), st.integers(1, 15), st.integers(1, 15)),
     most_px=st.integers(1, 900),
 )
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 def test_strips_hold_every_patch_once_and_read_what_it_is(shape, patch, most_px):
     boxes = tile(shape, patch)
     image = np.arange(np.prod(shape)).reshape(shape)
@@ -43,7 +43,7 @@ def look(planes: np.ndarray, volume: np.ndarray | None = None):
 
 
 @given(seed=st.integers(0, 99), gain=st.sampled_from([0.5, 3.0, -1.0, -7.0]), offset=st.integers(-50, 50))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_figures_do_not_depend_on_gain_offset_or_polarity(seed, gain, offset):
     rng = np.random.default_rng(seed)
     volume = rng.normal(size=(5, 20, 24)).cumsum(axis=2).astype(np.float64)
@@ -80,7 +80,7 @@ def test_each_figure_follows_what_it_is_named_for():
 
 
 @given(seed=st.integers(0, 199), block=st.integers(1, 4), n_ids=st.integers(0, 9))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_objects_are_shared_out_exactly(seed, block, n_ids):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, n_ids + 1, (6, 14, 15)).astype(np.uint32) * (rng.random((6, 14, 15)) < 0.5)

@@ -24,7 +24,9 @@ REQUESTS = {
 }
 
 
-@pytest.fixture(scope="module", params=list(REQUESTS))
+@pytest.fixture(
+    scope="module", params=[pytest.param("grid of the image", marks=pytest.mark.slow), "binned", "border and core"]
+)
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that has learned a little: its masks have structure."""
     root = tmp_path_factory.mktemp("model")

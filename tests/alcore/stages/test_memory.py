@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alcore.nnunet.precision import cpu_has_bfloat16
 from alcore.run import QuietContext, stage
 from alcore.stage import Input
 from benchmarks.memory import HEAVY, RECIPES, Bench, Size, small_model
@@ -35,7 +36,14 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize(
-    "name", ["volume", "pseudo", "traits", pytest.param("encoder", marks=pytest.mark.slow), "embedding", "predict"]
+    "name",
+    [
+        "volume",
+        "pseudo",
+        "traits",
+        "embedding",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("encoder", "predict")),
+    ],
 )
 def test_a_volume_larger_than_the_memory(name: str, bench: Bench) -> None:
     if name == "volume":
@@ -43,7 +51,10 @@ def test_a_volume_larger_than_the_memory(name: str, bench: Bench) -> None:
     if name == "traits" and "pseudo" not in bench.made:
         bench.measure("pseudo")
     peak_mb, _ = bench.measure(name)
-    assert 0 < peak_mb < (RAM_GB * 1024 if name == "traits" else LIMIT_MB)
+    limit_mb = RAM_GB * 1024 if name == "traits" else LIMIT_MB
+    if name == "predict" and not cpu_has_bfloat16():
+        limit_mb *= 1.5  # the network's own maps are twice as large in float32
+    assert 0 < peak_mb < limit_mb
 
 
 @pytest.mark.slow

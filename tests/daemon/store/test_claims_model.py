@@ -146,7 +146,7 @@ class Claims(RuleBasedStateMachine):
         if self.holder.get(name, user) != user:
             self.refused(TakenError, "skip", **wish)
         elif self.state[name] not in ("open", "claimed", "rejected"):
-            self.refused(IllegalTransitionError, "skip", **wish)
+            self.refused(NotForYouError, "skip", **wish)
         else:
             ask(self.engine, "skip", self.now, **wish)
             self.holder.pop(name, None)
