@@ -15,7 +15,7 @@ from typing import Any
 LOCK = Path(__file__).resolve().parents[1] / "requirements.lock"
 TOOL = "pip-audit==2.10.1"
 DATABASES = ("pypi", "osv")
-PROBE_S, ALL_S = 60, 600
+PROBE_S, ALL_S = 30, 240
 
 
 def asked(lock: Path, database: str, timeout_s: float) -> list[dict[str, Any]]:
