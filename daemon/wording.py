@@ -65,7 +65,7 @@ DOING = {
     "traits": "looking at the patches of {}",
     "encoder": "making an encoder of {}",
     "embedding": "embedding {}",
-    "novelty": "seeing how new {} are",
+    "novelty": "comparing {} with all before",
     "suggestions": "choosing patches from {}",
     "package": "preparing {} for the expert",
     "sam_embedding": "looking at {} with Segment Anything",

@@ -17,15 +17,19 @@ def subject_names(db: sqlite3.Connection, subjects: Iterable[str]) -> dict[str, 
     return {subject: _name(db, subject) for subject in set(subjects)}
 
 
+def _counted(number: str, one: str, many: str) -> str:
+    return f"{number} {one if number == '1' else many}"
+
+
 def _name(db: sqlite3.Connection, subject: str) -> str:
     kind, _, rest = subject.partition(":")
     number = rest.split(":")[0]
     if kind == "pretrain":
         return "pseudo-labels"
     if kind == "pool":
-        return f"{number} volumes" if ":" in rest else f"{number} patches"
+        return _counted(number, "volume", "volumes") if ":" in rest else _counted(number, "patch", "patches")
     if kind == "novelty":
-        return f"{rest.split(':')[-1]} volumes"
+        return _counted(rest.split(":")[-1], "volume", "volumes")
     if kind == "round":
         return f"round {number}"
     if kind in ("suggestion", "evaluate"):
