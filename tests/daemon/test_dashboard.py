@@ -329,7 +329,7 @@ def test_an_unreadable_database_leaves_the_last_picture_and_says_so(scene, capsy
         (scene.workspace.root / "alscope.db").write_bytes(b"no database, but as long as one" * 100)
         view.refresh()
         assert len(view.snapshot.queue) == 4
-    assert "cannot be read" in capsys.readouterr().out.splitlines()[-1]
+    assert "the database is damaged" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_vitals_are_read_without_waiting(tmp_path):
