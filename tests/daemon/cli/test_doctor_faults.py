@@ -113,6 +113,7 @@ def test_a_workspace_and_volumes_of_somebody_else(scene):
     volume = scene.root / "in" / "a.tif"
     volume.write_bytes(b"x")
     volume.chmod(0o600)
+    volume.parent.chmod(0o755)  # whatever the umask of this process has become
     scene.close()
     for folder in (scene.root, *scene.root.parents):
         if folder != Path("/") and folder.stat().st_uid == os.geteuid():
