@@ -61,7 +61,9 @@ class Store:
             self._db.close()
             if out_of_room(self.path, e):
                 raise NoRoomError(full_words(workspace)) from e
-            raise
+            raise WorkspaceError(
+                f"{self.path}: the database cannot be written ({e}); is its disk mounted read-only?"
+            ) from e
         except sqlite3.DatabaseError as e:
             self._db.close()
             if not is_damage(e):

@@ -62,6 +62,14 @@ def test_the_nth_side_effect_is_the_same_in_every_life(tmp_path):
     assert told[0].split()[0] == told[1].split()[0]
 
 
+def test_a_disk_that_is_read_only_at_the_start_is_one_line(tmp_path):
+    """The tables of a new database could not be written: the daemon ended with a traceback."""
+    life.prepare(tmp_path)
+    plan = Plan("EROFS", 1, str(tmp_path / "ws" / "alscope.db"), until=10**6)
+    assert life.live(tmp_path, plan, life.Weather(1.8e9, {})) == life.REFUSED
+    assert "is its disk mounted read-only?" in (tmp_path / "words").read_text()
+
+
 def test_a_campaign_goes_on_where_it_was_ended(tmp_path, capsys, short):
     path = tmp_path / "ledger.csv"
     fault = "kill -9 at the n-th side effect"
