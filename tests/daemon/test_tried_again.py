@@ -13,6 +13,7 @@ import pytest
 from daemon import commands
 from daemon.executors.port import Finished, Order
 from daemon.policy import round_again_s
+from daemon.results_selection import Failure
 from daemon.store.rows import JobRow
 from tests.daemon.play import Stage, answer_all, events
 from tests.daemon.pool import Pool
@@ -165,6 +166,16 @@ def test_scores_for_a_round_that_is_over_are_wanted_by_nobody(stage: Stage) -> N
     stage.turn()
     assert (evaluation(stage).state, ran) == ("cancelled", 3)
     assert job not in [o.job_id for o in stage.executor.orders]
+
+
+def test_what_fails_after_its_round_was_concluded_promises_nothing(stage: Stage) -> None:
+    job = evaluation(stage)
+    said = [e for e in events(stage) if "is not judged yet" in e]
+    assert len(said) == 1
+    stage.store.learning.fail_round(1, "cancelled", stage.now)
+    stage.engine.results.failed(job, Failure("the GPU has no room", "transient"), stage.now)
+    assert [e for e in events(stage) if "is not judged yet" in e] == said
+    assert f"evaluate of {job.subject} failed: the GPU has no room" in events(stage)
 
 
 # pre-training
