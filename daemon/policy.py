@@ -213,9 +213,13 @@ def suggestions_to_ask(waiting: int, depth: int, free: int) -> int:
     return min(depth - waiting, free)
 
 
+LONGEST_WAIT_S = 600.0
+"""No job waits longer than so for its next try, unless its file is away."""
+
+
 def backoff_s(attempts: int) -> float:
     """Seconds to wait before the next try of a job that failed for a passing reason."""
-    return float(min(600.0, 2.0 * 4 ** max(0, attempts - 1)))
+    return float(min(LONGEST_WAIT_S, 2.0 * 4 ** max(0, attempts - 1)))
 
 
 def round_again_s(failures: int) -> float:

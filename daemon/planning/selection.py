@@ -110,8 +110,10 @@ class SelectionPlans:
             volume = self.store.volumes.get(suggestion.patch.volume_id)
             if volume is None and suggestion.state == "open" and suggestion.repeat_of is None:
                 why = "its file cannot be read now, and its folder was not made yet"
-                self.store.annotation.take_back(suggestion.id, why, now)
-                self.store.state.event("queue", f"{suggestion.id} is taken out of the queue: {why}", now)
+                with self.store.transaction():
+                    self.store.jobs.unmake(suggestion.id, why, now)
+                    self.store.annotation.take_back(suggestion.id, why, now)
+                    self.store.state.event("queue", f"{suggestion.id} is taken out of the queue: {why}", now)
                 continue
             state, key = self.store.jobs.of_volume("pseudo", spec, suggestion.patch.volume_id)
             if volume is not None and state in ("done", "failed", "cancelled"):

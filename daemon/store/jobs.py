@@ -8,6 +8,7 @@ from typing import Any
 
 from alcore.run import key_of, stage
 from daemon.machine import JOB_TRANSITIONS, check_transition
+from daemon.policy import LONGEST_WAIT_S
 from daemon.store.connection import insert, transaction
 from daemon.store.job_levels import GAVE_UP, OUTGROWN, PASSING, JobLevels
 from daemon.store.rows import JobRow, Wanted, inputs_to_json
@@ -116,13 +117,14 @@ class Jobs(JobLevels):
         return [_row(r) for r in self._db.query(f"SELECT {_COLUMNS} FROM job WHERE state = 'running'")]
 
     def due(self, now: float) -> int:
-        """Make every waiting job ready whose time has come; returns how many. One whose file was not there waits for it."""
+        """Make every waiting job ready whose time has come; returns how many. One whose file was not there waits for it. A time that
+        is farther away than any job has to wait was said by a clock that was set back since, and has come."""
         sql = (
-            "SELECT id FROM job WHERE state = 'waiting' AND not_before <= ?"
+            "SELECT id FROM job WHERE state = 'waiting' AND (not_before <= ? OR not_before > ?)"
             f" AND (error_kind <> 'source_missing' OR volume_id IS NULL OR {_READABLE})"
         )
         with transaction(self._db):
-            ids = [r["id"] for r in self._db.query(sql, [now])]
+            ids = [r["id"] for r in self._db.query(sql, [now, now + LONGEST_WAIT_S])]
             for job_id in ids:
                 self._move(job_id, "ready", now, "due")
         return len(ids)
@@ -206,6 +208,16 @@ class Jobs(JobLevels):
         """Nobody wants this now. It counts for no spec any more, and is wanted again as soon as somebody does."""
         with transaction(self._db):
             self._move(job_id, "cancelled", now, why, lease=None, finished_at=now, error_kind="withdrawn", spec="")
+
+    def unmake(self, suggestion_id: str, why: str, now: float) -> None:
+        """A suggestion is taken back, and nothing in its place: what chose it counts no more, so that the same pool, when it is there
+        again, is asked again. Suggestions are made at the moment at which their job is done."""
+        sql = (
+            "SELECT j.id FROM job j JOIN suggestion s ON s.created_at = j.finished_at WHERE s.id = ? AND j.stage = 'suggestions'"
+            " AND j.state = 'done'"
+        )
+        for r in list(self._db.query(sql, [suggestion_id])):
+            self.withdraw(r["id"], why, now)
 
     def retry(self, job_id: int, now: float) -> None:
         """A failed or cancelled job is to be tried again, with all its attempts."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from daemon import commands
-from daemon.executors.port import Order
+from daemon.arrival import Gone
+from daemon.executors.port import Finished, Order
 from tests.daemon.play import answer_all, events
 
 
@@ -115,3 +117,26 @@ def test_one_patch_is_told_of_as_one(play):
     stage.run()
     assert "1 patch queued for the expert: s00001" in events(stage)
     assert any(message.startswith("1 patch held back because it looks broken: ") for message in events(stage))
+
+
+def test_a_file_that_was_away_before_its_folders_were_made_is_asked_about_when_it_is_back(play):
+    """What was chosen of it was taken back: the same pool is asked again, as often as that happens."""
+    away = {"package"}
+    stage = play(lambda order, said: None if order.stage in away else said)
+    stage.drop("v.tif", b"volume")
+    stage.run()
+    path = os.fsencode(stage.folder / "v.tif")
+    for _ in range(2):
+        stage.engine.sightings([Gone(path, True)])
+        for order in [o for o in stage.executor.orders if o.stage == "package"]:
+            gone = Finished(order.job_id, order.fence, "failed", "is not there now", "source_missing")
+            stage.engine.handle(gone)
+        stage.run()
+        assert not stage.shot().queue
+        stage.engine.sightings([Gone(path, False)])
+        stage.run()
+        assert len(stage.shot().queue) == 4
+    away.clear()
+    stage.restart()
+    stage.run()
+    assert [q.ready for q in stage.shot().queue] == [True] * 4

@@ -49,6 +49,15 @@ def test_a_claim_grows_the_fence_and_late_reports_are_ignored(store, want):
     assert row == {"progress": 0.2, "note": "from the living"}
 
 
+def test_a_clock_that_was_set_back_makes_no_job_wait_for_it(store, want):
+    ids = [store.jobs.want(want(n), 1.0) for n in range(2)]
+    for job_id, at in zip(ids, (90_000.0, 300.0), strict=True):
+        store.jobs.claim(job_id, "me", 2.0)
+        store.jobs.postponed(job_id, at, "disk full", "disk_full", 3.0, False)
+    assert store.jobs.due(4.0) == 1, "it was a day later when that was said"
+    assert [store.jobs.get(job_id).state for job_id in ids] == ["ready", "waiting"]
+
+
 def test_a_done_job_stays_done_and_says_its_story(store, want):
     job_id = store.jobs.want(want(), 1.0)
     store.jobs.claim(job_id, "me", 2.0)
