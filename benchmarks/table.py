@@ -34,8 +34,9 @@ def show(title: str, rows: Sequence[Row]) -> int:
     for heading in ("what", "measured", "limit", "ratio to limit"):
         table.add_column(heading, justify="left" if heading == "what" else "right")
     for row in rows:
-        limit, ratio = ("", "") if row.limit is None else (f"{row.limit:g} {row.unit}", f"{row.value / row.limit:.2f}")
-        table.add_row(row.what, f"{row.value:.2f} {row.unit}", limit, ratio)
+        limit = "" if row.limit is None else f"{row.limit:g} {row.unit}".strip()
+        ratio = f"{row.value / row.limit:.2f}" if row.limit else ""  # nothing is a limit, too
+        table.add_row(row.what, f"{row.value:.2f} {row.unit}".strip(), limit, ratio)
     Console().print(table)
     return 0 if all(row.kept for row in rows) else 1
 
