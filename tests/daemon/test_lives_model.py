@@ -1,0 +1,334 @@
+"""Random lives of a workspace: machine, store, planner and engine as they are, against an account of its own (`lives_oracle`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from alcore.artifact import remove_tree
+from daemon.executors.port import Finished, Order
+from tests.daemon.lives import BAD, World
+from tests.daemon.lives_checks import Account, agree, at_rest, planned
+from tests.faults.campaign.engine_faults import scratch
+
+NAMES = ("a.tif", "b.tif", "c.tif")
+PEOPLE = ("ana", "ben")
+NUMBER = st.integers(0, 11)
+AGAIN = ("pseudo", "traits", "embedding", "package", "predict")
+PASSING = {"transient": "transient", "lost": "transient", "disk_full": "disk_full"}
+
+
+class Lives(RuleBasedStateMachine):
+    """After every rule the scan looks, the engine has its turn, and everything is compared."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="alscope-lives-", dir=scratch()))
+        self.world, self.account = World(self.root), Account()
+        self.n, self.sound = 0, True
+        self.away: dict[str, Path] = {}
+        (self.root / "away").mkdir()
+        self.late: list[tuple[Order, Finished]] = []  # reports that nobody has heard yet
+        self.former: list[Order] = []  # orders whose worker was given up, or has said its last word
+        self.drop(NAMES[0], False, False)
+        self.work(6)
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            try:
+                if self.sound:
+                    self.to_rest()
+            finally:
+                self.world.store.close()
+                remove_tree(self.root)
+
+    # the turn of the daemon
+
+    def turn(self) -> None:
+        orders, self.sound = len(self.world.executor.orders), False
+        for asked in self.account.asked.values():
+            asked.arrives()
+        self.world.scan()
+        self.world.tick()
+        planned(self.account, self.world, self.world.executor.orders[orders:])
+        if self.account.adopts(self.world):  # files follow with the next turn of the engine
+            orders = len(self.world.executor.orders)
+            self.world.tick()
+            planned(self.account, self.world, self.world.executor.orders[orders:])
+        agree(self.account, self.world)
+        self.sound, self.account.trained = True, False
+
+    def hear(self, order: Order, said: Finished) -> None:
+        """The engine hears a worker."""
+        taken = self.taken_back(order, said)
+        self.account.ends(order, said)
+        self.world.engine.handle(said)
+        for name in taken:
+            asked = self.account.asked[name]
+            if asked.state == "open":
+                asked.state = "withdrawn"
+        self.former.append(order)
+
+    def taken_back(self, order: Order, said: Finished) -> list[str]:
+        """Suggestions that go with this result."""
+        if order.stage != "suggestions" or said.outcome != "done":
+            return []
+        manifest = json.loads((self.world.workspace.artifacts.path(order.key) / "manifest.json").read_text())
+        sql = (
+            "SELECT s.id FROM suggestion s JOIN patch p ON p.id = s.patch_id JOIN job j ON j.volume_id = p.volume_id"
+            " WHERE j.key = ? AND p.row = ?"
+        )
+        found = [self.world.sql(sql, t["embedding"], t["row"]) for t in manifest["result"].get("taken_back", ())]
+        return [r["id"] for rows in found for r in rows]
+
+    def held(self, number: int) -> Order | None:
+        """One of the orders at work."""
+        orders = list(self.world.executor.held.values())
+        return orders[number % len(orders)] if orders else None
+
+    @rule(turns=st.integers(1, 6))
+    def work(self, turns: int) -> None:
+        """Everybody works, and nothing happens to them."""
+        for _ in range(turns):
+            for order in list(self.world.executor.held.values()):
+                self.hear(order, self.world.executor.work(order))
+            self.turn()
+
+    @rule(number=NUMBER, how=st.sampled_from([*PASSING, "preempted", "permanent"]))
+    def fail(self, number: int, how: str) -> None:
+        order = self.held(number)
+        if order is None:
+            return
+        del self.world.executor.held[order.job_id]
+        outcome = how if how in ("lost", "preempted") else "failed"
+        self.hear(order, Finished(order.job_id, order.fence, outcome, f"it was {how}", PASSING.get(how, how)))
+        self.turn()
+
+    @rule(number=NUMBER)
+    def finish_unheard(self, number: int) -> None:
+        """A worker is done, and its word is still on the way."""
+        order = self.held(number)
+        if order is not None:
+            said = self.world.executor.work(order)
+            self.late.append((order, said))
+            self.account.made |= {order.key} if said.outcome == "done" else set()
+            self.turn()
+
+    @precondition(lambda self: self.late)
+    @rule(number=NUMBER)
+    def hear_late(self, number: int) -> None:
+        self.hear(*self.late.pop(number % len(self.late)))
+        self.turn()
+
+    @precondition(lambda self: self.former)
+    @rule(number=NUMBER, outcome=st.sampled_from(["done", "failed", "preempted"]))
+    def hear_a_former_worker(self, number: int, outcome: str) -> None:
+        """A worker that was given up reports: nothing follows from it."""
+        order = self.former[-1 - number % len(self.former)]
+        said = Finished(order.job_id, order.fence, outcome, "too late", "permanent" if outcome == "failed" else "")
+        assert self.account.jobs.known[order.job_id].fence > order.fence or not self._is_running(order)
+        self.account.ends(order, said)
+        self.world.engine.handle(said)
+        self.turn()
+
+    def _is_running(self, order: Order) -> bool:
+        return self.account.jobs.known[order.job_id].state == "running"
+
+    @rule()
+    def restart(self) -> None:
+        """kill -9, and another daemon: what was in memory is gone, workers and their last words too."""
+        self.former += [*self.world.executor.held.values(), *(order for order, _ in self.late)]
+        self.late.clear()
+        self.account.jobs.restart()
+        self.world.restart()
+        self.turn()
+
+    @rule(step=st.sampled_from([-86400.0, -60.0, 60.0, 86400.0]))
+    def set_the_clock(self, step: float) -> None:
+        self.world.now += step
+        self.turn()
+
+    # the microscope
+
+    def content(self, bad: bool = False) -> bytes:
+        self.n += 1
+        return (BAD if bad else b"") + b" content %d" % self.n
+
+    @rule(name=st.sampled_from(NAMES), bad=st.sampled_from([False] * 4 + [True]), growing=st.booleans())
+    def drop(self, name: str, bad: bool, growing: bool) -> None:
+        """A new file, or another content under the name of one."""
+        self.put(name, self.content(bad))
+        (self.world.growing.add if growing else self.world.growing.discard)(name)
+        self.turn()
+
+    def put(self, name: str, content: bytes) -> None:
+        tmp = self.root / "new"
+        tmp.write_bytes(content)
+        os.replace(tmp, self.world.folder / name)
+        self.account.files[name] = content
+
+    @rule(one=st.sampled_from(NAMES), other=st.sampled_from(NAMES))
+    def copy(self, one: str, other: str) -> None:
+        if one in self.account.files:
+            self.put(other, self.account.files[one])
+            self.turn()
+
+    @rule(name=st.sampled_from(NAMES))
+    def delete(self, name: str) -> None:
+        if self.account.files.pop(name, None) is not None:
+            self.away[name] = (self.world.folder / name).rename(self.root / "away" / name)
+            self.world.growing.discard(name)
+            self.turn()
+
+    @precondition(lambda self: self.away)
+    @rule(name=st.sampled_from(NAMES))
+    def put_back(self, name: str) -> None:
+        """A file that was moved out of the folder comes back as it was."""
+        if name in self.away:
+            self.away.pop(name).rename(self.world.folder / name)
+            self.account.files[name] = (self.world.folder / name).read_bytes()
+            self.turn()
+
+    @rule()
+    def all_are_written(self) -> None:
+        self.world.growing.clear()
+        self.turn()
+
+    # people
+
+    def some(self, number: int, *states: str) -> str | None:
+        names = [n for n, a in self.account.asked.items() if a.state in states]
+        return names[number % len(names)] if names else None
+
+    def save(self, name: str, bad: bool) -> None:
+        content = self.content(bad)
+        path = self.world.inbox / f"{name}.tif"
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
+        self.account.asked[name].spare = content
+
+    @rule(number=NUMBER, bad=st.sampled_from([False] * 4 + [True]))
+    def label(self, number: int, bad: bool) -> None:
+        """Of any patch that was ever shown: also a better one, or one for a patch that was skipped."""
+        name = self.some(number, "open", "claimed", "submitted", "accepted", "rejected")
+        if name is not None and (self.account.asked[name].shown or self.account.asked[name].labels):
+            self.save(name, bad)
+            self.turn()
+
+    @rule()
+    def label_all(self) -> None:
+        for name, asked in self.account.asked.items():
+            if asked.state in ("open", "claimed", "rejected") and asked.shown:
+                self.save(name, False)
+        self.turn()
+        self.work(3)
+
+    def command(self, wanted: bool, verb: str, **arguments: Any) -> None:
+        """Ask, and be told what the oracle says that one is told."""
+        said = self.world.ask(verb, **arguments)
+        self.turn()
+        ok, words = self.world.sql("SELECT ok, outcome FROM command WHERE id = ?", said)[0].values()
+        assert bool(ok) == wanted, f"{verb} {arguments}: {words}"
+
+    @rule(number=NUMBER)
+    def undo(self, number: int) -> None:
+        name = self.some(number, "accepted", "submitted", "rejected", "skipped")
+        if name is not None:
+            self.command(self.account.asked[name].undo(), "undo-label", id=name)
+
+    @rule(number=NUMBER, user=st.sampled_from(PEOPLE), verb=st.sampled_from(["claim", "release", "skip"]))
+    def take(self, number: int, user: str, verb: str) -> None:
+        name = self.some(number, "open", "claimed", "rejected", "accepted")
+        if name is not None:
+            more = {"kind": "other"} if verb == "skip" else {}
+            self.command(getattr(self.account.asked[name], verb)(user), verb, id=name, user=user, **more)
+
+    @rule()
+    def pause(self) -> None:
+        self.account.paused = True
+        self.command(True, "pause")
+
+    @rule()
+    def resume(self) -> None:
+        self.account.paused = False
+        self.command(True, "resume")
+
+    @rule()
+    def train(self) -> None:
+        """Whether that can be done is not the oracle's business; what the round has is."""
+        self.account.trained = True
+        self.world.ask("train")
+        self.turn()
+
+    @rule()
+    def roll_back(self) -> None:
+        self.command(self.account.rounds.roll_back(), "rollback")
+
+    @rule(number=NUMBER)
+    def promote(self, number: int) -> None:
+        models = [r["version"] for r in self.world.sql("SELECT version FROM model WHERE state <> 'candidate'")]
+        if models:
+            version = models[number % len(models)]
+            wanted = self.account.rounds.uses[-1:] != [version]
+            if wanted:
+                self.account.rounds.takes_over(version)
+            self.command(wanted, "promote", version=version, reason="by hand")
+
+    @rule(number=NUMBER)
+    def retry(self, number: int) -> None:
+        known = self.account.jobs.known
+        failed = [n for n, job in known.items() if job.state == "failed" and job.stage in AGAIN]
+        if failed:
+            job_id = failed[number % len(failed)]
+            self.account.jobs.retried.add(job_id)
+            self.command(True, "retry", id=job_id)
+
+    # the end
+
+    def to_rest(self) -> None:
+        """In peace, everything comes to its end."""
+        self.all_are_written()
+        self.resume()
+        while self.late:
+            self.hear(*self.late.pop())
+        quiet = 0
+        for _ in range(300):
+            before = len(self.world.executor.orders)
+            self.work(1)
+            moved = self.world.executor.held or len(self.world.executor.orders) > before
+            quiet = 0 if moved else quiet + 1
+            self.world.now += 700 if quiet else 0  # let every backoff pass
+            if quiet == 4:
+                at_rest(self.account, self.world)
+                return
+        raise AssertionError(f"never at rest: {[o.stage for o in self.world.executor.orders[-20:]]}")
+
+
+def lives(examples: int, steps: int, **more: Any) -> None:
+    """So many lives of so many steps."""
+    some = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        **more,
+    )
+    run_state_machine_as_test(Lives, settings=some)
+
+
+def test_whatever_happens_the_account_and_the_workspace_agree():
+    lives(8, 30)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_the_same_in_many_lives():
+    lives(300, 60)
