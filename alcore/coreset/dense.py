@@ -20,6 +20,8 @@ from alcore.coreset.state import BLOCK, SIGNS_COST, Float32, Ids, State
 
 ROWS = 4096
 """Rows of one matrix product on the CPU: with their products they stay in cache."""
+SHARED_FROM = 1 << 18
+"""Products from which a second thread is worth its start."""
 PILOT = 512
 """Rows on which guessing is tried first, and as many on which it is not."""
 GUESSED_FROM = 16 * PILOT
@@ -71,7 +73,8 @@ class Dense:
         ids, block = ids[order], block[order]
         cuts = np.flatnonzero(np.diff(block)) + 1
         parts = [group[i : i + ROWS] for group in np.split(ids, cuts) for i in range(0, len(group), ROWS)]
-        done = share_out(lambda part: self._chunk(part, limit), parts, self.threads)
+        threads = self.threads if len(ids) * len(self.state.centres) > SHARED_FROM else 1
+        done = share_out(lambda part: self._chunk(part, limit), parts, threads)
         products = sum(dense for dense, _ in done)
         self.state.work.dense += products
         self.state.work.exact += sum(exact for _, exact in done)

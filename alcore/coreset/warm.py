@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alcore.coreset.choose import best_engine
+from alcore.coreset.choose import DENSE_BELOW, best_engine
 from alcore.coreset.frontier import Frontier
-from alcore.coreset.state import Float32
+from alcore.coreset.state import Float32, Float64
 from alcore.types import PoolPosition
 
 MOST_ADDED = 0.25
@@ -33,8 +33,8 @@ class Warm:
         """The Frontier of this pool with exactly these rows covered.
 
         keys: what the (N, D) embeddings are made of, in order; the same keys always stand for the same rows, so a pool whose keys
-        begin with those of the last one only grew. k: how many picks it is likely to be asked for, which the choice of the
-        engine depends on.
+        begin with those of the last one only grew. k: how many picks it is likely to be asked for, which, beside what is covered
+        already, the choice of the engine depends on.
         """
         known, keys = self._frontier, tuple(keys)
         grown = len(embeddings) - (len(known) if known else 0)
@@ -46,7 +46,7 @@ class Warm:
             and len(embeddings) - len(known.state.base) <= MOST_ADDED * len(embeddings)
         )
         if known is None or not usable:
-            engine, basis = best_engine(embeddings, k, device)
+            engine, basis = self._engine_for(embeddings, len(covered), k, device)
             self._frontier, self._keys = Frontier(embeddings, covered, engine, basis=basis), keys
             self.built += 1
             return self._frontier
@@ -59,3 +59,10 @@ class Warm:
                 known.withdraw(position)
         known.cover(covered)
         return known
+
+    @staticmethod
+    def _engine_for(embeddings: Float32, n_covered: int, k: int, device: str) -> tuple[str, Float64 | None]:
+        """Where more is covered than will be picked, catching up is the work, and matrix products do that in half the time of bounds."""
+        if n_covered >= k:
+            return "cuda" if device == "cuda" and len(embeddings) > DENSE_BELOW else "dense", None
+        return best_engine(embeddings, k, device)

@@ -117,11 +117,18 @@ def test_it_says_that_it_stops(running):
     systemd.hear("STOPPING=1")
 
 
-def test_a_terminal_that_is_gone_ends_it(tmp_path):
-    """As the kernel has it: the program that leads the session of a terminal gets a SIGHUP when the terminal goes."""
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_terminal_that_is_gone_ends_it(tmp_path, nohup):
+    """As the kernel has it: the program that leads the session of a terminal gets a SIGHUP when the terminal goes.
+
+    nohup leaves that signal ignored, as these tests themselves may have been started.
+    """
     with real_daemon(tmp_path, CONFIG) as daemon:
         ours, theirs = pty.openpty()
-        code = "import fcntl, termios, sys; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from daemon.cli.main import main; sys.exit(main())"
+        code = (
+            f"import fcntl, signal, termios, sys; signal.signal(signal.SIGHUP, signal.{'SIG_IGN' if nohup else 'SIG_DFL'}); "
+            "fcntl.ioctl(0, termios.TIOCSCTTY, 0); from daemon.cli.main import main; sys.exit(main())"
+        )
         with open(tmp_path / "daemon.log", "ab") as log:
             daemon.process = subprocess.Popen(
                 [sys.executable, "-c", code, "--config", str(daemon.config), "run"],
@@ -135,6 +142,9 @@ def test_a_terminal_that_is_gone_ends_it(tmp_path):
         daemon.process.send_signal(signal.SIGHUP)
         daemon.wait(lambda s: any("config.toml was read again" in e.message for e in s.events))
         os.close(ours)
+        if nohup:
+            daemon.wait(lambda s: sum("config.toml was read again" in e.message for e in s.events) == 2)
+            daemon.process.send_signal(signal.SIGTERM)
         assert daemon.process.wait(10) == 0
 
 

@@ -46,3 +46,16 @@ def test_it_builds_again_when_the_pool_is_another():
         assert warm.built == n
     warm.frontier(("b",), unit(1, 40, 8), [])
     assert warm.built == 5
+
+
+def test_a_restart_with_many_labels_needs_no_pilot(monkeypatch):
+    rows, asked = unit(0, 400), []
+    monkeypatch.setattr("alcore.coreset.warm.best_engine", lambda *a: asked.append(a) or ("bounds 16", None))
+    labels = list(range(0, 400, 4))
+    restarted = Warm().frontier(("a",), rows, labels, k=8)
+    assert not asked
+    assert continue_from(restarted, 8, np.random.default_rng(0)) == continue_from(
+        Frontier(rows, labels, "bounds 16"), 8, np.random.default_rng(0)
+    )
+    Warm().frontier(("a",), rows, [1], k=8)
+    assert len(asked) == 1
