@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONWARNINGS ?= ignore::FutureWarning
 
-.PHONY: all test lint types floors unit slow demo run bench faults docs docs-images lock audit clean
+.PHONY: all test lint types floors unit slow demo run bench faults soak docs docs-images lock audit clean
 
 all: $(VENV)/ready
 
@@ -47,6 +47,10 @@ bench: $(VENV)/ready
 # goes on where it was ended: the ledger is alscope-faults/ledger.csv
 faults: $(VENV)/ready
 	$(BIN)/python -m tests.faults.campaign $(FAULTS)
+
+# a week of acquisitions in an hour; SOAK="--minutes 8" plays less of the week, as fast
+soak: $(VENV)/ready
+	$(BIN)/python -m benchmarks.soak $(SOAK)
 
 lock:
 	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 --upgrade \
