@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from daemon.alarms import Alarm, Patience, arrivals_alarm, disk_alarm, payload, queue_alarm, starting, told
+from daemon.budget import SUBJECT
 from daemon.config import Settings
 from daemon.config_alarms import Alarms
 from daemon.courier import Carry, Courier, Delivered, Letter, by_command, here
@@ -66,12 +67,13 @@ class Alarming:
         in_hand = queue.claimed + queue.checking + queue.rejected
         depth, begun = self.settings.selection.queue_depth, store.n_suggested() > 0
         blind = [Alarm("watcher", subject, text, True) for _, subject, text in store.problems(BLIND)]
+        full = [Alarm(kind, name, text, True) for kind, name, text in store.problems(("disk",)) if name == SUBJECT]
         found = [
             queue_alarm(queue.ready, in_hand, queue.preparing, depth, begun, nothing_words(queue)),
             disk_alarm(free_gb(self.workspace.root), self.settings.alarms.disk_gb, clean(str(self.workspace.root))),
             self._late(now),
         ]
-        return [*blind, *(alarm for alarm in found if alarm is not None)]
+        return [*blind, *full, *(alarm for alarm in found if alarm is not None)]
 
     def _late(self, now: float) -> Alarm | None:
         """Does nothing arrive although a run is declared? It is a problem too, as long as it lasts."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_valid
 
 from daemon.config_alarms import Alarms
 from daemon.config_annotation import Annotation
+from daemon.config_disk import Disk
 from daemon.config_file import DEFAULT_WORKSPACE, read_toml
 from daemon.config_metrics import Metrics
 from daemon.config_selection import Encoder, Section, Selection, is_path
@@ -165,6 +166,7 @@ class Settings(Section):
     inbox: Inbox = Inbox()
     alarms: Alarms = Alarms()
     metrics: Metrics = Metrics()
+    disk: Disk = Disk()
     run: Run = Run()
     _file: Path | None = PrivateAttr(default=None)
 

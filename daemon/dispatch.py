@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from alcore.run import STAGES, stage
 from alcore.stage import Input
+from daemon.budget import Budget
 from daemon.config import Settings
 from daemon.courtesy import ACTIVE_S, Courtesy
 from daemon.disk import free_gb
 from daemon.endings import Endings
 from daemon.executors.port import Executor, Order
 from daemon.policy import is_heavy, may_start, to_preempt
+from daemon.retention import may_begin
 from daemon.store.rows import JobRow, VolumeRow
 from daemon.store.store import Store
 from daemon.workspace import Workspace
@@ -40,6 +42,7 @@ class Dispatch:
     machine: Machine
     source: Callable[[VolumeRow], Input]
     endings: Endings
+    budget: Budget
     asked_to_stop: dict[int, str] = field(default_factory=dict)
     courtesy: Courtesy = field(default_factory=Courtesy)
 
@@ -49,6 +52,8 @@ class Dispatch:
 
     def waits_for(self, now: float) -> str:
         """What work that is ready waits for, in words; "" when only for a worker."""
+        if self.budget.full:
+            return "waiting: the workspace has reached its budget (disk.budget_gb)"
         hours, polite = self.settings.training.hours, self.courtesy.since is not None
         ready = self.store.jobs.ready(64, True) if hours is not None or polite else []
         if polite and any(is_heavy(job.long, job.priority) for job in ready):
@@ -59,14 +64,14 @@ class Dispatch:
     def start_what_is_ready(self, now: float) -> None:
         """Claim what is ready for the workers that are free; training only within its hours, heavy work not while files grow."""
         self._keep_hours(now)
-        polite, hours = self._gives_way(now), self.settings.training.hours
+        polite = self._gives_way(now)
         if self._held_back(now):
             return
         for long in (False, True):
             for job in self.store.jobs.ready(64, long):
                 if self.workspace.artifacts.has(job.key):
                     self.endings.done(job, now, "made before")
-                elif (polite and is_heavy(long, job.priority)) or not may_start(job.stage, long, hours, now):
+                elif (polite and is_heavy(long, job.priority)) or not self._may_begin(job, long, now):
                     continue
                 elif self.executor.free(long):
                     self._start(job, long, now)
@@ -74,6 +79,9 @@ class Dispatch:
                     if long:
                         self._make_room(job)
                     break
+
+    def _may_begin(self, job: JobRow, long: bool, now: float) -> bool:
+        return may_begin(job.stage, self.budget.full) and may_start(job.stage, long, self.settings.training.hours, now)
 
     def _held_back(self, now: float) -> bool:
         """Paused by a person, or the disk is nearly full: nothing new is started."""

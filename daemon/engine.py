@@ -13,6 +13,7 @@ from daemon import commands
 from daemon.alarming import Alarming
 from daemon.arrival import Arriving, Gone, Identified, Reachable, Settled
 from daemon.backing import Backing
+from daemon.budget import Budget
 from daemon.claims import ClaimClock
 from daemon.clearing import Clearing
 from daemon.config import Settings
@@ -32,6 +33,7 @@ from daemon.results import Results, printable
 from daemon.results_selection import Failure
 from daemon.store.rows import path_of
 from daemon.store.store import Store
+from daemon.tidying import Tidying
 from daemon.walk import INBOX
 from daemon.workspace import Workspace
 
@@ -64,6 +66,9 @@ class Engine:
         self.finding = Finding(self.store, self.workspace, self.settings)
         prediction = self.settings.prediction
         self.clearing = Clearing(self.store, self.workspace, prediction.keep_models, prediction.keep_days)
+        self.budget = Budget.of(self.store, self.workspace, self.settings.disk.budget_gb)
+        keep_days, specs = self.settings.disk.keep_days, (planner.embedding_spec, planner.kept_spec)
+        self.tidying = Tidying(self.store, self.workspace, keep_days, lambda encoder: [spec(encoder) for spec in specs])
         self.reporter = Reporter(self.store, self.workspace)
         self.inbox = Inbox(self.settings, self.workspace, self.store)
         self.claim_clock = ClaimClock(self.store)
@@ -76,6 +81,7 @@ class Engine:
             Machine(self.device, self.threads, self.lease),
             planner.source,
             self.endings,
+            self.budget,
         )
 
     def start(self) -> None:
@@ -213,6 +219,7 @@ class Engine:
         kept = self.dispatch
         new.dispatch = replace(new.dispatch, asked_to_stop=kept.asked_to_stop, courtesy=kept.courtesy)
         new.claim_clock, new.reporter = self.claim_clock, self.reporter
+        new.budget.measuring, new.budget.standing = self.budget.measuring, self.budget.standing
         before, after = self.alarming, new.alarming
         after.started, after.patience, after.busy = before.started, before.patience, before.busy
         return new
@@ -224,12 +231,14 @@ class Engine:
     # the daemon's pulse
 
     def pulse(self) -> None:
-        """A sign of life for those who only read the database; a look at what is worth an alarm; and a little clearing."""
+        """A sign of life for those who only read the database; a look at what is worth an alarm; and a little clearing and measuring."""
         now = self.clock()
+        self.budget.look(now)
         self.waits_for = self.dispatch.waits_for(now)
         self.store.state.seen(now, self.waits_for)
         self.alarming.look(now)
         self.clearing.run(now)
+        self.tidying.run(now, pressed=bool(self.budget.standing))
 
     def housekeeping(self) -> None:
         """Fold the write-ahead log; remove what nobody needs any more; make the nightly backup."""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
+from daemon.caches import CASE, remove_case
 from daemon.retention import expired_between, unused_cases
 from daemon.store.store import Store
 from daemon.workspace import Workspace
 
 CASES_EVERY_S = 3600.0
-CASE = ".b2nd"
-CASE_FILES = (CASE, "_seg.b2nd", ".pkl")
-"""The file by which a prepared patch is found goes first: what is left of one that was half removed is not taken for one."""
 
 
 @dataclass
@@ -49,15 +46,10 @@ class Housekeeping:
         for folder in (self.workspace.places.cache / "nnunet").glob("cases-*"):
             used = {p.name: p.stat().st_mtime for p in folder.glob(f"*{CASE}") if not p.name.endswith("_seg.b2nd")}
             for name in unused_cases(used, now, self.keep_days):
-                _remove(folder, name.removesuffix(CASE))
+                remove_case(folder, name.removesuffix(CASE))
                 n += 1
             if not any(folder.iterdir()):
                 folder.rmdir()
         for half_made in (self.workspace.places.cache / "nnunet").glob(".cases-*"):  # by a worker that was killed
             shutil.rmtree(half_made, ignore_errors=True)
         return n
-
-
-def _remove(folder: Path, case: str) -> None:
-    for suffix in CASE_FILES:
-        (folder / f"{case}{suffix}").unlink(missing_ok=True)

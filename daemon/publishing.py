@@ -83,6 +83,7 @@ class Publisher:
         job = self._store.jobs.by_key(showing.artifact)
         if job is not None and job.state == "done":
             self._store.jobs.withdraw(job.id, "its segmentation is not there any more", now)
+            self._store.room.cleared([showing.artifact], now)
         text = (
             f"{showing.name}: the segmentation by {showing.model} is not there any more; the one in predictions/ stays until it "
             "is made again"

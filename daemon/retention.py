@@ -51,3 +51,53 @@ def kept_models(
     """
     recent = {model for model, at in last_used(history).items() if now - at < keep_days * DAY_S}
     return {*pile[: max(1, keep_models)], *recent}
+
+
+NEAR, FULL, ROOM_AGAIN = 0.9, 1.0, 0.97
+"""Of the budget: from here on caches go; no new work; new work again, with a margin, so that it does not go on and off."""
+
+
+def pressure(used: float | None, budget: float, was_full: bool) -> str:
+    """How the workspace stands to its budget, both in bytes: "" well, "near", or "full". used: None = not known yet.
+
+    was_full: it was the last time: then there has to be a little more room than that.
+    """
+    if budget <= 0 or used is None:
+        return ""
+    if used >= (ROOM_AGAIN if was_full else FULL) * budget:
+        return "full"
+    return "near" if used >= NEAR * budget else ""
+
+
+def to_shed(caches: Sequence[tuple[float, int]], too_much: float) -> list[int]:
+    """Which caches go, the oldest first, until `too_much` bytes are free: positions in `caches`, (last used, bytes) each."""
+    found, freed = [], 0
+    for place in sorted(range(len(caches)), key=lambda i: (caches[i][0], i)):
+        if freed >= too_much:
+            break
+        found.append(place)
+        freed += caches[place][1]
+    return found
+
+
+ALWAYS = ("label",)
+"""Stages that run although the workspace is full: what a person drew is checked and kept."""
+
+
+def may_begin(stage: str, full: bool) -> bool:
+    """May a job of this stage begin now?"""
+    return not full or stage in ALWAYS
+
+
+COMMANDS_S = 90 * DAY_S
+"""Answers to commands are remembered for so long."""
+
+
+def leftovers_expire(now: float, keep_days: float, pressed: bool) -> float:
+    """Results that nobody reads go when they are needless since before this moment; at once when room is short."""
+    return now if pressed else now - keep_days * DAY_S
+
+
+def log_expires(now: float, keep_days: float) -> float:
+    """Logs of jobs that ended before this moment go, however short room is: they are small."""
+    return now - keep_days * DAY_S

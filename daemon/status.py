@@ -14,6 +14,7 @@ from daemon.wording import PIPELINE, clean, count, duration, extent, place, shor
 from daemon.wording_alarms import expect_words
 from daemon.wording_problems import problem_mark, with_remedy
 from daemon.wording_quality import advice_words, worst_words
+from daemon.wording_room import room_words
 from daemon.wording_state import (
     HANDED_BACK,
     Part,
@@ -195,8 +196,13 @@ def _volumes(snapshot: Snapshot, workspace: Path) -> list[Line]:
     return [_line(0, "volumes", *(parts or ["none yet"]))]
 
 
+def _room(snapshot: Snapshot, workspace: Path) -> list[Line]:
+    """What the workspace takes, and what most of it is."""
+    return [] if snapshot.room is None else [_line(14, "room", (room_words(snapshot.room), "dim"))]
+
+
 PARTS: tuple[Callable[[Snapshot, Path], list[Line]], ...] = (
-    *(_daemon, _now, _you, _work, _selection, _model, _quality, _pseudo, _volumes),
+    *(_daemon, _now, _you, _work, _selection, _model, _quality, _pseudo, _volumes, _room),
 )
 
 

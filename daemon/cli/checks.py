@@ -11,7 +11,7 @@ from daemon.cli.checks_folders import file_events, watched_folder
 from daemon.cli.checks_gpu import encoder, faiss_computes, gpu, torch_computes
 from daemon.cli.checks_pseudo import pseudo_labels
 from daemon.cli.checks_system import clock, faiss_package, import_name, memory, python, sqlite
-from daemon.cli.checks_workspace import room, workspace
+from daemon.cli.checks_workspace import budget, room, workspace
 from daemon.config import Settings
 
 __all__ = ["Check", "configured", "deep", "machine"]
@@ -30,6 +30,7 @@ def configured(settings: Settings) -> Iterator[Check]:
     """Checks of what config.toml names."""
     yield from workspace(settings)
     yield room(settings)
+    yield from budget(settings)
     yield memory(settings)
     yield from database(settings)
     yield gpu(settings)

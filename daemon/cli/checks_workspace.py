@@ -1,4 +1,4 @@
-"""Checks of `alscope doctor`: can the workspace be written, is it on a local disk, and is there room?"""
+"""Checks of `alscope doctor`: can the workspace be written, is it on a local disk, is there room, and how much does it take?"""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ import pwd
 import stat
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from daemon.cli.checking import Check
 from daemon.config import Settings
 from daemon.disk import free_gb
+from daemon.errors import WorkspaceError
+from daemon.look import reading
+from daemon.retention import pressure
 from daemon.store.connection import NETWORK_FILE_SYSTEMS, file_system_of
+from daemon.store.room_listing import room_view
+from daemon.wording_room import room_words
 
 FOLDERS = ("inbox", "commands", "queue", "drafts", "labels", "rejected", "predictions", "artifacts", "cache", "jobs")
 FEW_FILES = 50_000
@@ -93,3 +99,22 @@ def room(settings: Settings) -> Check:
         found = f"{free:.1f} GB free, but room for {files.f_favail} more files only"
         return Check("disk", "warn", found, f"remove many small files from the disk of {there}, or choose another disk")
     return Check("disk", "ok", found) if free > 5 * least else Check("disk", "warn", found, mend)
+
+
+def budget(settings: Settings) -> Iterator[Check]:
+    """What the workspace takes, as the daemon measured it last; nothing before that."""
+    try:
+        with reading(settings.workspace) as db:
+            found = room_view(db)
+    except WorkspaceError:
+        return  # the check of the database says why
+    if found is None:
+        return
+    limit = settings.disk.budget_gb * 1e9
+    words = f"the workspace takes {room_words(replace(found, budget_bytes=int(limit)))}"
+    mend = "`alscope status --disk` shows where it went; raise disk.budget_gb, or remove what is yours"
+    standing = pressure(found.total, limit, False)
+    if standing == "full":
+        yield Check("budget", "fail", words + ": no work is started", mend)
+    else:
+        yield Check("budget", "warn", words, mend) if standing else Check("budget", "ok", words)

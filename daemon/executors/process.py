@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from alcore.artifact import ArtifactStore
 from alcore.disk import full_words, is_full, no_space
+from daemon.executors.logs import WORKERS_LOG
 from daemon.executors.perform import one_line
 from daemon.executors.port import Finished, Order, Places, Progress, Reports
 from daemon.secrecy import for_others
@@ -40,7 +41,7 @@ class Worker:
 
     def __init__(self, places: Places, nice: int, threads: int) -> None:
         places.jobs.mkdir(parents=True, exist_ok=True)
-        log = open(places.jobs / "workers.log", "ab")  # noqa: SIM115 - the child keeps it
+        log = open(places.jobs / WORKERS_LOG, "ab")  # noqa: SIM115 - the child keeps it
         environment = for_others(os.environ) | dict.fromkeys(THREADED, str(threads))
         environment |= {
             "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait by spinning take the cores from everybody else

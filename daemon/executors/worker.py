@@ -14,10 +14,9 @@ import sys
 import threading
 from pathlib import Path
 
+from daemon.executors.logs import shorten
 from daemon.executors.perform import perform
 from daemon.executors.port import Order, Places, Progress
-
-LOG_CAP_BYTES = 20_000_000
 
 
 def main(arguments: list[str]) -> int:
@@ -79,8 +78,8 @@ class _log_to:  # noqa: N801 - reads as a statement
     def __enter__(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / "log.txt"
-        if path.exists() and path.stat().st_size > LOG_CAP_BYTES:
-            path.unlink()
+        with contextlib.suppress(OSError):
+            shorten(path)
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
         self._saved = (os.dup(1), os.dup(2))
         os.dup2(log, 1)

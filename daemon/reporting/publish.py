@@ -91,3 +91,4 @@ class Reporter:
         for old in self.store.reports.older():
             self.workspace.artifacts.discard(old.key)
             self.store.jobs.withdraw(old.job, "a newer one has replaced it", old.at)
+            self.store.room.cleared([old.key], old.at)

@@ -39,6 +39,7 @@ class Learning:
         with transaction(self._db):
             row = {"key": key, "stage": stage, "bytes": n_bytes, "seconds": seconds, "created_at": now}
             self._db.table("artifact").insert(row, ignore=True)
+            self._db.execute("UPDATE artifact SET cleared_at = NULL WHERE key = ? AND cleared_at IS NOT NULL", [key])
 
     # models
 

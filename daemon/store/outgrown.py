@@ -63,3 +63,4 @@ class OutgrownSegmentations:
                 "DELETE FROM prediction WHERE volume_id = ? AND artifact = ?", [one.volume_id, one.artifact]
             )
             Jobs(self._db).withdraw(one.job, why, now)
+            self._db.execute("UPDATE artifact SET cleared_at = ? WHERE key = ?", [now, one.artifact])

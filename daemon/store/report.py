@@ -18,6 +18,7 @@ from daemon.store.ledger import Entry, bought, entries, skips, spent, timed
 from daemon.store.problems import problems
 from daemon.store.quality_listing import advice, quality
 from daemon.store.repeat_listing import agreement
+from daemon.store.room_listing import room_view
 from daemon.store.rows import encoder_name
 from daemon.store.views import (
     ControlView,
@@ -90,6 +91,7 @@ def _read(db: sqlite3.Connection, workspace: Path, now: float) -> Snapshot:
         work=_work(db, done),
         alarms=alarms(db, MOST_ALARMS),
         expected=expected(db),
+        room=room_view(db),
     )
 
 

@@ -12,6 +12,7 @@ from daemon.store.schema_found import FOUND
 from daemon.store.schema_labels import LABELS
 from daemon.store.schema_models import MODELS
 from daemon.store.schema_predictions import PREDICTIONS
+from daemon.store.schema_room import ROOM
 from daemon.store.schema_seen import SEEN_MASKS
 from daemon.store.schema_training import TRAINING
 
@@ -322,6 +323,10 @@ def migrations() -> Migrations:
     @found(name="0018_found")
     def found_labels(db: Database) -> None:
         _run(db, FOUND)
+
+    @found(name="0020_room")
+    def room(db: Database) -> None:
+        _run(db, ROOM)
 
     return found
 

@@ -31,6 +31,7 @@ from daemon.store.outgrown import OutgrownSegmentations
 from daemon.store.predictions import Predictions
 from daemon.store.repeats import Repeats
 from daemon.store.reports import Reports
+from daemon.store.room import Room
 from daemon.store.schema import migrations
 from daemon.store.selection import Selection
 from daemon.store.sources import Sources
@@ -91,6 +92,7 @@ class Store:
         self.outgrown = OutgrownSegmentations(self._db)
         self.training = Training(self._db)
         self.reports = Reports(self._db)
+        self.room = Room(self._db)
         self.state = State(self._db)
         self.alarms = Alarms(self._db)
 

@@ -202,6 +202,20 @@ class Event:
 
 
 @dataclass(frozen=True)
+class RoomView:
+    """What the workspace takes, as it was measured last. kinds: bytes by kind (see `daemon.usage`); budget_bytes: 0 = none."""
+
+    kinds: Mapping[str, int]
+    budget_bytes: int
+    at: float
+
+    @property
+    def total(self) -> int:
+        """Bytes of all kinds together."""
+        return sum(self.kinds.values())
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Everything that people look at, as of one moment (`at`, seconds since the epoch).
 
@@ -209,6 +223,7 @@ class Snapshot:
     patches: total, labelled, held_back (in the QC queue). labels: accepted, train, gate, new (in no round), rejected, asked (with
     remarks). control: the newest.
     pseudo: None where config.toml names the backend. alarms: the newest first. expected: the run that was declared.
+    room: None until it was measured.
     """
 
     at: float
@@ -231,6 +246,7 @@ class Snapshot:
     work: WorkView = field(default_factory=WorkView)
     alarms: tuple[AlarmView, ...] = ()
     expected: ExpectView | None = None
+    room: RoomView | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The documented JSON of `alscope status --json`."""
