@@ -1,4 +1,4 @@
-"""From embeddings to a plane that people can look at: UMAP, and new patches put among known ones."""
+"""From embeddings to a plane that people can look at: UMAP, t-SNE for small pools, and new patches put among known ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from alcore.index import PoolIndex
 Floats = npt.NDArray[np.float32]
 
 LEAST = 15
-"""Patches below which UMAP has no neighbourhoods to keep; also the neighbours that it looks at."""
+"""Patches below which there are no neighbourhoods to keep; also the neighbours that UMAP looks at, and t-SNE's perplexity."""
+SMALL = 500
+"""Patches below which t-SNE draws the map in seconds; UMAP would first compile itself for up to minutes (decision 28)."""
 MOST = 50_000
 """Patches that UMAP is computed of, at most. The others are put among them: minutes instead of hours."""
 NEIGHBOURS = 5
@@ -34,11 +36,14 @@ def project(embeddings: Floats, seed: int, device: str = "cpu", stop: Callable[[
     """Places of the (N, D) unit rows in a plane, the same for the same rows and seed.
 
     UMAP (McInnes, Healy, Melville 2018) with cosine distance; of a random sample where there are more than `MOST`, and the rest is
-    put among it; principal components where there are fewer than `LEAST`. stop: called now and then; may raise.
+    put among it; t-SNE (van der Maaten, Hinton 2008) with cosine distance where there are fewer than `SMALL`; principal components
+    where there are fewer than `LEAST`. stop: called now and then; may raise.
     """
     n = len(embeddings)
     if n < LEAST:
-        return Projection(_principal(embeddings), "principal components (too few patches for UMAP)")
+        return Projection(_principal(embeddings), "principal components (too few patches for neighbourhoods)")
+    if n < SMALL:
+        return Projection(_tsne(embeddings, seed), f"t-SNE of {n:,} patches, cosine distance")
     if n <= MOST:
         return Projection(_umap(embeddings, seed), f"UMAP of {n:,} patches, cosine distance")
     sample = np.sort(np.random.default_rng(seed).choice(n, MOST, replace=False))
@@ -66,6 +71,17 @@ def among(
         weights /= weights.sum(axis=1, keepdims=True)
         found[begin : begin + BATCH] = (xy[numbers] * weights[:, :, None]).sum(axis=1)
     return found
+
+
+def _tsne(embeddings: Floats, seed: int) -> Floats:
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    perplexity = min(LEAST, (len(embeddings) - 1) / 3)
+    chart = TSNE(metric="cosine", perplexity=perplexity, init="pca", random_state=seed, n_jobs=1)
+    with threadpool_limits(1):  # more threads wait for each other longer than they work
+        made = chart.fit_transform(embeddings)
+    return _principal(np.asarray(made, np.float32))
 
 
 def _umap(embeddings: Floats, seed: int) -> Floats:

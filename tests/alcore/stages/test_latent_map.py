@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from alcore.artifact import ArtifactStore, Manifest
 from alcore.errors import PermanentError
 from alcore.latent import among, project
+from alcore.latent.projection import SMALL
 from alcore.run import QuietContext, execute
 from alcore.stage import Input
 from tests.alcore.stages.suggestion_pool import DIM, Volume
@@ -54,7 +57,7 @@ def pool(tmp_path: Path) -> Pool:
 
 def test_every_patch_has_a_place_and_alike_ones_lie_together(pool: Pool) -> None:
     made, found = pool.map()
-    assert made.result["n"] == 48 and made.result["method"].startswith("UMAP of 48 patches")
+    assert made.result["n"] == 48 and made.result["method"].startswith("t-SNE of 48 patches")
     assert found["xy"].shape == (48, 2) and np.isfinite(found["xy"]).all()
     assert [str(k) for k in found["keys"]] == [v.embedding.key for v in pool.volumes]
     assert found["of"].tolist() == [i for i in range(4) for _ in range(12)] and found["row"][12:15].tolist() == [
@@ -68,6 +71,25 @@ def test_every_patch_has_a_place_and_alike_ones_lie_together(pool: Pool) -> None
     np.fill_diagonal(distance, np.inf)
     assert (group[distance.argmin(axis=1)] == group).all()
     assert np.ptp(found["xy"][:, 0]) >= np.ptp(found["xy"][:, 1]), "the longer side lies"
+
+
+def test_a_small_pool_is_drawn_without_compiling_anything(tmp_path: Path) -> None:
+    """In a fresh process with an empty cache: neither UMAP nor numba is imported, and it takes seconds, not minutes."""
+    np.save(tmp_path / "rows.npy", np.concatenate([cluster(0, 0, 60), cluster(1, 1, 60)]))
+    code = (
+        "import sys, numpy as np; from alcore.latent import project; found = project(np.load(sys.argv[1]), 0)\n"
+        "print(found.method); print(sorted({'umap', 'numba', 'pynndescent'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "rows.npy")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said == ["t-SNE of 120 patches, cosine distance", "[]"]
+
+
+@pytest.mark.slow
+def test_from_so_many_patches_on_the_map_is_the_papers_umap() -> None:
+    rows = np.concatenate([cluster(i, i, SMALL // 2) for i in range(2)])
+    assert project(rows, 0).method.startswith(f"UMAP of {SMALL} patches")
+    assert project(rows[1:], 0).method.startswith("t-SNE")
 
 
 def test_the_same_pool_gives_the_same_map_whatever_it_is_computed_after(pool: Pool, tmp_path: Path) -> None:
@@ -117,7 +139,9 @@ def test_few_patches_are_shown_by_their_principal_components_and_none_by_none(tm
     assert alone.map()[1]["xy"].tolist() == [[0, 0]]
 
 
+@pytest.mark.slow
 def test_of_very_many_patches_a_sample_is_projected_and_the_rest_lies_among_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alcore.latent.projection.SMALL", 0)
     monkeypatch.setattr("alcore.latent.projection.MOST", 40)
     rows = np.concatenate([cluster(0, 0, 60), cluster(1, 1, 60)])
     found = project(rows, 5)
@@ -136,6 +160,7 @@ def test_a_new_patch_that_is_a_known_one_lies_upon_it() -> None:
 
 
 def test_it_stops_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alcore.latent.projection.SMALL", 0)
     monkeypatch.setattr("alcore.latent.projection.MOST", 20)
 
     def stop() -> None:

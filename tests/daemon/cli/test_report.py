@@ -31,8 +31,7 @@ def embedded(scene) -> None:
                 (path / "patches.json").write_text(json.dumps(boxes))
 
 
-def test_it_is_written_without_a_daemon_and_the_next_one_reuses_the_map(scene, alscope, monkeypatch):
-    monkeypatch.setattr("alcore.latent.projection.LEAST", 100)  # without UMAP, which compiles itself for half a minute
+def test_it_is_written_without_a_daemon_and_the_next_one_reuses_the_map(scene, alscope):
     scene.live()
     embedded(scene)
     scene.store.state.stopped(scene.now)
