@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import shutil
 import stat
 import time
@@ -140,7 +141,7 @@ class ArtifactStore:
         if not final.is_dir():
             return
         self.staging.mkdir(parents=True, exist_ok=True)
-        aside = self.staging / f"{key}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        aside = self.staging / f"{key}.{os.getpid()}.{_host()}{uuid.uuid4().hex[:8]}"
         final.chmod(stat.S_IRWXU)
         os.rename(final, aside)
         fsync_dir(final.parent)
@@ -162,7 +163,7 @@ class ArtifactStore:
         final = self.path(key)
         if self.has(key):
             return read_manifest(final)
-        tmp = self.staging / f"{key}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        tmp = self.staging / f"{key}.{os.getpid()}.{_host()}{uuid.uuid4().hex[:8]}"
         tmp.mkdir(parents=True)
         began = time.monotonic()
         try:
@@ -206,18 +207,30 @@ class ArtifactStore:
             directory.chmod(0o550)
 
     def clean_staging(self, pid: int | None = None) -> int:
-        """Remove what crashed workers left behind: that of one dead process, or all of it (only while no worker runs).
+        """Remove what crashed workers left behind: that of one dead process of this host, or all of it (only while no worker runs).
 
         Returns how many were removed. One that cannot be removed now is left for the next time.
         """
         found = list(self.staging.iterdir()) if self.staging.is_dir() else []
-        leftovers = [path for path in found if pid is None or path.name.split(".")[1:2] == [str(pid)]]
+        leftovers = [path for path in found if pid is None or _is_of(path.name, pid)]
         removed = 0
         for path in leftovers:
             with contextlib.suppress(OSError):
                 remove_tree(path)
                 removed += 1
         return removed
+
+
+@lru_cache(maxsize=1)
+def _host() -> str:
+    """Six letters for this host: process ids of other hosts that share the folder say nothing here."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
+
+def _is_of(name: str, pid: int) -> bool:
+    """Did this process of this host begin it? Names without a host are of a time when there was one only."""
+    _, began, mark = (*name.split("."), "", "")[:3]
+    return began == str(pid) and (len(mark) <= 8 or mark.startswith(_host()))
 
 
 def remove_tree(path: Path) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_valid
 
 from daemon.config_alarms import Alarms
 from daemon.config_annotation import Annotation
+from daemon.config_cluster import check_cluster, scheduler_address
 from daemon.config_disk import Disk
 from daemon.config_file import DEFAULT_WORKSPACE, read_toml
 from daemon.config_metrics import Metrics
@@ -134,8 +135,10 @@ class Inbox(Section):
 
 
 class Run(Section):
-    """The machine."""
+    """The machine, or the cluster."""
 
+    executor: Literal["process", "dask"] = "process"
+    address: str = ""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = Field(default=1, ge=1, le=64)
     threads: int = Field(default=0, ge=0)
@@ -149,6 +152,16 @@ class Run(Section):
     max_volume_gb: float = Field(default=500.0, gt=0)
     keep_backups: int = Field(default=7, ge=1, le=1000)
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("address")
+    @classmethod
+    def _address_of_a_scheduler(cls, value: str) -> str:
+        return scheduler_address(value)
+
+    @model_validator(mode="after")
+    def _cluster_is_said(self) -> Run:
+        check_cluster(self.executor, self.address, self.device)
+        return self
 
 
 class Settings(Section):

@@ -26,6 +26,9 @@ def device(run: Run) -> str:
 
 def threads(run: Run) -> int:
     """CPU threads of a long job: as config.toml says, or every core this process may use."""
-    if run.threads:
-        return run.threads
+    return run.threads or affinity()
+
+
+def affinity() -> int:
+    """Every core that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

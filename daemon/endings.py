@@ -51,6 +51,8 @@ class Endings:
             self._part_of_set(job, event, now)
         elif event.kind == "source_missing" and job.volume_id and self.store.volumes.get(job.volume_id) is None:
             self.store.jobs.postponed(job.id, now + 60, event.error, event.kind, now, False)  # gone, or out of reach
+        elif event.kind == "cluster":  # nothing ran, or nobody knows what became of it
+            self.store.jobs.postponed(job.id, now + 2, event.error, event.kind, now, False)
         elif event.kind == "disk_full":
             self.store.jobs.postponed(job.id, now + 10, f"disk full: {event.error}", event.kind, now, False)
         elif event.kind == "source_missing" and self._gives_up(job):

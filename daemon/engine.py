@@ -20,7 +20,7 @@ from daemon.config import Settings
 from daemon.courier import Delivered
 from daemon.dispatch import Dispatch, Machine
 from daemon.endings import Endings
-from daemon.executors.port import Executor, Finished, Progress
+from daemon.executors.port import ClusterSaid, Executor, Finished, Progress
 from daemon.files import Files
 from daemon.found import Finding
 from daemon.housekeeping import Housekeeping
@@ -91,7 +91,8 @@ class Engine:
         self.workspace.artifacts.clean_staging()
         if recovered:
             self.store.state.event("daemon", f"{recovered} interrupted jobs taken up again", self.clock())
-        self.store.state.no_problems("config")
+        for kind in ("config", "cluster"):
+            self.store.state.no_problems(kind)
         self.take_in_folders()
 
     def take_in_folders(self) -> None:
@@ -119,6 +120,8 @@ class Engine:
         elif isinstance(event, Finished):
             asked = self.dispatch.ended(event.job_id)
             self.endings.finished(event, self.clock(), asked)
+        elif isinstance(event, ClusterSaid):
+            self._cluster_said(event)
         elif isinstance(event, Delivered):
             self.alarming.delivered(event, self.clock())
 
@@ -156,6 +159,15 @@ class Engine:
                 self.store.state.event("folder", text, self.clock())
         elif self.store.state.solved("folder", subject):
             self.store.state.event("folder", f"{subject}: the folder is back", self.clock())
+
+    def _cluster_said(self, event: ClusterSaid) -> None:
+        """A cluster that is gone, or has nobody who can work, is a problem until it is back."""
+        if event.trouble:
+            text = f"{event.address}: {event.trouble}"
+            if self.store.state.problem("cluster", event.address, text, self.clock()):
+                self.store.state.event("cluster", text, self.clock())
+        elif self.store.state.solved("cluster", event.address):
+            self.store.state.event("cluster", f"{event.address}: the cluster is at work again", self.clock())
 
     # planning
 

@@ -8,7 +8,7 @@ from typing import Any
 from daemon.config import Settings
 from daemon.config_selection import Section
 
-FIXED = ("workspace", "run.device", "run.workers", "run.threads", "run.nice")
+FIXED = ("workspace", "run.executor", "run.address", "run.device", "run.workers", "run.threads", "run.nice")
 """Keys on which the lock, the database and the worker processes of a running daemon stand."""
 
 

@@ -8,6 +8,7 @@ ORDER = (
     "folder",
     "arrivals",
     "watcher",
+    "cluster",
     "config",
     "job",
     "label",
@@ -28,6 +29,7 @@ ORDER = (
 REMEDY = {
     "folder": "mount it, or switch its machine on; if it has moved, correct watch.folder in config.toml",
     "watcher": "`alscope doctor` says how to raise the limit of watched folders",
+    "cluster": "start the scheduler or the workers (docs/cluster.md); `alscope workers` shows who is there",
     "config": "`alscope doctor` checks config.toml; `kill -HUP`, or `systemctl reload`, has it read again",
     "set aside": "mend or replace the file: it is read again by itself when it changes",
     "part of a file set aside": "mend or replace the file: it is read again by itself when it changes",

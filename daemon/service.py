@@ -24,8 +24,9 @@ from daemon.courier import Courier
 from daemon.device import device, threads
 from daemon.engine import Engine, is_sighting
 from daemon.errors import ConfigError, DamagedError, NoRoomError, WorkspaceError
+from daemon.executors.chosen import chosen
 from daemon.executors.port import Order, Reports
-from daemon.executors.process import Lane, Patience, ProcessExecutor
+from daemon.executors.process import Patience
 from daemon.hands import Hands, scans
 from daemon.hangup import Hangup
 from daemon.notify import StatusLine, notify
@@ -117,8 +118,7 @@ class Service:
         self._status = StatusLine(workspace.root)
         processor = device(settings.run)
         cores = threads(settings.run)
-        lanes = [Lane(False, 1)] * settings.run.workers + [Lane(True, cores)]
-        self._executor = ProcessExecutor(workspace.places, self._events, lanes, settings.run.nice)
+        self._executor = chosen(settings.run, workspace.places, self._events)
         self._workspace = workspace
         self._hands = Hands(
             settings,

@@ -72,10 +72,12 @@ CHECKED = {
     "alarms.command": "a list of words; {message} and {kind} are filled in",
     "alarms.webhook": "https://..., http://... or $ALSCOPE_WEBHOOK",
     "metrics.address": "an IP address of this machine",
+    "run.address": '"tcp://host:port"',
 }
 """Limits that the models check in words of their own. A checked key that is not here stops this script."""
 RULES = {
     "": "watched folders and the workspace lie apart from each other",
+    "run": "`address` is set, and `device` is not `\"auto\"`, with `executor = \"dask\"` and only then",
     "training": "`gate_max_patches` is not below `gate_min_patches`",
 }
 """The same for what the models check of several keys of a table at once."""

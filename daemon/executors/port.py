@@ -83,8 +83,16 @@ class Finished:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ClusterSaid:
+    """How the cluster at an address is now: what is wrong, in words, or "". Comes as well when there are other workers than before."""
+
+    address: str
+    trouble: str
+
+
 Reports = queue.SimpleQueue[Any]
-"""Where Progress and Finished arrive; the engine reads it."""
+"""Where Progress, Finished and ClusterSaid arrive; the engine reads it."""
 
 
 class Executor(Protocol):

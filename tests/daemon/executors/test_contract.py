@@ -15,12 +15,13 @@ import psutil
 import pytest
 import tifffile
 
-from alcore.artifact import ArtifactStore
+from alcore.artifact import ArtifactStore, read_manifest
 from alcore.run import key_of
 from alcore.stage import Input
 from daemon.executors.inline import InlineExecutor
-from daemon.executors.port import Finished, Order, Places, Progress
+from daemon.executors.port import ClusterSaid, Finished, Order, Places, Progress
 from daemon.executors.process import THREADED, Lane, ProcessExecutor
+from tests.daemon.executors.clusters import RealCluster, connected
 
 PARAMS = {"read": {}, "voxel_um": None, "patch": {"shape_px": [4, 32, 32]}, "fingerprint": None, "limit_gb": 100.0}
 
@@ -30,24 +31,34 @@ def places(tmp_path: Path) -> Places:
     return Places(tmp_path / "artifacts", tmp_path / "cache", tmp_path / "jobs")
 
 
-@pytest.fixture(params=["inline", "process", "process-long"])
-def executor(request, places):
-    yield from _made(request, places)
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A scheduler and two workers, for all tests of this file."""
+    with RealCluster(tmp_path_factory.mktemp("cluster")) as real:
+        real.start_worker(real.start_worker(real.start_scheduler()))
+        yield real
 
 
-@pytest.fixture(params=["process", "process-long"])
-def processes(request, places):
+@pytest.fixture(params=["inline", "process", "process-long", "dask", "dask-long"])
+def executor(request, places, cluster):
+    yield from _made(request, places, cluster)
+
+
+@pytest.fixture(params=["process", "process-long", "dask", "dask-long"])
+def processes(request, places, cluster):
     """The executors that have something to kill."""
-    yield from _made(request, places)
+    yield from _made(request, places, cluster)
 
 
-def _made(request, places):
+def _made(request, places, cluster):
     reports: queue.SimpleQueue = queue.SimpleQueue()
     if request.param == "inline":
         made = InlineExecutor(places, reports)
+    elif request.param.startswith("dask"):
+        made = connected(cluster.address, places, reports)
     else:
         made = ProcessExecutor(places, reports, [Lane(request.param.endswith("long"), 1)], nice=0)
-    made.long = request.param == "process-long"
+    made.long = request.param.endswith("long")
     made.reports = reports
     yield made
     made.shutdown(0.0)
@@ -77,7 +88,7 @@ def finish(executor, timeout: float = 60.0) -> Finished:
         report = executor.reports.get(timeout=max(0.0, until - time.monotonic()))
         if isinstance(report, Finished):
             return report
-        assert isinstance(report, Progress)
+        assert isinstance(report, (Progress, ClusterSaid))
 
 
 def volume(path: Path, seed: int = 0) -> Path:
@@ -130,18 +141,20 @@ def wait_free(executor) -> None:
         time.sleep(0.01)
 
 
-def running_worker(timeout: float = 20.0) -> psutil.Process:
+def running_worker(places: Places, timeout: float = 20.0) -> psutil.Process:
     until = time.monotonic() + timeout
     while time.monotonic() < until:
-        for child in psutil.Process().children():
-            if "daemon.executors.worker" in " ".join(child.cmdline()):
+        for child in psutil.Process().children(recursive=True):
+            words = child.cmdline()
+            if "daemon.executors.worker" in words and str(places.artifacts) in words:
                 return child
         time.sleep(0.02)
     raise AssertionError("no worker came up")
 
 
 def wait_for_progress(executor, timeout: float = 60.0) -> None:
-    report = executor.reports.get(timeout=timeout)
+    while isinstance(report := executor.reports.get(timeout=timeout), ClusterSaid):
+        pass
     assert isinstance(report, Progress), report
 
 
@@ -149,7 +162,7 @@ def test_kill_9_of_the_worker_loses_one_attempt_and_nothing_else(processes, plac
     o = order(processes, sparse(tmp_path / "large.tif"))
     processes.start(o)
     wait_for_progress(processes)
-    os.kill(running_worker().pid, signal.SIGKILL)
+    os.kill(running_worker(places).pid, signal.SIGKILL)
     end = finish(processes)
     assert (end.outcome, end.kind) == ("lost", "transient")
     assert "signal 9" in end.error
@@ -176,9 +189,10 @@ def test_silence_is_a_hang_and_ends_the_worker(processes, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_shutdown_leaves_no_process(processes, tmp_path):
+def test_shutdown_leaves_no_process(processes, places, tmp_path):
     processes.start(order(processes, sparse(tmp_path / "large.tif")))
-    worker = running_worker()
+    wait_for_progress(processes)
+    worker = running_worker(places)
     began = time.monotonic()
     processes.shutdown(0.5)
     assert time.monotonic() - began < 5
@@ -187,8 +201,8 @@ def test_shutdown_leaves_no_process(processes, tmp_path):
 
 def test_shutdown_waits_longer_for_whom_patience_is_had_with(processes, tmp_path):
     asked = []
-    processes.start(order(processes, sparse(tmp_path / "large.tif", 400)))
-    running_worker()
+    processes.start(order(processes, sparse(tmp_path / "large.tif", 100)))
+    wait_for_progress(processes)
     processes.shutdown(0.0, lambda o, fraction: not asked.append((o.job_id, fraction)))
     assert finish(processes).outcome == "done"
     assert {job_id for job_id, _ in asked} == {1}
@@ -204,7 +218,7 @@ def test_a_worker_gives_way_to_everybody(places, tmp_path, monkeypatch):
     try:
         made.start(order(made, volume(tmp_path / "a.tif")))
         assert finish(made).outcome == "done"
-        worker = running_worker()
+        worker = running_worker(places)
         assert worker.nice() == min(19, os.nice(0) + 10)
         assert worker.ionice().ioclass == psutil.IOPRIO_CLASS_IDLE
         assert os.sched_getscheduler(worker.pid) == os.SCHED_BATCH
@@ -213,6 +227,40 @@ def test_a_worker_gives_way_to_everybody(places, tmp_path, monkeypatch):
         assert "NOTIFY_SOCKET" not in environment
     finally:
         made.shutdown(0.0)
+
+
+def test_a_process_that_dies_at_its_start_is_a_lost_worker(places, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    made = ProcessExecutor(places, reports := queue.SimpleQueue(), [Lane(False, 1)], nice=0)
+    made.long, made.reports = False, reports
+    try:
+        made.start(order(made, volume(tmp_path / "a.tif")))
+        end = finish(made)
+        assert (end.outcome, end.kind) == ("lost", "transient") and "exit status 1" in end.error
+    finally:
+        made.shutdown(0.0)
+
+
+def test_every_executor_makes_the_same_files(cluster, tmp_path):
+    """Digests of all files of an artifact, made inline, by a process, and by a worker of a cluster."""
+    path, made = volume(tmp_path / "a.tif"), {}
+    for kind in ("inline", "process", "dask"):
+        places = Places(tmp_path / kind / "a", tmp_path / kind / "c", tmp_path / kind / "j")
+        reports: queue.SimpleQueue = queue.SimpleQueue()
+        if kind == "inline":
+            executor = InlineExecutor(places, reports)
+        elif kind == "process":
+            executor = ProcessExecutor(places, reports, [Lane(False, 1)], nice=0)
+        else:
+            executor = connected(cluster.address, places, reports)
+        executor.long, executor.reports = False, reports
+        try:
+            executor.start(o := order(executor, path))
+            assert finish(executor).outcome == "done"
+        finally:
+            executor.shutdown(0.0)
+        made[kind] = read_manifest(ArtifactStore(places.artifacts).path(o.key)).files
+    assert made["inline"] == made["process"] == made["dask"]
 
 
 def test_an_order_of_other_code_is_refused_and_says_to_restart(executor, places, tmp_path):

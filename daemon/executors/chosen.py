@@ -1,0 +1,27 @@
+"""The executor that config.toml asks for. What a cluster needs is imported where one is asked for, and nowhere else."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+from daemon.config import Run
+from daemon.device import threads
+from daemon.errors import ConfigError
+from daemon.executors.port import Places, Reports
+from daemon.executors.process import Lane, ProcessExecutor
+
+if TYPE_CHECKING:
+    from daemon.executors.dask import DaskExecutor
+
+
+def chosen(run: Run, places: Places, reports: Reports) -> ProcessExecutor | DaskExecutor:
+    """Processes of this machine, or the workers of a cluster. Raises ConfigError where the extra `cluster` is not installed."""
+    if run.executor == "process":
+        lanes = [Lane(False, 1)] * run.workers + [Lane(True, threads(run))]
+        return ProcessExecutor(places, reports, lanes, run.nice)
+    if importlib.util.find_spec("distributed") is None:
+        raise ConfigError("run.executor = 'dask': distributed is not installed; pip install 'alscope[cluster]'")
+    from daemon.executors.dask import DaskExecutor
+
+    return DaskExecutor(places, reports, run.address, run.device == "cuda", run.threads, run.nice)

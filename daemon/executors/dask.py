@@ -1,0 +1,326 @@
+"""Runs orders on the workers of a dask cluster. A cluster that is gone costs no attempt; a worker that is gone costs one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import os
+import queue
+import socket
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import CancelledError, Future
+
+from alcore.artifact import ArtifactStore
+from daemon.executors import remote
+from daemon.executors.cluster import Cluster, RemoteWorker
+from daemon.executors.perform import one_line
+from daemon.executors.port import ClusterSaid, Finished, Order, Places, Progress, Reports
+from daemon.executors.process import POLL_S, Patience
+
+log = logging.getLogger("alscope.cluster")
+
+LOOK_EVERY_S = 1.0
+SEEN_WITHIN_S = 60.0
+"""A network file system shows here what was written elsewhere within so long."""
+KILLED_WITHIN_S = 5.0
+AGAIN_S = 2.0
+"""After a connection that failed, the next is tried so much later."""
+
+
+@dataclass
+class _Job:
+    """An order on its way. among: addresses of the workers that may take it; at: that of the one that has it, or ""."""
+
+    order: Order
+    name: str
+    among: frozenset[str]
+    future: Future | None = None
+    at: str = ""
+    host: str = ""
+    fraction: float = 0.0
+    asked: str = ""
+    done: Finished | None = None
+    done_at: float = 0.0
+
+
+class DaskExecutor:
+    """gpu: jobs compute on one, and only workers that declare the resource GPU get any; a long job takes one of it.
+
+    threads: of a long job; 0 = the cores of the worker's host. Several daemons may use one scheduler: names of tasks carry the
+    workspace and this daemon.
+    """
+
+    def __init__(self, places: Places, reports: Reports, address: str, gpu: bool, threads: int, nice: int) -> None:
+        self._logical, self._reports, self._address = places, reports, address
+        self._places = Places(*(p.resolve() for p in (places.artifacts, places.cache, places.jobs)))
+        self._gpu, self._threads, self._nice = gpu, threads, nice
+        owner = f"{socket.gethostname()}:{self._places.jobs}"
+        workspace = hashlib.sha256(os.fsencode(owner)).hexdigest()[:10]
+        self._topic = f"alscope-{workspace}-{uuid.uuid4().hex[:6]}"
+        self._jobs: dict[int, _Job] = {}
+        self._lock = threading.RLock()
+        self._cluster: Cluster | None = None
+        self._workers: list[RemoteWorker] = []
+        self._said: str | None = None
+        self._hints: queue.SimpleQueue[tuple[str, str, str] | None] = queue.SimpleQueue()
+        self._closing = False
+        self._thread = threading.Thread(target=self._tend, name="cluster", daemon=True)
+        self._thread.start()
+
+    # the port
+
+    def free(self, long: bool) -> bool:
+        """Is there a worker that could take it? Long jobs leave one slot of the cluster to small ones, where there are two."""
+        with self._lock:
+            able = self._able()
+            if not able or self._cluster is None:
+                return False
+            slots = sum(w.slots for w in able)
+            n_long = sum(job.order.long for job in self._jobs.values())
+            if long:
+                places = sum(w.gpus for w in able) if self._gpu else len(able)
+                return n_long < min(places, max(1, slots - 1))
+            return len(self._jobs) - n_long < max(1, slots - n_long)
+
+    def start(self, order: Order) -> None:
+        """Hand the order to the scheduler."""
+        folder = self._logical.job(order.job_id)
+        name = f"{self._topic}-job-{order.job_id}-{order.fence}"
+        with self._lock:
+            cluster, able = self._cluster, self._able()
+            job = self._jobs[order.job_id] = _Job(order, name, frozenset(w.address for w in able))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for old in (*folder.glob("given-*"), *folder.glob("taken-*")):
+                old.unlink()
+            remote.given(folder, order.fence).touch()
+            if cluster is None or not able:
+                raise ConnectionError("the cluster is gone")
+            with self._lock:
+                job.future = cluster.client.submit(
+                    remote.serve,
+                    name,
+                    self._elsewhere(order).to_line(),
+                    [str(p) for p in (self._places.artifacts, self._places.cache, self._places.jobs)],
+                    self._nice,
+                    self._threads == 0,
+                    remote.versions(),
+                    key=name,
+                    workers=sorted(job.among),
+                    resources={"GPU": 1} if self._gpu and order.long else None,
+                    retries=0,
+                    pure=False,
+                )
+            cluster.follow(self._follow, job, job.future)
+        except Exception as e:  # the connection broke at this moment, or the disk is full
+            self._end(job, Finished(order.job_id, order.fence, "lost", one_line(e), "cluster"))
+
+    def stop(self, job_id: int) -> None:
+        """Ask a job to stop at its next checkpoint; one that has not begun comes back at once."""
+        self._steer(job_id, remote.STOP)
+
+    def kill(self, job_id: int) -> None:
+        """End a job now, its children included."""
+        self._steer(job_id, remote.KILL)
+
+    def dead(self) -> list[str]:
+        """Not empty when nobody looks after the cluster any more."""
+        return [] if self._thread.is_alive() else ["cluster"]
+
+    def shutdown(self, grace_s: float, patience: Patience = lambda order, fraction: False) -> None:
+        """As the executor of processes does: politely, with patience, then by force."""
+        for job_id in list(self._jobs):
+            self.stop(job_id)
+        until = time.monotonic() + grace_s
+        while any(time.monotonic() < until or patience(j.order, j.fraction) for j in list(self._jobs.values())):
+            time.sleep(POLL_S)
+        for job_id in list(self._jobs):
+            self.kill(job_id)
+        until = time.monotonic() + KILLED_WITHIN_S
+        while self._jobs and time.monotonic() < until:
+            time.sleep(POLL_S)
+        self._closing = True
+        self._hints.put(None)
+        self._thread.join()
+        for job in list(self._jobs.values()):  # the workers notice that nobody wants them
+            self._end(job, Finished(job.order.job_id, job.order.fence, "lost", "the daemon was stopped", "cluster"))
+
+    # towards the workers
+
+    def _elsewhere(self, order: Order) -> Order:
+        """The order with paths of artifacts as they are behind symbolic links, which other hosts need not have."""
+        here, there = self._logical.artifacts, self._places.artifacts
+        if here == there:
+            return order
+        inputs = {
+            name: [
+                dataclasses.replace(i, path=there / i.path.relative_to(here)) if i.path.is_relative_to(here) else i
+                for i in items
+            ]
+            for name, items in order.inputs.items()
+        }
+        return dataclasses.replace(order, inputs=inputs)
+
+    def _able(self) -> list[RemoteWorker]:
+        return [w for w in self._workers if not w.trouble]
+
+    def _steer(self, job_id: int, what: str) -> None:
+        with self._lock:
+            job = self._jobs.get(job_id)
+            if job is None or job.asked == remote.KILL:
+                return
+            job.asked = what
+            if job.at:
+                self._hints.put((job.name, what, job.at))
+                return
+        outcome = Finished(job_id, job.order.fence, "preempted")
+        if what == remote.KILL:
+            outcome = Finished(job_id, job.order.fence, "lost", "ended before a worker began", "transient")
+        self._end(job, outcome)
+
+    # from the workers
+
+    def _heard(self, event: tuple[float, dict[str, Any]]) -> None:
+        """In the thread of the client: a job began, or is so far."""
+        _, said = event
+        with self._lock:
+            job = next((j for j in self._jobs.values() if j.name == said["name"]), None)
+            if job is None:
+                return
+            if "host" in said:
+                job.at, job.host = said["worker"], said["host"]
+                if job.asked:
+                    self._hints.put((job.name, job.asked, job.at))
+                return
+            told = Progress(**said["progress"])
+            job.fraction = told.fraction
+        note = f"{told.note}, on {job.host}" if told.note else f"on {job.host}"
+        self._reports.put(dataclasses.replace(told, note=note))
+
+    async def _follow(self, job: _Job, future: Future) -> None:
+        """In the thread of the client: wait until the task ends, one way or another."""
+        order = job.order
+        try:
+            finished = Finished(**await future)
+        except CancelledError:
+            finished = Finished(order.job_id, order.fence, "lost", "the cluster is gone", "cluster")
+        except Exception as e:  # distributed's words for workers that died, or for a task that nobody may take
+            words, kind = (f"the worker was lost ({one_line(e)})", "transient") if job.at else (one_line(e), "cluster")
+            finished = Finished(order.job_id, order.fence, "lost", words, kind)
+        if finished.outcome == "done":
+            job.done, job.done_at = finished, time.monotonic()
+            self._hints.put(("", "", ""))
+        else:
+            self._end(job, finished)
+
+    def _end(self, job: _Job, finished: Finished) -> None:
+        """The first word about the end of a job counts."""
+        with self._lock:
+            if self._jobs.get(job.order.job_id) is not job:
+                return
+            del self._jobs[job.order.job_id]
+        for mark in (remote.given, remote.taken):
+            with contextlib.suppress(OSError):
+                mark(self._logical.job(job.order.job_id), job.order.fence).unlink(missing_ok=True)
+        if job.future is not None:
+            job.future.release()  # a task that nobody waits for is taken back
+        self._reports.put(finished)
+
+    # the thread that looks after the cluster
+
+    def _tend(self) -> None:
+        while not self._closing:
+            try:
+                if self._cluster is None:
+                    self._connect()
+                self._look()
+                wait_s = LOOK_EVERY_S
+            except Exception as e:
+                self._lost(e)
+                wait_s = AGAIN_S
+            with contextlib.suppress(queue.Empty):
+                until = time.monotonic() + wait_s
+                while not self._closing and (hint := self._hints.get(timeout=max(0.0, until - time.monotonic()))):
+                    name, what, address = hint
+                    if not name:
+                        break
+                    if self._cluster is not None:
+                        with contextlib.suppress(Exception):
+                            self._cluster.steer(name, what, address)
+        self._drop()
+
+    def _connect(self) -> None:
+        cluster = Cluster(self._address, self._gpu)
+        cluster.client.subscribe_topic(self._topic, self._heard)
+        with self._lock:
+            self._cluster = cluster
+
+    def _look(self) -> None:
+        """Who is there, and what became of the orders."""
+        assert self._cluster is not None
+        if self._cluster.lost:
+            raise ConnectionError("the connection to the scheduler broke")
+        workers = self._cluster.workers()
+        with self._lock:
+            changed = workers != self._workers
+            self._workers = workers
+            jobs, there = list(self._jobs.values()), {w.address for w in workers}
+        for job in jobs:
+            number, fence = job.order.job_id, job.order.fence
+            if job.done is not None:
+                self._published(job, job.done)
+            elif job.at and job.at not in there:
+                words = f"the worker on {job.host} was lost"
+                self._end(job, Finished(number, fence, "lost", words, "transient"))
+            elif not job.at and not job.among & there:
+                self._end(job, Finished(number, fence, "lost", "the workers that could run it are gone", "cluster"))
+        self._say(self._trouble(workers))
+        if changed:
+            self._reports.put(ClusterSaid(self._address, self._said or ""))  # workers may be free: wakes the engine
+
+    def _published(self, job: _Job, finished: Finished) -> None:
+        order = job.order
+        if ArtifactStore(self._logical.artifacts).has(order.key):
+            self._end(job, finished)
+        elif time.monotonic() > job.done_at + SEEN_WITHIN_S:
+            words = (
+                f"what {job.host} made is not to be seen here after {SEEN_WITHIN_S:.0f} s: is it the same file system?"
+            )
+            self._end(job, Finished(order.job_id, order.fence, "lost", words, "transient"))
+
+    def _trouble(self, workers: list[RemoteWorker]) -> str:
+        wrong = [f"{w.host} ({w.address}): {w.trouble}" for w in workers if w.trouble]
+        if not workers:
+            return "the scheduler has no workers; jobs wait until there is one"
+        if len(wrong) == len(workers):
+            return f"no worker can take jobs, they wait: {'; '.join(wrong)}"
+        return f"not used: {'; '.join(wrong)}" if wrong else ""
+
+    def _say(self, words: str) -> None:
+        if words != self._said:
+            self._said = words
+            self._reports.put(ClusterSaid(self._address, words))
+
+    def _lost(self, error: Exception) -> None:
+        """Nothing is known of what was running, and its workers end it: all of it waits again."""
+        self._drop()
+        for job in list(self._jobs.values()):
+            if job.done is not None and ArtifactStore(self._logical.artifacts).has(job.order.key):
+                self._end(job, job.done)
+            else:
+                self._end(job, Finished(job.order.job_id, job.order.fence, "lost", "the cluster is gone", "cluster"))
+        self._say(f"no scheduler can be reached ({one_line(error)}); jobs wait, it is tried again")
+
+    def _drop(self) -> None:
+        with self._lock:
+            cluster, self._cluster, self._workers = self._cluster, None, []
+        if cluster is not None:
+            with contextlib.suppress(Exception):
+                cluster.close()
