@@ -210,13 +210,16 @@ class Soak:
         ]
 
     def rows(self) -> list[Row]:
-        """Start, middle and end of each figure, and by how much it grows in a day (least squares over all nights)."""
-        shown = {"start": self.samples[0], "middle": self.samples[len(self.samples) // 2], "end": self.samples[-1]}
+        """Start, middle and end of each figure, and by how much it grows in a day from the middle on (least squares over those
+        nights): in the first days caches fill, such as that of the database, and pools of threads."""
+        half = len(self.samples) // 2
+        later = self.samples[half:]
+        shown = {"start": self.samples[0], "middle": later[0], "end": later[-1]}
         rows = []
         for what, of, unit, scale, limit, growth in FIGURES:
-            values = [getattr(s, of) / scale for s in self.samples]
+            values = [getattr(s, of) / scale for s in later]
             rows += [Row(f"{what}, {when}", getattr(s, of) / scale, unit, limit) for when, s in shown.items()]
-            slope = float(np.polyfit([s.day for s in self.samples], values, 1)[0])
+            slope = float(np.polyfit([s.day for s in later], values, 1)[0])
             rows.append(Row(f"{what}, growth in a day", slope, unit, growth))
         rows.append(Row("daemon, RSS, largest at any moment", self.peaks.rss / 1e6, "MB"))
         rows.append(Row("write-ahead log, largest at any moment", self.peaks.wal / 1e6, "MB", 64.0))

@@ -29,8 +29,8 @@ PASSING = {"transient": "transient", "lost": "transient", "disk_full": "disk_ful
 class Lives(RuleBasedStateMachine):
     """After every rule the scan looks, the engine has its turn, and everything is compared."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(turns=st.integers(3, 6))
+    def begin(self, turns: int) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="alscope-lives-", dir=scratch()))
         self.world, self.account = World(self.root), Account()
         self.n, self.sound = 0, True
@@ -39,7 +39,7 @@ class Lives(RuleBasedStateMachine):
         self.late: list[tuple[Order, Finished]] = []  # reports that nobody has heard yet
         self.former: list[Order] = []  # orders whose worker was given up, or has said its last word
         self.drop(NAMES[0], False, False)
-        self.work(6)
+        self.work(turns)
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
@@ -102,14 +102,18 @@ class Lives(RuleBasedStateMachine):
                 self.hear(order, self.world.executor.work(order))
             self.turn()
 
-    @rule(number=NUMBER, how=st.sampled_from([*PASSING, "preempted", "permanent"]))
-    def fail(self, number: int, how: str) -> None:
+    @rule(
+        number=NUMBER, how=st.sampled_from([*PASSING, "preempted", "permanent"]), step=st.sampled_from([0.0, -86400.0])
+    )
+    def fail(self, number: int, how: str, step: float) -> None:
+        """A job ends without a result, and perhaps the clock is set back while it waits for its next try."""
         order = self.held(number)
         if order is None:
             return
         del self.world.executor.held[order.job_id]
         outcome = how if how in ("lost", "preempted") else "failed"
         self.hear(order, Finished(order.job_id, order.fence, outcome, f"it was {how}", PASSING.get(how, how)))
+        self.world.now += step
         self.turn()
 
     @rule(number=NUMBER)
@@ -132,15 +136,14 @@ class Lives(RuleBasedStateMachine):
     @rule(number=NUMBER, outcome=st.sampled_from(["done", "failed", "preempted"]))
     def hear_a_former_worker(self, number: int, outcome: str) -> None:
         """A worker that was given up reports: nothing follows from it."""
-        order = self.former[-1 - number % len(self.former)]
+        known = self.account.jobs.known
+        again = [o for o in self.former if known[o.job_id].state == "running" and known[o.job_id].fence > o.fence]
+        orders = again or self.former  # better one whose job another worker is at
+        order = orders[-1 - number % len(orders)]
         said = Finished(order.job_id, order.fence, outcome, "too late", "permanent" if outcome == "failed" else "")
-        assert self.account.jobs.known[order.job_id].fence > order.fence or not self._is_running(order)
         self.account.ends(order, said)
         self.world.engine.handle(said)
         self.turn()
-
-    def _is_running(self, order: Order) -> bool:
-        return self.account.jobs.known[order.job_id].state == "running"
 
     @rule()
     def restart(self) -> None:
@@ -175,27 +178,41 @@ class Lives(RuleBasedStateMachine):
         os.replace(tmp, self.world.folder / name)
         self.account.files[name] = content
 
+    @rule(name=st.sampled_from(NAMES))
+    def write_again_while_it_is_read(self, name: str) -> None:
+        """It was read as it was, and is another one by the time at which that is heard."""
+        self.drop(name, False, False)
+        reading = [o for o in self.world.executor.held.values() if o.stage == "volume"]
+        for order in [o for o in reading if o.inputs["source"][0].path.name == name][-1:]:
+            said = self.world.executor.work(order)
+            self.drop(name, False, False)
+            self.hear(order, said)
+            self.turn()
+
     @rule(one=st.sampled_from(NAMES), other=st.sampled_from(NAMES))
     def copy(self, one: str, other: str) -> None:
         if one in self.account.files:
             self.put(other, self.account.files[one])
             self.turn()
 
-    @rule(name=st.sampled_from(NAMES))
-    def delete(self, name: str) -> None:
-        if self.account.files.pop(name, None) is not None:
+    @rule(number=NUMBER)
+    def take_away(self, number: int) -> None:
+        """A file is moved out of the folder."""
+        if self.account.files:
+            name = sorted(self.account.files)[number % len(self.account.files)]
+            del self.account.files[name]
             self.away[name] = (self.world.folder / name).rename(self.root / "away" / name)
             self.world.growing.discard(name)
             self.turn()
 
     @precondition(lambda self: self.away)
-    @rule(name=st.sampled_from(NAMES))
-    def put_back(self, name: str) -> None:
-        """A file that was moved out of the folder comes back as it was."""
-        if name in self.away:
-            self.away.pop(name).rename(self.world.folder / name)
-            self.account.files[name] = (self.world.folder / name).read_bytes()
-            self.turn()
+    @rule(number=NUMBER)
+    def put_back(self, number: int) -> None:
+        """It comes back as it was."""
+        name = sorted(self.away)[number % len(self.away)]
+        self.away.pop(name).rename(self.world.folder / name)
+        self.account.files[name] = (self.world.folder / name).read_bytes()
+        self.turn()
 
     @rule()
     def all_are_written(self) -> None:
@@ -215,10 +232,11 @@ class Lives(RuleBasedStateMachine):
         path.write_bytes(content)
         self.account.asked[name].spare = content
 
-    @rule(number=NUMBER, bad=st.sampled_from([False] * 4 + [True]))
+    @rule(number=NUMBER, bad=st.sampled_from([False, False, True]))
     def label(self, number: int, bad: bool) -> None:
         """Of any patch that was ever shown: also a better one, or one for a patch that was skipped."""
-        name = self.some(number, "open", "claimed", "submitted", "accepted", "rejected")
+        mend = self.some(number, "rejected") if number % 2 else None
+        name = mend or self.some(number, "open", "claimed", "submitted", "accepted", "rejected")
         if name is not None and (self.account.asked[name].shown or self.account.asked[name].labels):
             self.save(name, bad)
             self.turn()
@@ -251,15 +269,10 @@ class Lives(RuleBasedStateMachine):
             more = {"kind": "other"} if verb == "skip" else {}
             self.command(getattr(self.account.asked[name], verb)(user), verb, id=name, user=user, **more)
 
-    @rule()
-    def pause(self) -> None:
-        self.account.paused = True
-        self.command(True, "pause")
-
-    @rule()
-    def resume(self) -> None:
-        self.account.paused = False
-        self.command(True, "resume")
+    @rule(paused=st.booleans())
+    def pause(self, paused: bool) -> None:
+        self.account.paused = paused
+        self.command(True, "pause" if paused else "resume")
 
     @rule()
     def train(self) -> None:
@@ -296,7 +309,7 @@ class Lives(RuleBasedStateMachine):
     def to_rest(self) -> None:
         """In peace, everything comes to its end."""
         self.all_are_written()
-        self.resume()
+        self.pause(False)
         while self.late:
             self.hear(*self.late.pop())
         quiet = 0
