@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from alcore.artifact import remove_tree
-from daemon.executors.port import Finished, Order
-from tests.daemon.lives import BAD, World
-from tests.daemon.lives_checks import Account, agree, at_rest, planned
-from tests.faults.campaign.engine_faults import scratch
+from daemon.executors.port import Finished
+from tests.daemon.lives_turns import Turns
 
 NAMES = ("a.tif", "b.tif", "c.tif")
 PEOPLE = ("ana", "ben")
@@ -26,18 +19,12 @@ AGAIN = ("pseudo", "traits", "embedding", "package", "predict")
 PASSING = {"transient": "transient", "lost": "transient", "disk_full": "disk_full"}
 
 
-class Lives(RuleBasedStateMachine):
-    """After every rule the scan looks, the engine has its turn, and everything is compared."""
+class Lives(Turns, RuleBasedStateMachine):
+    """What may happen: to workers, to the daemon, in the watched folder, by people."""
 
     @initialize(turns=st.integers(3, 6))
     def begin(self, turns: int) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="alscope-lives-", dir=scratch()))
-        self.world, self.account = World(self.root), Account()
-        self.n, self.sound = 0, True
-        self.away: dict[str, Path] = {}
-        (self.root / "away").mkdir()
-        self.late: list[tuple[Order, Finished]] = []  # reports that nobody has heard yet
-        self.former: list[Order] = []  # orders whose worker was given up, or has said its last word
+        self.prepare()
         self.drop(NAMES[0], False, False)
         self.work(turns)
 
@@ -47,60 +34,15 @@ class Lives(RuleBasedStateMachine):
                 if self.sound:
                     self.to_rest()
             finally:
-                self.world.store.close()
-                remove_tree(self.root)
+                self.close()
 
-    # the turn of the daemon
-
-    def turn(self) -> None:
-        orders, self.sound = len(self.world.executor.orders), False
-        for asked in self.account.asked.values():
-            asked.arrives()
-        self.world.scan()
-        self.world.tick()
-        planned(self.account, self.world, self.world.executor.orders[orders:])
-        if self.account.adopts(self.world):  # files follow with the next turn of the engine
-            orders = len(self.world.executor.orders)
-            self.world.tick()
-            planned(self.account, self.world, self.world.executor.orders[orders:])
-        agree(self.account, self.world)
-        self.sound, self.account.trained = True, False
-
-    def hear(self, order: Order, said: Finished) -> None:
-        """The engine hears a worker."""
-        taken = self.taken_back(order, said)
-        self.account.ends(order, said)
-        self.world.engine.handle(said)
-        for name in taken:
-            asked = self.account.asked[name]
-            if asked.state == "open":
-                asked.state = "withdrawn"
-        self.former.append(order)
-
-    def taken_back(self, order: Order, said: Finished) -> list[str]:
-        """Suggestions that go with this result."""
-        if order.stage != "suggestions" or said.outcome != "done":
-            return []
-        manifest = json.loads((self.world.workspace.artifacts.path(order.key) / "manifest.json").read_text())
-        sql = (
-            "SELECT s.id FROM suggestion s JOIN patch p ON p.id = s.patch_id JOIN job j ON j.volume_id = p.volume_id"
-            " WHERE j.key = ? AND p.row = ?"
-        )
-        found = [self.world.sql(sql, t["embedding"], t["row"]) for t in manifest["result"].get("taken_back", ())]
-        return [r["id"] for rows in found for r in rows]
-
-    def held(self, number: int) -> Order | None:
-        """One of the orders at work."""
-        orders = list(self.world.executor.held.values())
-        return orders[number % len(orders)] if orders else None
+    # the daemon and its workers
 
     @rule(turns=st.integers(1, 6))
     def work(self, turns: int) -> None:
         """Everybody works, and nothing happens to them."""
         for _ in range(turns):
-            for order in list(self.world.executor.held.values()):
-                self.hear(order, self.world.executor.work(order))
-            self.turn()
+            self.everybody_works()
 
     @rule(
         number=NUMBER, how=st.sampled_from([*PASSING, "preempted", "permanent"]), step=st.sampled_from([0.0, -86400.0])
@@ -161,22 +103,12 @@ class Lives(RuleBasedStateMachine):
 
     # the microscope
 
-    def content(self, bad: bool = False) -> bytes:
-        self.n += 1
-        return (BAD if bad else b"") + b" content %d" % self.n
-
     @rule(name=st.sampled_from(NAMES), bad=st.sampled_from([False] * 4 + [True]), growing=st.booleans())
     def drop(self, name: str, bad: bool, growing: bool) -> None:
         """A new file, or another content under the name of one."""
         self.put(name, self.content(bad))
         (self.world.growing.add if growing else self.world.growing.discard)(name)
         self.turn()
-
-    def put(self, name: str, content: bytes) -> None:
-        tmp = self.root / "new"
-        tmp.write_bytes(content)
-        os.replace(tmp, self.world.folder / name)
-        self.account.files[name] = content
 
     @rule(name=st.sampled_from(NAMES))
     def write_again_while_it_is_read(self, name: str) -> None:
@@ -221,17 +153,6 @@ class Lives(RuleBasedStateMachine):
 
     # people
 
-    def some(self, number: int, *states: str) -> str | None:
-        names = [n for n, a in self.account.asked.items() if a.state in states]
-        return names[number % len(names)] if names else None
-
-    def save(self, name: str, bad: bool) -> None:
-        content = self.content(bad)
-        path = self.world.inbox / f"{name}.tif"
-        path.unlink(missing_ok=True)
-        path.write_bytes(content)
-        self.account.asked[name].spare = content
-
     @rule(number=NUMBER, bad=st.sampled_from([False, False, True]))
     def label(self, number: int, bad: bool) -> None:
         """Of any patch that was ever shown: also a better one, or one for a patch that was skipped."""
@@ -248,13 +169,6 @@ class Lives(RuleBasedStateMachine):
                 self.save(name, False)
         self.turn()
         self.work(3)
-
-    def command(self, wanted: bool, verb: str, **arguments: Any) -> None:
-        """Ask, and be told what the oracle says that one is told."""
-        said = self.world.ask(verb, **arguments)
-        self.turn()
-        ok, words = self.world.sql("SELECT ok, outcome FROM command WHERE id = ?", said)[0].values()
-        assert bool(ok) == wanted, f"{verb} {arguments}: {words}"
 
     @rule(number=NUMBER)
     def undo(self, number: int) -> None:
@@ -303,26 +217,6 @@ class Lives(RuleBasedStateMachine):
             job_id = failed[number % len(failed)]
             self.account.jobs.retried.add(job_id)
             self.command(True, "retry", id=job_id)
-
-    # the end
-
-    def to_rest(self) -> None:
-        """In peace, everything comes to its end."""
-        self.all_are_written()
-        self.pause(False)
-        while self.late:
-            self.hear(*self.late.pop())
-        quiet = 0
-        for _ in range(300):
-            before = len(self.world.executor.orders)
-            self.work(1)
-            moved = self.world.executor.held or len(self.world.executor.orders) > before
-            quiet = 0 if moved else quiet + 1
-            self.world.now += 700 if quiet else 0  # let every backoff pass
-            if quiet == 4:
-                at_rest(self.account, self.world)
-                return
-        raise AssertionError(f"never at rest: {[o.stage for o in self.world.executor.orders[-20:]]}")
 
 
 def lives(examples: int, steps: int, **more: Any) -> None:
