@@ -79,6 +79,9 @@ def _of(shot: Snapshot) -> Iterator[Metric]:
     yield _gauge("alscope_labels", "Labels by kind.", shot.labels, "kind")
     counted = {name: severities.count(name) for name in ("fail", "warn")}
     yield _gauge("alscope_problems", "Problems by severity.", counted, "severity")
+    if shot.room is not None:
+        words = "What the workspace takes, by kind, as it was measured last."
+        yield _gauge("alscope_workspace_bytes", words, shot.room.kinds, "kind")
     best = next((m for m in shot.models if m.state == "promoted"), None)
     if best is not None and best.scores:
         scores = {name: best.scores[name] for name in ("f1", "dice") if name in best.scores}

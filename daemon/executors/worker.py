@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import queue
+import resource
 import signal
 import sys
 import threading
@@ -59,8 +60,9 @@ def _listen(orders: queue.SimpleQueue[Order | None], stop: threading.Event) -> N
 
 
 def _step_back(nice: int) -> None:
-    """Yield processor and disk to the acquisition."""
+    """Yield processor and disk to the acquisition; leave no image of the memory behind when the system ends this process."""
     os.nice(nice)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if sys.platform == "linux":
         import psutil
 

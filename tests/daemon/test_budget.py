@@ -151,6 +151,20 @@ def test_without_a_budget_it_is_measured_all_the_same(stage: Stage) -> None:
     assert not stage.engine.budget.full
 
 
+def test_a_budget_that_config_toml_names_later_is_in_force_at_once(stage: Stage) -> None:
+    base, before = used(stage), stage.engine
+    disk = stage.settings.disk.model_copy(update={"budget_gb": base / 2e9})
+    stage.engine = before.with_settings(stage.settings.model_copy(update={"disk": disk}), None)
+    assert stage.engine.budget.measuring is before.budget.measuring
+    stage.engine.pulse()
+    stage.drop("b.tif", b"two")
+    stage.run()
+    assert stage.shot().volumes["ingested"] == 1 and len(disk_problems(stage)) == 1
+    again = stage.engine.with_settings(stage.settings, None)
+    again.pulse()
+    assert disk_problems(stage) == [] and not again.dispatch.budget.full
+
+
 # measuring
 
 

@@ -222,6 +222,7 @@ def test_a_worker_gives_way_to_everybody(places, tmp_path, monkeypatch):
         assert worker.nice() == min(19, os.nice(0) + 10)
         assert worker.ionice().ioclass == psutil.IOPRIO_CLASS_IDLE
         assert os.sched_getscheduler(worker.pid) == os.SCHED_BATCH
+        assert worker.rlimit(psutil.RLIMIT_CORE)[0] == 0
         environment = worker.environ()
         assert {environment[name] for name in THREADED} == {"1"}
         assert "NOTIFY_SOCKET" not in environment
