@@ -26,6 +26,7 @@ COMMANDS = {
     "label": ("daemon.cli.label:label_group", "Hand in labels, and see what became of them."),
     "volumes": ("daemon.cli.volumes:volumes_command", "Every file of the watched folders, and how far it is."),
     "jobs": ("daemon.cli.jobs:jobs_group", "Work done and to do: list, show, retry, cancel."),
+    "workers": ("daemon.cli.workers:workers_command", "Where jobs run: hosts, GPUs, versions, what each does."),
     "models": ("daemon.cli.models:models_group", "Every trained model, its scores and the verdict; fetch weights."),
     "encoders": ("daemon.cli.encoders:encoders_command", "Every encoder, its self-test, and which one selects."),
     "pseudo": (

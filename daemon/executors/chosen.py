@@ -20,8 +20,13 @@ def chosen(run: Run, places: Places, reports: Reports) -> ProcessExecutor | Dask
     if run.executor == "process":
         lanes = [Lane(False, 1)] * run.workers + [Lane(True, threads(run))]
         return ProcessExecutor(places, reports, lanes, run.nice)
-    if importlib.util.find_spec("distributed") is None:
-        raise ConfigError("run.executor = 'dask': distributed is not installed; pip install 'alscope[cluster]'")
+    need_distributed()
     from daemon.executors.dask import DaskExecutor
 
     return DaskExecutor(places, reports, run.address, run.device == "cuda", run.threads, run.nice)
+
+
+def need_distributed() -> None:
+    """Raises ConfigError where the extra `cluster` is not installed."""
+    if importlib.util.find_spec("distributed") is None:
+        raise ConfigError("run.executor = 'dask': distributed is not installed; pip install 'alscope[cluster]'")

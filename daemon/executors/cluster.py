@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+import os
+import socket
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from distributed import Client, Status
 
+from daemon.executors.port import Places
 from daemon.executors.remote import about, steer, unlike, versions
 
 CONNECT_S = 5.0
@@ -27,6 +31,12 @@ class RemoteWorker:
     gpus: int
     versions: Mapping[str, str]
     trouble: str
+
+
+def workspace_name(places: Places) -> str:
+    """How names of tasks for a workspace begin: several daemons may use one scheduler."""
+    owner = f"{socket.gethostname()}:{places.jobs.resolve()}"
+    return f"alscope-{hashlib.sha256(os.fsencode(owner)).hexdigest()[:10]}"
 
 
 class Cluster:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import logging
-import os
 import queue
-import socket
 import threading
 import time
 import uuid
@@ -19,12 +15,10 @@ from distributed import CancelledError, Future
 
 from alcore.artifact import ArtifactStore
 from daemon.executors import remote
-from daemon.executors.cluster import Cluster, RemoteWorker
+from daemon.executors.cluster import Cluster, RemoteWorker, workspace_name
 from daemon.executors.perform import one_line
 from daemon.executors.port import ClusterSaid, Finished, Order, Places, Progress, Reports
 from daemon.executors.process import POLL_S, Patience
-
-log = logging.getLogger("alscope.cluster")
 
 LOOK_EVERY_S = 1.0
 SEEN_WITHIN_S = 60.0
@@ -61,9 +55,7 @@ class DaskExecutor:
         self._logical, self._reports, self._address = places, reports, address
         self._places = Places(*(p.resolve() for p in (places.artifacts, places.cache, places.jobs)))
         self._gpu, self._threads, self._nice = gpu, threads, nice
-        owner = f"{socket.gethostname()}:{self._places.jobs}"
-        workspace = hashlib.sha256(os.fsencode(owner)).hexdigest()[:10]
-        self._topic = f"alscope-{workspace}-{uuid.uuid4().hex[:6]}"
+        self._topic = f"{workspace_name(places)}-{uuid.uuid4().hex[:6]}"
         self._jobs: dict[int, _Job] = {}
         self._lock = threading.RLock()
         self._cluster: Cluster | None = None

@@ -78,7 +78,7 @@ def _waiting_jobs(db: sqlite3.Connection) -> Iterator[Problem]:
         " AND l.current = 1 AND x.state = 'ingested' AND x.gone = 0 AND x.away = 0)"
     )
     for r in db.execute(
-        "SELECT * FROM job WHERE state = 'waiting' AND (error_kind IN ('transient', 'disk_full')"
+        "SELECT * FROM job WHERE state = 'waiting' AND (error_kind IN ('transient', 'disk_full', 'cluster')"
         f" OR (error_kind = 'source_missing' AND (volume_id IS NULL OR {there})))"
     ):
         yield Problem("retry", f"{r['stage']} of {r['subject']}", f"{r['error']}; it is tried again", r["created_at"])

@@ -1,0 +1,127 @@
+"""`alscope workers`: where jobs run, and what each place does now."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from daemon.cli.session import Session, config_option, json_option, pass_session
+from daemon.errors import NotRunningError
+
+if TYPE_CHECKING:
+    from daemon.store.listing import JobView
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One worker. doing: jobs of this workspace in words, and how many of others. remark: why it gets no jobs, or ""."""
+
+    worker: str
+    host: str
+    slots: int
+    gpus: int
+    versions: dict[str, str]
+    doing: list[str]
+    others: int
+    remark: str
+
+
+@click.command("workers")
+@json_option
+@config_option
+@pass_session
+def workers_command(session: Session, as_json: bool) -> None:
+    """Every worker: its host, how many jobs it takes at once, GPUs, what it does now, versions, and why it gets no jobs.
+
+    Without a cluster that is this machine. What a cluster has to do for other workspaces is counted.
+
+    \b
+    Example:
+      alscope workers
+      alscope workers --json | jq '.[] | {host, doing}'
+    """
+    from daemon.cli.output import print_json, say, table
+
+    running = _running(session)
+    places = _cluster(session, running) if session.settings.run.executor == "dask" else [_here(session, running)]
+    if as_json:
+        print_json([asdict(place) for place in places])
+        return
+    if not places:
+        say(f"the scheduler at {session.settings.run.address} has no workers")
+        return
+    rows = [
+        [p.worker, p.host, str(p.slots), str(p.gpus or ""), ", ".join(_work(p)) or "idle", _versions(p), p.remark]
+        for p in places
+    ]
+    table(["worker", "host", ">slots", ">GPUs", "does", "versions", "remarks"], rows, flexible=("does", "remarks"))
+
+
+def _work(place: _Place) -> list[str]:
+    more = [f"{place.others} of other workspaces"] if place.others else []
+    return [*place.doing, *more]
+
+
+def _versions(place: _Place) -> str:
+    return ", ".join(f"{name} {version}" for name, version in place.versions.items())
+
+
+def _running(session: Session) -> dict[int, JobView]:
+    """Jobs that run now, by id; none where no daemon does."""
+    from daemon.look import reading
+    from daemon.store.listing import jobs
+
+    if not (session.workspace.root / "alscope.db").exists():
+        return {}
+    with reading(session.workspace.root) as db:
+        return {job.id: job for job in jobs(db, "running", 0)}
+
+
+def _words(job: JobView) -> str:
+    from daemon.wording import doing, duration
+
+    since = f", {duration(time.time() - job.started_at)}" if job.started_at else ""
+    return f"{doing(job.stage, job.name)} (job {job.id}, {job.progress:.0%}{since})"
+
+
+def _here(session: Session, running: dict[int, JobView]) -> _Place:
+    from daemon.device import device
+    from daemon.executors.remote import versions
+
+    run = session.settings.run
+    doing = [_words(job) for job in running.values()]
+    gpus = int(device(run) == "cuda")
+    return _Place("process", socket.gethostname(), run.workers + 1, gpus, versions(), doing, 0, "")
+
+
+def _cluster(session: Session, running: dict[int, JobView]) -> list[_Place]:
+    from daemon.executors.chosen import need_distributed
+
+    need_distributed()
+    from daemon.executors.cluster import Cluster, workspace_name
+
+    run, mine = session.settings.run, workspace_name(session.workspace.places)
+    try:
+        cluster = Cluster(run.address, run.device == "cuda")
+    except OSError as e:
+        why = f"no scheduler can be reached ({e}); start it, or correct run.address"
+        raise NotRunningError(f"{run.address}: {why}") from None
+    try:
+        workers, tasks = cluster.workers(), cluster.doing()
+    finally:
+        cluster.close()
+    places = []
+    for worker in workers:
+        names = [str(name) for name in tasks.get(worker.address, [])]
+        ours = [int(name.split("-")[-2]) for name in names if name.startswith(f"{mine}-")]
+        doing = [_words(running[number]) for number in ours if number in running]
+        others = len(names) - len(ours)
+        versions = dict(worker.versions)
+        places.append(
+            _Place(worker.address, worker.host, worker.slots, worker.gpus, versions, doing, others, worker.trouble)
+        )
+    return places

@@ -1,0 +1,90 @@
+"""The real daemon on a cluster of this machine: volumes go through, status says what is wrong, `alscope workers` who does what."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from daemon.config import from_mapping
+from daemon.errors import ConfigError
+from tests.daemon.daemons import real_daemon
+from tests.daemon.executors.clusters import RealCluster
+
+CONFIG = """workspace = "ws"
+[[watch]]
+folder = "in"
+settle_s = 0.3
+[patch]
+shape_px = [4, 32, 32]
+[run]
+min_free_gb = 0.0
+rescan_s = 2.0
+executor = "dask"
+device = "cpu"
+address = "{address}"
+"""
+
+
+def write(folder: Path, name: str, seed: int) -> None:
+    voxels = np.random.default_rng(seed).integers(0, 255, (4, 64, 64), np.uint8)
+    tifffile.imwrite(folder / name, voxels, metadata={"axes": "ZYX"})
+
+
+@pytest.mark.slow
+def test_volumes_go_through_and_what_is_wrong_is_said(tmp_path: Path):
+    (tmp_path / "cluster").mkdir()
+    with (
+        RealCluster(tmp_path / "cluster") as cluster,
+        real_daemon(tmp_path, CONFIG.format(address=cluster.address)) as daemon,
+    ):
+        write(daemon.folder, "a.tif", 1)
+        daemon.start()
+        daemon.wait(lambda shot: any(p.kind == "cluster" for p in shot.problems), 60)
+        assert "no scheduler can be reached" in str(daemon.status()["problems"])
+        none = daemon.alscope("workers")
+        assert none.returncode == 69 and "no scheduler can be reached" in none.stderr and none.stderr.count("\n") == 1
+        cluster.start_worker(cluster.start_worker(cluster.start_scheduler()))
+        daemon.wait(lambda shot: not any(p.kind == "cluster" for p in shot.problems), 60)
+        wait_for_volumes(daemon, 1)
+        found = json.loads(daemon.alscope("workers", "--json").stdout)
+        assert [(w["slots"], w["gpus"], w["remark"]) for w in found] == [(2, 0, "")] * 2
+        assert "Python" in daemon.alscope("workers").stdout
+        cluster.workers[0].kill()
+        write(daemon.folder, "b.tif", 2)
+        wait_for_volumes(daemon, 2)
+
+
+def wait_for_volumes(daemon, n: int) -> None:
+    until = time.monotonic() + 90
+    while True:
+        ingested = [v for v in json.loads(daemon.alscope("volumes", "--json").stdout) if v["state"] == "ingested"]
+        if len(ingested) == n:
+            return
+        assert time.monotonic() < until, daemon.log
+        time.sleep(0.5)
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        ({"executor": "dask", "device": "cpu"}, "needs address"),
+        ({"executor": "dask", "device": "auto", "address": "tcp://a:1"}, 'needs device = "cuda" or "cpu"'),
+        ({"address": "tcp://a:1"}, 'needs executor = "dask"'),
+        (
+            {"executor": "dask", "device": "cpu", "address": "localhost:8786"},
+            "run.address = 'localhost:8786': must be that",
+        ),
+        ({"executor": "dask", "device": "cpu", "address": "tcp://a"}, "must be that of a dask scheduler"),
+        ({"executor": "dask", "device": "cpu", "address": "tcp://a:x"}, "must be that of a dask scheduler"),
+        ({"executor": "dsk"}, "did you mean 'dask'?"),
+    ],
+)
+def test_what_is_wrong_with_a_cluster_in_config_toml_is_one_line(tmp_path: Path, run: dict, words: str):
+    with pytest.raises(ConfigError) as wrong:
+        from_mapping({"watch": [{"folder": "in"}], "run": run}, tmp_path / "config.toml")
+    assert words in str(wrong.value) and "\n" not in str(wrong.value) and "run" in str(wrong.value)
