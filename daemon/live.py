@@ -15,7 +15,7 @@ from rich.live import Live
 
 from daemon.dashboard import render
 from daemon.errors import WorkspaceError
-from daemon.look import before_the_first_run, look
+from daemon.look import Looker, before_the_first_run
 from daemon.view import View
 from daemon.vitals import Vitals, VitalsReader
 from daemon.wording import clean, clock, duration
@@ -41,6 +41,7 @@ class LiveView:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._workspace = workspace
+        self._looker = Looker(workspace)
         self._console = console or Console(highlight=False, emoji=False, markup=False)
         self.now = now
         self._live: Live | None = None
@@ -68,6 +69,7 @@ class LiveView:
     ) -> None:
         if self._reader is not None:
             self._reader.close()
+        self._looker.close()
         if self._live is not None:
             with contextlib.suppress(OSError):  # the terminal may be gone
                 self._console.clear()  # tmux leaves rows of a screen that was resized in its history
@@ -78,7 +80,7 @@ class LiveView:
         now = self.now()
         problem = ""
         try:
-            self.snapshot = look(self._workspace, now)
+            self.snapshot = self._looker.look(now)
             self._looked = True
         except WorkspaceError as e:
             shown = f"; shown as of {duration(now - self.snapshot.at)} ago" if self._looked else ""

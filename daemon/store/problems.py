@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +21,11 @@ def disk_problem(workspace: Path, now: float) -> list[Problem]:
     return [Problem("disk", "workspace", full_words(workspace), now)] if is_full(workspace) else []
 
 
-def problems(db: sqlite3.Connection, daemon: DaemonView, workspace: Path, now: float) -> tuple[Problem, ...]:
-    """What is wrong, the most wrong kinds first (see `daemon.remedies`), each with what to do."""
+def current_problems(
+    recorded: Iterable[Problem], daemon: DaemonView, workspace: Path, now: float
+) -> tuple[Problem, ...]:
+    """The recorded ones with what is wrong with the daemon and the disk at this moment, the most wrong kinds first (see
+    `daemon.remedies`)."""
     found = []
     if daemon.state in ("stopped", "crashed", "never", "hanging"):
         words = {
@@ -33,11 +36,16 @@ def problems(db: sqlite3.Connection, daemon: DaemonView, workspace: Path, now: f
         }
         found.append(Problem("daemon", "alscope", words[daemon.state], daemon.seen or now))
     full = disk_problem(workspace, now)
-    found += full
-    for r in db.execute("SELECT * FROM problem ORDER BY kind, subject"):
-        if full and r["kind"] == "disk":
-            continue
-        found.append(Problem(r["kind"], r["subject"], r["message"], r["first_seen"]))
+    found += [*full, *(p for p in recorded if not (full and p.kind == "disk"))]
+    return tuple(sorted(found, key=lambda p: rank(p.kind)))
+
+
+def recorded_problems(db: sqlite3.Connection) -> list[Problem]:
+    """What is written down as wrong, each with what to do."""
+    found = [
+        Problem(r["kind"], r["subject"], r["message"], r["first_seen"])
+        for r in db.execute("SELECT * FROM problem ORDER BY kind, subject")
+    ]
     found += [*_failed_jobs(db), *_waiting_jobs(db), *_rejected_encoder(db)]
     for r in db.execute("SELECT id, note, changed_at FROM suggestion WHERE state = 'rejected' ORDER BY rank"):
         text = f"{r['note']}; mend the file and save it to inbox/{r['id']}.tif again"
@@ -47,7 +55,8 @@ def problems(db: sqlite3.Connection, daemon: DaemonView, workspace: Path, now: f
     ):
         found.append(Problem("set aside", r["name"], r["reason"], r["changed_at"]))
     for r in db.execute(
-        "SELECT name, reason, changed_at FROM source WHERE state = 'ingested' AND reason <> '' AND gone = 0 ORDER BY id"
+        "SELECT name, reason, changed_at FROM source INDEXED BY source_remarks"
+        " WHERE state = 'ingested' AND reason <> '' AND gone = 0 ORDER BY id"
     ):
         found.append(Problem("part of a file set aside", r["name"], r["reason"], r["changed_at"]))
     for r in db.execute(
@@ -57,7 +66,7 @@ def problems(db: sqlite3.Connection, daemon: DaemonView, workspace: Path, now: f
         text = "; ".join(json.loads(r["quality"])["warnings"])
         found.append(Problem("quality", r["name"] + (f" ({r['part']})" if r["part"] else ""), text, r["created_at"]))
     found += _novel_volumes(db)
-    return tuple(replace(p, todo=REMEDY.get(p.kind, "")) for p in sorted(found, key=lambda p: rank(p.kind)))
+    return [replace(p, todo=REMEDY[p.kind]) if p.kind in REMEDY else p for p in found]
 
 
 def _failed_jobs(db: sqlite3.Connection) -> Iterator[Problem]:
@@ -101,7 +110,7 @@ def _rejected_encoder(db: sqlite3.Connection) -> Iterator[Problem]:
 def _novel_volumes(db: sqlite3.Connection) -> Iterator[Problem]:
     """Volumes unlike everything before them, until one of their patches is labelled."""
     for r in db.execute(
-        f"SELECT {FULL_NAME} AS name, n.alarm, n.at FROM novelty n JOIN volume v ON v.id = n.volume_id"
+        f"SELECT {FULL_NAME} AS name, n.alarm, n.at FROM novelty n INDEXED BY novelty_alarm JOIN volume v ON v.id = n.volume_id"
         " JOIN encoder e ON e.id = n.encoder_id AND e.state = 'current' WHERE n.alarm <> '' AND NOT EXISTS"
         " (SELECT 1 FROM label l JOIN patch p ON p.id = l.patch_id WHERE p.volume_id = v.id) ORDER BY v.id DESC LIMIT 20"
     ):

@@ -59,12 +59,12 @@ def quality(db: sqlite3.Connection) -> QualityView | None:
     counted = db.execute(sql).fetchone()
     if not counted["n"]:
         return None
-    known = calibrations(db)
     rows = db.execute(
         f"SELECT {FULL_NAME} AS name, p.model, p.confidence FROM prediction p JOIN volume v ON v.id = p.volume_id"
         " WHERE p.published = 1 AND p.confidence IS NOT NULL ORDER BY p.confidence, v.id LIMIT ?",
         [WORST],
-    )
+    ).fetchall()
+    known = {model: calibrate(points(db, model)) for model in {r["model"] for r in rows}}
     worst = tuple(volume_quality(r["name"], r["model"], r["confidence"], known) for r in rows)
     why = next((known[v.model][1] for v in worst if v.dice is None), "")
     return QualityView(worst, int(counted["empty"]), why)

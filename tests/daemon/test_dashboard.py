@@ -502,7 +502,9 @@ def test_killing_it_harms_nothing_and_it_opens_nothing_for_writing(terminal, sce
     modes = []
     for fd in Path(f"/proc/{terminal.process.pid}/fd").iterdir():
         with contextlib.suppress(OSError):
-            if str(scene.workspace.root) in os.readlink(fd):
+            name = os.readlink(fd)
+            # SQLite opens its log and its list of readers so whatever it is asked for: a reader writes itself into that list
+            if str(scene.workspace.root) in name and not name.endswith(("-wal", "-shm")):
                 info = Path(f"/proc/{terminal.process.pid}/fdinfo/{fd.name}").read_text()
                 modes.append(int(info.split("flags:")[1].split()[0], 8) & os.O_ACCMODE)
     assert set(modes) <= {os.O_RDONLY}
