@@ -30,8 +30,8 @@ def test_the_largest_first_with_what_becomes_of_it(alscope, scene):
 def test_doctor_says_it_by_the_budget_of_config_toml(alscope, scene):
     scene.store.room.measured(KINDS, 0, scene.now)
     text = scene.config.read_text()
-    for budget, state in (("", "ok"), ("[disk]\nbudget_gb = 100.0\n", "ok"), ("[disk]\nbudget_gb = 24.0\n", "warn"), ("[disk]\nbudget_gb = 23.0\n", "fail")):  # fmt: skip
-        scene.config.write_text(text + budget)
+    for budget, state in (("", "ok"), ("100.0", "ok"), ("24.0", "warn"), ("23.0", "fail")):
+        scene.config.write_text(text + (f"[disk]\nbudget_gb = {budget}\n" if budget else ""))
         (check,) = [c for c in alscope("doctor", "--json").data if c["name"] == "budget"]
         assert check["state"] == state and "segmentations 20.0 GB" in check["found"]
         assert bool(check["mend"]) == (state != "ok")
