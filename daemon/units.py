@@ -141,3 +141,66 @@ def shipped() -> dict[str, str]:
     )
     user = own.text().replace("%%h", "%h")
     return {"alscope.service": one.text(), "alscope@.service": many.text(), "user/alscope.service": user}
+
+
+_CLUSTER = """{mark}
+[Unit]
+Description={description}
+Documentation=https://distributed.dask.org
+After=network-online.target remote-fs.target
+Wants=network-online.target
+
+[Service]
+{environment}ExecStart={command}
+User=alscope
+Restart=always
+RestartSec=10
+KillMode=mixed
+TimeoutStopSec=30
+UMask=0027
+NoNewPrivileges=yes
+{hardening}
+[Install]
+WantedBy=multi-user.target
+"""
+DASK = "/opt/alscope/.venv/bin/dask"
+SCHEDULER = "tcp://10.0.0.5:8786"
+_CLUSTER_MARK = "# For a cluster, see docs/cluster.md; adapt the address, User= and the paths in a drop-in."
+
+
+def for_a_cluster() -> dict[str, str]:
+    """The units in systemd/ for the hosts of a cluster, by name of file: one scheduler; a worker for each GPU, numbered from 0."""
+    worker = (
+        DASK,
+        "worker",
+        SCHEDULER,
+        "--nthreads",
+        "2",
+        "--no-nanny",
+        "--resources",
+        "GPU=1",
+        "--death-timeout",
+        "60",
+    )
+    parts = {
+        "alscope-scheduler.service": (
+            "scheduler of the cluster for alscope",
+            (DASK, "scheduler", "--no-dashboard"),
+            "",
+        ),
+        "alscope-worker@.service": (
+            "worker for alscope on GPU %i",
+            (*worker, "--no-dashboard", "--local-directory", "%T"),
+            "Environment=CUDA_VISIBLE_DEVICES=%i\n",
+        ),
+    }
+    return {
+        name: _CLUSTER.format(
+            mark=_CLUSTER_MARK,
+            description=description,
+            environment=environment,
+            command=" ".join(command),
+            hardening=_FOR_A_USER,
+        )
+        for name, (description, command, environment) in parts.items()
+    }

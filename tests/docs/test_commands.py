@@ -17,6 +17,8 @@ NOT_TYPED = {
     "make": "installs, or runs for minutes",
     ". .venv/bin/activate": "made by make",
     "pip": "downloads",
+    "dask": "serves until it is stopped (tests/daemon/executors/clusters.py)",
+    "sbatch": "needs SLURM (tests/daemon/executors/test_slurm_script.py)",
     "sudo": "needs an administrator",
     "systemctl": "needs systemd, and the service",
     "journalctl": "needs systemd, and the service",

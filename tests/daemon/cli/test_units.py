@@ -14,7 +14,7 @@ import pytest
 
 from daemon.cli import service
 from daemon.cli.main import main
-from daemon.units import HOME, PROGRAM, quoted, shipped
+from daemon.units import DASK, HOME, PROGRAM, for_a_cluster, quoted, shipped
 
 ROOT = Path(__file__).resolve().parents[3]
 needs_analyze = pytest.mark.skipif(
@@ -66,8 +66,15 @@ def alscope(folder: Path, *words: str) -> int:
 
 
 def test_the_units_in_the_repository_are_those_that_the_command_writes():
-    assert {name: (ROOT / "systemd" / name).read_text() for name in shipped()} == shipped()
-    assert {p.name for p in (ROOT / "systemd").rglob("*") if p.is_file()} == {Path(name).name for name in shipped()}
+    units = shipped() | for_a_cluster()
+    assert {name: (ROOT / "systemd" / name).read_text() for name in units} == units
+    assert {p.name for p in (ROOT / "systemd").rglob("*") if p.is_file()} == {Path(name).name for name in units}
+
+
+@needs_analyze
+@pytest.mark.parametrize("name", list(for_a_cluster()))
+def test_systemd_accepts_the_units_of_a_cluster_without_a_word(tmp_path, name):
+    assert verified(for_a_cluster()[name].replace(DASK, sys.executable), tmp_path / name, False) == ""
 
 
 @needs_analyze
