@@ -13,6 +13,7 @@ import click
 from daemon.cli.report import write_report
 from daemon.cli.session import Session
 from daemon.config import load
+from daemon.config_cluster import scheduler_address
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,8 +46,15 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of the synthetic tissue: equal seeds give equal tissues."
 )
+@click.option("--address", help="Of a dask scheduler, tcp://HOST:PORT: have its workers do the work (docs/cluster.md).")
 def demo_command(
-    image: Path | None, labels: Path | None, folder: Path, rounds: int | None, every: int | None, seed: int
+    image: Path | None,
+    labels: Path | None,
+    folder: Path,
+    rounds: int | None,
+    every: int | None,
+    seed: int,
+    address: str | None,
 ) -> None:
     """A simulated microscope writes volumes, the real daemon does everything, a simulated expert answers from known truth.
 
@@ -57,9 +65,14 @@ def demo_command(
     Examples:
       alscope demo
       alscope demo --image image.tif --labels labels.tif --rounds 4
+      alscope demo --address tcp://127.0.0.1:8786
     """
     if (image is None) != (labels is None):
         raise UsageError("--image and --labels belong together")
+    try:
+        scheduler_address(address or "")
+    except ValueError as e:
+        raise UsageError(f"--address {address}: {e}") from None
     from daemon.demo import conductor, split
 
     if image is not None and labels is not None:
@@ -71,7 +84,7 @@ def demo_command(
         pool, tests = split.synthetic(seed)
         script = conductor.script(pool, rounds or 2, every or 6, at_least=24)
         name = f"synthetic, seed {seed}"
-    _play(folder, pool, tests, script, {"data": name, "test": [list(t.image.shape) for t in tests]})
+    _play(folder, pool, tests, script, address or "", {"data": name, "test": [list(t.image.shape) for t in tests]})
 
 
 def _real(image: Path, labels: Path) -> tuple[list[Piece], list[Piece]]:
@@ -90,7 +103,9 @@ def _real(image: Path, labels: Path) -> tuple[list[Piece], list[Piece]]:
     return split(voxels, truth, voxel_um, gap_px=64)
 
 
-def _play(folder: Path, pool: list[Piece], tests: list[Piece], script: Script, about: dict[str, Any]) -> None:
+def _play(
+    folder: Path, pool: list[Piece], tests: list[Piece], script: Script, address: str, about: dict[str, Any]
+) -> None:
     from alcore.volumes.writers import write_image_tiff
     from daemon.demo import conductor
     from daemon.demo.examiner import Examiner
@@ -99,7 +114,7 @@ def _play(folder: Path, pool: list[Piece], tests: list[Piece], script: Script, a
     from daemon.live import LiveView
 
     conductor.prepare_folder(folder)
-    config = conductor.write_config(folder, script)
+    config = conductor.write_config(folder, script, address)
     settings = load(config)
     workspace = settings.workspace
     began, clock = time.time(), time.monotonic()

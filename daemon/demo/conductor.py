@@ -68,8 +68,11 @@ def prepare_folder(folder: Path) -> None:
     (folder / MARKER).write_text("This folder is cleared by the next `alscope demo`.\n")
 
 
-def write_config(folder: Path, script: Script) -> Path:
-    """config.toml of the demo: quick to settle, small queue, otherwise the defaults of this machine."""
+def write_config(folder: Path, script: Script, address: str = "") -> Path:
+    """config.toml of the demo: quick to settle, small queue, otherwise the defaults of this machine. address: of the scheduler of a
+    cluster, "" for none."""
+    device = "cuda" if has_cuda() else "cpu"
+    cluster = f'executor = "dask"\naddress = "{address}"\ndevice = "{device}"\n' if address else ""
     path = folder / "config.toml"
     path.write_text(
         f"""# made by `alscope demo`
@@ -99,7 +102,7 @@ settle_s = 0.5
 rescan_s = 10.0
 nice = 0
 yield_to_acquisition = "off"
-"""
+{cluster}"""
     )
     return path
 
