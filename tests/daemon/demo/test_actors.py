@@ -194,6 +194,8 @@ def test_patches_are_as_many_as_asked(shape, n, least):
 
 
 def test_the_config_of_a_demo_on_a_cluster_is_valid(tmp_path):
+    from daemon.config import load
+
     script = conductor.Script(2, 4, (16, 96, 96), 1.0, 0.1, 60.0, 24)
     run = load(conductor.write_config(tmp_path, script, "tcp://127.0.0.1:8786")).run
     assert (run.executor, run.address) == ("dask", "tcp://127.0.0.1:8786") and run.device in ("cpu", "cuda")
