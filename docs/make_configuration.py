@@ -77,7 +77,7 @@ CHECKED = {
 """Limits that the models check in words of their own. A checked key that is not here stops this script."""
 RULES = {
     "": "watched folders and the workspace lie apart from each other",
-    "run": "with `executor = \"dask\"`, `address` is set and `device` is not `\"auto\"`; without, `address` is empty",
+    "run": 'with `executor = "dask"`, `address` is set and `device` is not `"auto"`; without, `address` is empty',
     "training": "`gate_max_patches` is not below `gate_min_patches`",
 }
 """The same for what the models check of several keys of a table at once."""

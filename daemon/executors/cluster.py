@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from distributed import Client, Status
@@ -23,7 +23,8 @@ ANSWER_S = 10.0
 
 @dataclass(frozen=True)
 class RemoteWorker:
-    """One worker process of the cluster. gpus: its resource GPU. trouble: why it gets no jobs, or ""."""
+    """One worker process of the cluster. gpus: its resource GPU. trouble: why it gets no jobs, or "". executing: tasks
+    that it ran a moment ago, whoever sent them."""
 
     address: str
     host: str
@@ -31,6 +32,7 @@ class RemoteWorker:
     gpus: int
     versions: Mapping[str, str]
     trouble: str
+    executing: int = field(default=0, compare=False)
 
 
 def workspace_name(places: Places) -> str:
@@ -112,7 +114,8 @@ class Cluster:
                 why = f"does not answer ({known or type(known).__name__})"
                 del self._known[address]  # asked again
             return RemoteWorker(address, host, slots, gpus, {}, why)
+        executing = int((said.get("metrics") or {}).get("executing", 0))
         trouble = unlike(known["versions"], versions())
         if not trouble and self._gpu and not gpus:
             trouble = 'declares no GPU, and run.device = "cuda": start it with --resources GPU=1'
-        return RemoteWorker(address, known["host"], slots, gpus, known["versions"], trouble)
+        return RemoteWorker(address, known["host"], slots, gpus, known["versions"], trouble, executing)

@@ -69,31 +69,39 @@ class DaskExecutor:
     # the port
 
     def free(self, long: bool) -> bool:
-        """Is there a worker that could take it? Long jobs leave one slot of the cluster to small ones, where there are two."""
+        """Is there a worker that could begin with it now?"""
         with self._lock:
-            able = self._able()
-            if not able or self._cluster is None:
-                return False
-            slots = sum(w.slots for w in able)
-            n_long = sum(job.order.long for job in self._jobs.values())
-            if long:
-                places = sum(w.gpus for w in able) if self._gpu else len(able)
-                return n_long < min(places, max(1, slots - 1))
-            return len(self._jobs) - n_long < max(1, slots - n_long)
+            return self._cluster is not None and self._pick(long) is not None
+
+    def _pick(self, long: bool) -> RemoteWorker | None:
+        """The worker with the most room. No job is sent behind another one, where a short one would wait for a training; and long
+        ones leave one slot of the cluster to short ones, where there are two."""
+        able, jobs = self._able(), list(self._jobs.values())
+        if long and sum(j.order.long for j in jobs) >= max(1, sum(w.slots for w in able) - 1):
+            return None
+
+        def room(worker: RemoteWorker) -> int:
+            return worker.slots - max(sum(worker.address in j.among for j in jobs), worker.executing)
+
+        def takes(worker: RemoteWorker) -> bool:
+            n_long = sum(j.order.long and worker.address in j.among for j in jobs)
+            return room(worker) > 0 and (not long or n_long < (worker.gpus if self._gpu else 1))
+
+        return max(filter(takes, able), key=room, default=None)
 
     def start(self, order: Order) -> None:
         """Hand the order to the scheduler."""
         folder = self._logical.job(order.job_id)
         name = f"{self._topic}-job-{order.job_id}-{order.fence}"
         with self._lock:
-            cluster, able = self._cluster, self._able()
-            job = self._jobs[order.job_id] = _Job(order, name, frozenset(w.address for w in able))
+            cluster, worker = self._cluster, self._pick(order.long)
+            job = self._jobs[order.job_id] = _Job(order, name, frozenset([worker.address] if worker else []))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for old in (*folder.glob("given-*"), *folder.glob("taken-*")):
                 old.unlink()
             remote.given(folder, order.fence).touch()
-            if cluster is None or not able:
+            if cluster is None or worker is None:
                 raise ConnectionError("the cluster is gone")
             with self._lock:
                 job.future = cluster.client.submit(

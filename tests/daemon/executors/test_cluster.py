@@ -154,3 +154,24 @@ def test_two_daemons_share_a_cluster(bare, tmp_path):
     finally:
         for _, executor in made:
             executor.shutdown(0.0)
+
+
+def test_a_short_job_is_not_sent_behind_long_ones(bare, places, tmp_path):
+    """Two workers of two slots: each takes one long job, a third one waits, and short ones begin at once."""
+    bare.start_worker(bare.start_worker(bare.address))
+    executor = prepared(connected(bare.address, places, reports := queue.SimpleQueue()), reports)
+    try:
+        hear(reports, ClusterSaid)
+        executor.long, path = True, sparse(tmp_path / "large.tif")
+        for number in (1, 2):
+            while not executor.free(True):
+                time.sleep(0.05)
+            executor.start(order(executor, path, job_id=number))
+            hear(reports, Progress, lambda told, number=number: told.job_id == number)
+        assert not executor.free(True)
+        assert len({job.at for job in executor._jobs.values()}) == 2
+        executor.long = False
+        executor.start(order(executor, volume(tmp_path / "b.tif"), job_id=3))
+        assert hear(reports, Finished) == Finished(3, 1, "done")
+    finally:
+        executor.shutdown(0.0)
