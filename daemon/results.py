@@ -209,7 +209,7 @@ class Results(ReportResults):
     def _evaluate_failed(self, job: JobRow, failure: Failure, now: float) -> None:
         gave_up, name = self.store.jobs.given_up_at(job.id), job.subject.split(":", 1)[1]
         round_ = self.store.learning.active_round()
-        waits = round_ is not None and round_.state == "judging"  # else its round ended meanwhile: nothing tries it again
+        waits = round_ is not None and round_.state == "judging"  # else its round was concluded meanwhile
         if gave_up is not None and name != PSEUDO_LABELS and waits:
             text = f"{name} is not judged yet: {self._again(job, failure, gave_up.failures)}"
             self.store.state.event("model", text, now)
