@@ -1,0 +1,77 @@
+"""The demo on a cluster of two workers, one of which is killed in each stage: nothing is lost, and nothing fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from daemon.demo import conductor
+from tests.daemon.executors.clusters import RealCluster
+
+
+class Killer(threading.Thread):
+    """Kills the worker of the cluster that has the first job of each stage, and starts another one."""
+
+    def __init__(self, cluster: RealCluster, workspace: Path) -> None:
+        super().__init__(daemon=True)
+        self.cluster, self.workspace = cluster, workspace
+        self.killed: dict[str, int] = {}
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(0.1):
+            shot = conductor.seen(self.workspace)
+            for job in shot.running if shot else ():
+                if job.stage not in self.killed and (worker := self._worker_of(job.id)) is not None:
+                    worker.kill()
+                    self.killed[job.stage] = job.id
+                    self.cluster.start_worker(self.cluster.address)
+                    time.sleep(1.0)
+
+    def _worker_of(self, job_id: int) -> subprocess.Popen[bytes] | None:
+        """The only worker of the two that has a file of the job open (its log)."""
+        folder = str(self.workspace / "jobs" / f"{job_id:07d}")
+        for worker in self.cluster.workers:
+            try:
+                for child in psutil.Process(worker.pid).children(recursive=True):
+                    if any(os.readlink(f"/proc/{child.pid}/fd/{fd}").startswith(folder) for fd in (1, 2)):
+                        return worker
+            except (psutil.Error, OSError):
+                continue
+        return None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_loop_survives_a_worker_killed_in_each_stage(tmp_path: Path):
+    (tmp_path / "cluster").mkdir()
+    with RealCluster(tmp_path / "cluster") as cluster:
+        cluster.start_worker(cluster.start_worker(cluster.start_scheduler()))
+        killer = Killer(cluster, tmp_path / "demo" / "workspace")
+        killer.start()
+        command = [sys.executable, "-m", "daemon.cli.main", "demo", "--rounds", "1", "--address", cluster.address]
+        try:
+            ended = subprocess.run(
+                [*command, "--folder", str(tmp_path / "demo")],
+                capture_output=True,
+                text=True,
+                timeout=1700,
+                check=False,
+            )
+        finally:
+            killer.over.set()
+            killer.join()
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert {"pretrain", "finetune", "predict"} <= set(killer.killed), killer.killed
+    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
+    assert len(summary["rounds"]) == 1
+    shot = conductor.seen(tmp_path / "demo" / "workspace")
+    assert shot is not None and not [p for p in shot.problems if p.kind == "job"]
