@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -69,3 +72,24 @@ def test_two_trainings_of_a_deep_network_are_the_same(tmp_path) -> None:
         schedule = Schedule(epochs=2, iterations=3, lr=3e-3, validation_iterations=1)
         losses.append(train(designed, Mixture(cases), schedule, 0, None, root / "out", ctx, {})["loss"])
     assert losses[0] == losses[1] == losses[2]
+
+
+@needs_bfloat16
+def test_the_first_layer_of_a_flat_network_does_not_write_beyond_its_memory() -> None:
+    """On processors with AMX it did, within a few steps, before oneDNN was kept from its AMX kernels (decision 31)."""
+    environment = {name: value for name, value in os.environ.items() if name != "ONEDNN_MAX_CPU_ISA"}
+    done = subprocess.run([sys.executable, "-c", FLAT], env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "AVX512_CORE_BF16\n"), done.stderr
+
+
+FLAT = """
+import os
+import alcore, torch
+torch.set_num_threads(1)
+conv = torch.nn.Conv3d(1, 8, (1, 3, 3), padding=(0, 1, 1))
+for _ in range(30):
+    with torch.autocast("cpu", torch.bfloat16):
+        y = conv(torch.randn(2, 1, 6, 96, 96, requires_grad=True))
+    y.float().sum().backward()
+print(os.environ["ONEDNN_MAX_CPU_ISA"])
+"""
