@@ -26,6 +26,7 @@ from daemon.found import Finding
 from daemon.housekeeping import Housekeeping
 from daemon.inbox import Inbox
 from daemon.ingest import Ingest
+from daemon.memory import give_back
 from daemon.planner import Planner
 from daemon.planning import Planning
 from daemon.reporting.publish import Reporter
@@ -253,13 +254,14 @@ class Engine:
         self.tidying.run(now, pressed=bool(self.budget.standing))
 
     def housekeeping(self) -> None:
-        """Fold the write-ahead log; remove what nobody needs any more; make the nightly backup."""
+        """Fold the write-ahead log; remove what nobody needs any more; make the nightly backup; give free memory back."""
         try:
             self.store.checkpoint()
         except sqlite3.OperationalError as e:
             log.warning("checkpoint postponed: %s", e)
         self.keeping.run(self.clock())
         self.backing.run(self.clock())
+        give_back()
 
 
 def is_sighting(event: Any) -> bool:
