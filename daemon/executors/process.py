@@ -161,6 +161,7 @@ class _LaneThread(threading.Thread):
                 if no_space(e):
                     finished = self._no_room(order)
             self.current = None
+            del order  # that of a job on the whole pool is megabytes, and the next may be hours away
             self._reports.put(finished)
         self._drop_worker()
 
