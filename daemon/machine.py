@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from daemon.errors import IllegalTransitionError
 
+LONGEST_WAIT_S = 600.0
+"""No job waits longer than so for its next try, unless its file is away."""
+
 JOB_STATES = ("waiting", "ready", "running", "done", "failed", "cancelled")
 
 JOB_TRANSITIONS: frozenset[tuple[str, str]] = frozenset(

@@ -12,6 +12,7 @@ from typing import Any
 from daemon.clock import Window
 from daemon.config import Encoder, Settings
 from daemon.config_training import Schedule
+from daemon.machine import LONGEST_WAIT_S
 
 PRIORITY: Mapping[str, int] = {
     # what an annotator waits for
@@ -211,10 +212,6 @@ def suggestions_to_ask(waiting: int, depth: int, free: int) -> int:
     if waiting > depth // 2:
         return 0
     return min(depth - waiting, free)
-
-
-LONGEST_WAIT_S = 600.0
-"""No job waits longer than so for its next try, unless its file is away."""
 
 
 def backoff_s(attempts: int) -> float:

@@ -46,7 +46,10 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of the synthetic tissue: equal seeds give equal tissues."
 )
-@click.option("--address", help="Of a dask scheduler, tcp://HOST:PORT: have its workers do the work (docs/cluster.md).")
+@click.option(
+    "--address",
+    help="Of a dask scheduler, tcp://HOST:PORT: its workers do the work (docs/cluster.md).  [default: none, this machine does it]",
+)
 def demo_command(
     image: Path | None,
     labels: Path | None,

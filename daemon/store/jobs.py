@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alcore.run import key_of, stage
-from daemon.machine import JOB_TRANSITIONS, check_transition
-from daemon.policy import LONGEST_WAIT_S
+from daemon.machine import JOB_TRANSITIONS, LONGEST_WAIT_S, check_transition
 from daemon.store.connection import insert, transaction
 from daemon.store.job_levels import GAVE_UP, OUTGROWN, PASSING, JobLevels
 from daemon.store.rows import JobRow, Wanted, inputs_to_json

@@ -30,7 +30,7 @@ def write(tmp_path: Path, text: str) -> Path:
         (WATCH + "[selection]\nevery = 3", "unknown key 'selection.every'; did you mean 'training.every'?"),
         ("evry = 3\n" + WATCH, "unknown key 'evry'; did you mean 'training.every'?"),
         (WATCH + "[trainng]\nevery = 3", "unknown key 'trainng'; did you mean 'training'?"),
-        (WATCH + "[run]\nxyzzy = 3", "known keys here: backlog, device"),
+        (WATCH + "[run]\nxyzzy = 3", "known keys here: address, backlog, device, executor"),
         (WATCH + "[run]\ndevice = 'cdua'", "input should be 'auto', 'cpu' or 'cuda'; did you mean 'cuda'?"),
         (WATCH + "[alarms]\nkinds = ['novelti']", "did you mean 'novelty'?"),
         (

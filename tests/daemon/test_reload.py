@@ -154,7 +154,8 @@ def settings(root: Path, **tables):
 
 def test_keys_that_cannot_change_keep_their_values_until_a_restart(tmp_path):
     now = settings(tmp_path)
-    tables = {"run": {"workers": 2, "device": "cuda", "nice": 3, "threads": 2, "seed": 7}, "workspace": "other"}
+    cluster = {"executor": "dask", "address": "tcp://10.0.0.5:8786", "device": "cuda"}
+    tables = {"run": cluster | {"workers": 2, "nice": 3, "threads": 2, "seed": 7}, "workspace": "other"}
     found = reread(now, settings(tmp_path, **tables))
     assert set(found.waiting) == set(FIXED)
     assert found.changed == ("run.seed",)
