@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -32,6 +33,12 @@ ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 60.0
 
 
+def on_terminal() -> None:
+    """In the child: Ctrl-C is one, also where these tests run in the background of a script, which ignores it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A process on a terminal of its own, 80 x 24: read until it says something, type an answer."""
 
@@ -41,7 +48,7 @@ class Terminal:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "daemon.cli.main", *arguments],
             stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is one
+            preexec_fn=on_terminal,
             env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80", "TERM": "xterm", "CUDA_VISIBLE_DEVICES": ""},
         )  # fmt: skip
         os.close(theirs)
