@@ -63,5 +63,5 @@ class Clearing:
         kept = kept_models(since, pile(history), now, self.keep_models, self.keep_days)
         outgrown = self.store.outgrown
         found = outgrown.of_models_but(kept, AT_ONCE) or outgrown.replaced(now - self.keep_days * DAY_S, AT_ONCE)
-        needed = outgrown.needed()
+        needed = self.store.room.needed()
         return [one for one in found if one.artifact not in needed]

@@ -48,14 +48,6 @@ class OutgrownSegmentations:
         )
         return [Outgrown(**r) for r in self._db.query(sql, [before, limit])]
 
-    def needed(self) -> set[str]:
-        """Artifacts that a job which has not ended may still read: one that was planned when another model was in use."""
-        sql = (
-            "SELECT json_extract(i.value, '$.key') AS key FROM job j, json_each(j.inputs, '$.prediction') i"
-            " WHERE j.state IN ('waiting', 'ready', 'running')"
-        )
-        return {r["key"] for r in self._db.query(sql)}
-
     def cleared(self, one: Outgrown, why: str, now: float) -> None:
         """Its files are gone: it is made again once it is wanted again."""
         with transaction(self._db):

@@ -108,7 +108,7 @@ class Room:
         return [Needless(**r) for r in self._db.query(sql, [before, limit])]
 
     def needed(self) -> set[str]:
-        """Results that a job which has not ended reads."""
+        """Results that a job which has not ended may still read, also one that was planned when another model or encoder was in use."""
         sql = (
             "SELECT DISTINCT json_extract(i.value, '$.key') AS key FROM job j, json_each(j.inputs) n, json_each(n.value) i"
             " WHERE j.state IN ('waiting', 'ready', 'running')"
