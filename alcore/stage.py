@@ -65,10 +65,10 @@ class Context(Protocol):
     """Memory this stage may use for its blocks, whatever the size of a volume."""
 
     def progress(self, fraction: float, note: str = "") -> None:
-        """Report progress in 0..1 with a few words for people; also the heartbeat."""
+        """Report progress in 0..1 with a few words for people; also the heartbeat. Returns when the stage may go on."""
 
     def should_stop(self) -> bool:
-        """True once the stage was asked to stop: save a checkpoint and raise `Preempted`."""
+        """True once the stage was asked to stop: save a checkpoint and raise `Preempted`. Returns when the stage may go on."""
 
 
 RunFunction = Callable[[Inputs, Params, Path, Context], dict[str, Any]]

@@ -9,7 +9,7 @@ from alcore.run import STAGES, stage
 from alcore.stage import Input
 from daemon.budget import Budget
 from daemon.config import Settings
-from daemon.courtesy import ACTIVE_S, Courtesy
+from daemon.courtesy import ACTIVE_S, FRESH_S, Courtesy
 from daemon.disk import free_gb
 from daemon.endings import Endings
 from daemon.executors.port import Executor, Order
@@ -56,7 +56,7 @@ class Dispatch:
             return "waiting: the workspace has reached its budget (disk.budget_gb)"
         hours, polite = self.settings.training.hours, self.courtesy.since is not None
         ready = self.store.jobs.ready(64, True) if hours is not None or polite else []
-        if polite and any(is_heavy(job.long, job.priority) for job in ready):
+        if polite and (self._heavy() or any(is_heavy(job.long, job.priority) for job in ready)):
             return "waiting: files are arriving (run.yield_to_acquisition)"
         closed = any(not may_start(job.stage, job.long, hours, now) for job in ready)
         return f"training waits for its hours, {hours}" if closed else ""
@@ -159,20 +159,31 @@ class Dispatch:
                 self._ask_to_stop(job.id, f"its hours are over (training.window = {hours})")
 
     def _gives_way(self, now: float) -> bool:
-        """Does heavy work give way to the microscope now? A training stops at a checkpoint; what has none is finished first."""
-        run = self.settings.run
-        polite = self.courtesy.gives_way(self._microscope_writes(now), 60 * run.yield_at_most_min, now)
-        if polite:
-            for job in self.store.jobs.running():
-                if is_heavy(job.long, job.priority) and stage(job.stage).checkpoint:
-                    self._ask_to_stop(job.id, "files are arriving (run.yield_to_acquisition)")
+        """Does heavy work give way to the microscope now? It stands still where it is; where the executor cannot do that, a training
+        stops at a checkpoint, and what has none is finished first."""
+        run, holds = self.settings.run, self.executor.holds
+        polite = self.courtesy.gives_way(
+            self._microscope_writes(now), 60 * run.yield_at_most_min, now, costly=not holds
+        )
+        for job in self._heavy() if polite or holds else []:
+            if holds:
+                self.executor.hold(job.id, polite and not self._somebody_waits())
+            elif stage(job.stage).checkpoint:
+                self._ask_to_stop(job.id, "files are arriving (run.yield_to_acquisition)")
         return polite
+
+    def _heavy(self) -> list[JobRow]:
+        return [job for job in self.store.jobs.running() if is_heavy(job.long, job.priority)]
+
+    def _somebody_waits(self) -> bool:
+        """Is there long work that a person waits for, and that can only begin when what runs has ended?"""
+        return any(not is_heavy(job.long, job.priority) for job in self.store.jobs.ready(1, True))
 
     def _microscope_writes(self, now: float) -> bool:
         rule, sources = self.settings.run.yield_to_acquisition, self.store.sources
         if rule == "off":
             return False
-        return sources.is_growing(now - ACTIVE_S) or (rule == "arriving" and sources.is_awaited(now))
+        return sources.is_growing(now - ACTIVE_S, now - FRESH_S) or (rule == "arriving" and sources.is_awaited(now))
 
     def _ask_to_stop(self, job_id: int, why: str) -> None:
         if job_id not in self.asked_to_stop:

@@ -51,6 +51,8 @@ class DaskExecutor:
     workspace and this daemon.
     """
 
+    holds = False  # what stood still would keep its place on the cluster from others
+
     def __init__(self, places: Places, reports: Reports, address: str, gpu: bool, threads: int, nice: int) -> None:
         self._logical, self._reports, self._address = places, reports, address
         self._places = Places(*(p.resolve() for p in (places.artifacts, places.cache, places.jobs)))
@@ -125,6 +127,9 @@ class DaskExecutor:
     def stop(self, job_id: int) -> None:
         """Ask a job to stop at its next checkpoint; one that has not begun comes back at once."""
         self._steer(job_id, remote.STOP)
+
+    def hold(self, job_id: int, held: bool) -> None:
+        """Jobs of a cluster do not stand still: see `holds`."""
 
     def kill(self, job_id: int) -> None:
         """End a job now, its children included."""

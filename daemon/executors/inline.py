@@ -9,6 +9,8 @@ from daemon.executors.port import Order, Places, Reports
 class InlineExecutor:
     """`start` returns when the job is finished; its reports wait in the queue."""
 
+    holds = False
+
     def __init__(self, places: Places, reports: Reports) -> None:
         self._places = places
         self._reports = reports
@@ -27,6 +29,9 @@ class InlineExecutor:
     def stop(self, job_id: int) -> None:
         """Takes effect when called from within the job's own progress report, or before it starts."""
         self._asked_to_stop.add(job_id)
+
+    def hold(self, job_id: int, held: bool) -> None:
+        """Nothing runs between calls."""
 
     def kill(self, job_id: int) -> None:
         """The same as `stop`: one cannot kill oneself."""

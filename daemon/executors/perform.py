@@ -19,6 +19,10 @@ from daemon.executors.port import ORDER, Finished, Order, Places, Progress
 from daemon.wording import clean
 
 REPORT_EVERY_S = 0.5
+HELD_POLL_S = 0.1
+HELD_SAY_S = 5.0
+"""A job that stands still gives a sign of life so often."""
+HELD = "stands still: files are arriving"
 OUTDATED = (
     "alscope was changed or upgraded while the daemon was running; restart the daemon, and it goes on where it was"
 )
@@ -36,31 +40,55 @@ class OrderContext:
     device: str
     threads: int
     ram_bytes: int
+    held: Callable[[], bool]
     last_told: float = 0.0
+    fraction: float = 0.0
 
     def progress(self, fraction: float, note: str = "") -> None:
-        """Report, at most twice a second; the last report of a burst may be dropped."""
-        now = time.monotonic()
-        if now - self.last_told >= REPORT_EVERY_S:
-            self.last_told = now
-            self.tell(
-                Progress(self.order.job_id, self.order.fence, min(1.0, max(0.0, float(fraction))), clean(note[:200]))
-            )
+        """Report, at most twice a second; the last report of a burst may be dropped. Returns when the job may go on."""
+        self.fraction = min(1.0, max(0.0, float(fraction)))
+        self._tell(note, REPORT_EVERY_S)
+        self._stand_still()
 
     def should_stop(self) -> bool:
-        """Was the job asked to stop?"""
+        """Was the job asked to stop? Returns when the job may go on."""
+        self._stand_still()
         return self.stopped()
 
+    def _stand_still(self) -> None:
+        every_s = REPORT_EVERY_S
+        while self.held() and not self.stopped():
+            if self._tell(HELD, every_s):
+                every_s = HELD_SAY_S
+            time.sleep(HELD_POLL_S)
 
-def perform(order: Order, places: Places, tell: Callable[[Progress], None], stopped: Callable[[], bool]) -> Finished:
-    """Execute the stage; every exception becomes an outcome that says whether trying again can help."""
+    def _tell(self, note: str, every_s: float) -> bool:
+        now = time.monotonic()
+        due = now - self.last_told >= every_s
+        if due:
+            self.last_told = now
+            self.tell(Progress(self.order.job_id, self.order.fence, self.fraction, clean(note[:200])))
+        return due
+
+
+def perform(
+    order: Order,
+    places: Places,
+    tell: Callable[[Progress], None],
+    stopped: Callable[[], bool],
+    held: Callable[[], bool] = lambda: False,
+) -> Finished:
+    """Execute the stage; every exception becomes an outcome that says whether trying again can help.
+
+    stopped: was it asked to stop? held: is it to stand still?
+    """
     folder = places.job(order.job_id)
     scratch = folder / "scratch"
     try:
         scratch.mkdir(parents=True, exist_ok=True)
         (folder / ORDER).write_text(json.dumps(json.loads(order.to_line()), indent=1))
         context = OrderContext(
-            order, scratch, places.cache, tell, stopped, order.device, order.threads, order.ram_bytes
+            order, scratch, places.cache, tell, stopped, order.device, order.threads, order.ram_bytes, held
         )
         if key_of(order.stage, order.inputs, order.params) != order.key:
             # the daemon would look for a result that these files no longer make; a job of the new ones replaces it at the next start

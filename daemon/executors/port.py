@@ -98,6 +98,9 @@ Reports = queue.SimpleQueue[Any]
 class Executor(Protocol):
     """Runs orders and reports. One job runs at most once at a time; every accepted order ends in one `Finished`."""
 
+    holds: bool
+    """Can a job stand still where it is? Where not, it has to be asked to stop."""
+
     def free(self, long: bool) -> bool:
         """Is there a slot for a job of this kind?"""
 
@@ -106,6 +109,9 @@ class Executor(Protocol):
 
     def stop(self, job_id: int) -> None:
         """Ask a job to stop at its next checkpoint."""
+
+    def hold(self, job_id: int, held: bool) -> None:
+        """Let a job stand still at its next step, or go on. It keeps its memory, and loses nothing; `stop` is heard all the same."""
 
     def kill(self, job_id: int) -> None:
         """End a job now, its children included."""

@@ -129,11 +129,12 @@ class _LaneThread(threading.Thread):
         self._lock = threading.Lock()
         self._killed = False
         self._stopped = False
+        self._held = False
 
     def give(self, order: Order | None) -> None:
         if order is not None:
             self.current, self.fraction = order, 0.0
-            self._killed = self._stopped = False
+            self._killed = self._stopped = self._held = False
         self._orders.put(order)
 
     def ask_to_stop(self) -> None:
@@ -141,6 +142,13 @@ class _LaneThread(threading.Thread):
             self._stopped = True
             if self._worker is not None:
                 self._worker.send({"stop": True})
+
+    def hold(self, held: bool) -> None:
+        with self._lock:
+            if held != self._held:
+                self._held = held
+                if self._worker is not None:
+                    self._worker.send({"hold": held})
 
     def kill(self) -> None:
         with self._lock:
@@ -182,6 +190,8 @@ class _LaneThread(threading.Thread):
             worker = self._worker
             worker.jobs += 1
             worker.send({"order": order.to_line()})
+            if self._held:  # said before there was anybody to hear it
+                worker.send({"hold": True})
         finished = self._follow(order, worker)
         if order.isolated or worker.jobs >= JOBS_PER_WARM_WORKER or finished.outcome == "lost":
             self._drop_worker()
@@ -228,6 +238,8 @@ class _LaneThread(threading.Thread):
 class ProcessExecutor:
     """A fixed set of lanes, each a thread that owns at most one worker process."""
 
+    holds = True
+
     def __init__(self, places: Places, reports: Reports, lanes: Sequence[Lane], nice: int) -> None:
         self._lanes = [
             _LaneThread(f"lane-{i}{'-long' if lane.long else ''}", lane, places, nice, reports)
@@ -253,6 +265,11 @@ class ProcessExecutor:
         """Ask a job to stop at its next checkpoint."""
         for lane in self._holding(job_id):
             lane.ask_to_stop()
+
+    def hold(self, job_id: int, held: bool) -> None:
+        """Let a job stand still at its next step, or go on."""
+        for lane in self._holding(job_id):
+            lane.hold(held)
 
     def kill(self, job_id: int) -> None:
         """End a job now, its children included."""

@@ -31,28 +31,31 @@ def main(arguments: list[str]) -> int:
     os.dup2(quiet, 1)
 
     orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
-    stop = threading.Event()
-    threading.Thread(target=_listen, args=(orders, stop), name="lifeline", daemon=True).start()
+    stop, held = threading.Event(), threading.Event()
+    threading.Thread(target=_listen, args=(orders, stop, held), name="lifeline", daemon=True).start()
 
     def tell(report: Progress) -> None:
         out.write(json.dumps({"progress": report.__dict__}) + "\n")
 
     while (order := orders.get()) is not None:
-        stop.clear()
         with _log_to(places.job(order.job_id)):
-            finished = perform(order, places, tell, stop.is_set)
+            finished = perform(order, places, tell, stop.is_set, held.is_set)
         out.write(json.dumps({"finished": finished.__dict__}) + "\n")
     return 0
 
 
-def _listen(orders: queue.SimpleQueue[Order | None], stop: threading.Event) -> None:
+def _listen(orders: queue.SimpleQueue[Order | None], stop: threading.Event, held: threading.Event) -> None:
     """Read orders until the parent is gone; then end this process group, whatever it is doing."""
     for line in sys.stdin:
         message = json.loads(line)
         if "order" in message:
+            stop.clear()  # here and not where the job begins: what is said after the order is about this order
+            held.clear()
             orders.put(Order.from_line(message["order"]))
         elif "stop" in message:
             stop.set()
+        elif "hold" in message:
+            held.set() if message["hold"] else held.clear()
         elif "leave" in message:
             orders.put(None)
             return

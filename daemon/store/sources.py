@@ -232,10 +232,11 @@ class Sources:
         sql = "SELECT COUNT(*) AS n FROM source WHERE state IN ('arriving', 'settled') AND gone = 0 AND away = 0"
         return int(next(self._db.query(sql))["n"])
 
-    def is_growing(self, changed_since: float) -> bool:
-        """Is there an acquisition that its writer is at, and that changed after this moment?"""
-        sql = f"SELECT 1 FROM source WHERE {_ARRIVES} AND quiet_since >= ? AND ({_GROWS}) LIMIT 1"
-        return any(self._db.query(sql, [changed_since, *(f"{word}%" for word in GROWS)]))
+    def is_growing(self, changed_since: float, fresh_since: float) -> bool:
+        """Is there an acquisition that its writer is at, and that changed after `changed_since`; or one that was changed after
+        `fresh_since`, of which nobody can tell yet?"""
+        sql = f"SELECT 1 FROM source WHERE {_ARRIVES} AND quiet_since >= ? AND ({_GROWS} OR newest >= ?) LIMIT 1"
+        return any(self._db.query(sql, [changed_since, *(f"{word}%" for word in GROWS), fresh_since]))
 
     def is_awaited(self, now: float) -> bool:
         """Is there an acquisition that may be whole soon, as far as its quiet tells?"""

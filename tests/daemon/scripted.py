@@ -45,6 +45,8 @@ class ScriptedExecutor:
         self.reports: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.orders: list[Order] = []
         self.stopped: list[int] = []
+        self.holds = False
+        self.held: dict[int, bool] = {}
         self.slots = {False: 100, True: 100}
         self._artifacts = artifacts
         self.script = script or results
@@ -72,6 +74,9 @@ class ScriptedExecutor:
 
     def stop(self, job_id: int) -> None:
         self.stopped.append(job_id)
+
+    def hold(self, job_id: int, held: bool) -> None:
+        self.held[job_id] = held
 
     def kill(self, job_id: int) -> None:
         self.stop(job_id)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.arrival import Arriving
-from daemon.courtesy import ACTIVE_S, TURN_S, Courtesy
+from daemon.courtesy import ACTIVE_S, FRESH_S, TURN_S, Courtesy
 from daemon.executors.port import Finished
 from daemon.policy import PRIORITY, is_heavy
 from daemon.status import status
@@ -69,10 +69,11 @@ class Microscope:
     def __init__(self, stage: Stage) -> None:
         self.stage, self.path, self.size = stage, os.fsencode(stage.folder / "next.tif"), 0
 
-    def write(self, why: str = "growing, 3 B") -> None:
+    def write(self, why: str = "growing, 3 B", age_s: float = 60.0) -> None:
+        """age_s: of the file's last change, by its own time."""
         self.size += 1
         now = self.stage.now
-        self.stage.engine.handle(Arriving(self.path, 0, self.size, "", now, why, now, 10.0))
+        self.stage.engine.handle(Arriving(self.path, 0, self.size, "", now - age_s, why, now, 10.0))
 
 
 def trained(root: Path, **run: object) -> Stage:
@@ -144,8 +145,8 @@ def test_it_knows_what_the_scan_calls_growth(tmp_path: Path) -> None:
         ("3 B", False),
     ):
         Microscope(stage).write(why)
-        assert stage.store.sources.is_growing(stage.now - ACTIVE_S) is grows
-        assert not stage.store.sources.is_growing(stage.now + 1)
+        assert stage.store.sources.is_growing(stage.now - ACTIVE_S, stage.now - FRESH_S) is grows
+        assert not stage.store.sources.is_growing(stage.now + 1, stage.now + 1)
     stage.store.close()
 
 
@@ -163,4 +164,73 @@ def test_the_rule_is_that_of_config_toml(tmp_path: Path, rule: str, why: str, st
     Microscope(stage).write(why)
     stage.turn()
     assert bool(stage.executor.stopped) is stops
+    stage.store.close()
+
+
+def test_where_jobs_can_stand_still_nothing_is_stopped_and_it_goes_on_at_once(tmp_path: Path) -> None:
+    stage = trained(tmp_path)
+    stage.executor.holds = True
+    (job,) = stage.store.jobs.running()
+    microscope = Microscope(stage)
+    for _ in range(3):  # no turn of two minutes between: it costs nothing to stand still
+        microscope.write()
+        stage.turn()
+        assert stage.executor.held == {job.id: True}
+        assert "files are arriving" in stage.engine.dispatch.waits_for(stage.now)
+        for _ in range(int(ACTIVE_S) + 1):
+            stage.turn()
+        assert stage.executor.held == {job.id: False}
+        assert stage.engine.dispatch.waits_for(stage.now) == ""
+    assert stage.executor.stopped == []
+    assert [j.id for j in stage.store.jobs.running()] == [job.id]
+    stage.store.close()
+
+
+def test_what_stands_still_has_its_turn_although_the_file_grows_for_ever(tmp_path: Path) -> None:
+    stage = trained(tmp_path, yield_at_most_min=1.0)
+    stage.executor.holds = True
+    (job,) = stage.store.jobs.running()
+    microscope, went_on = Microscope(stage), 0
+    for _ in range(72):
+        stage.now += 4
+        microscope.write()
+        stage.turn()
+        went_on += not stage.executor.held[job.id]
+    assert went_on == pytest.approx(72 * 2 / 3, abs=3)
+    stage.store.close()
+
+
+def test_it_gives_way_to_the_first_block_of_a_file_and_not_to_one_that_was_copied_here_whole(tmp_path: Path) -> None:
+    stage = trained(tmp_path)
+    stage.executor.holds = True
+    (job,) = stage.store.jobs.running()
+    microscope = Microscope(stage)
+    microscope.write("3 B", age_s=60.0)
+    stage.turn()
+    assert stage.executor.held == {job.id: False}
+    microscope.write("3 B", age_s=0.1)
+    stage.turn()
+    assert stage.executor.held == {job.id: True}
+    for _ in range(int(FRESH_S) + 1):
+        stage.turn()
+    assert stage.executor.held == {job.id: False}  # it did not grow since
+    stage.store.close()
+
+
+def test_nobody_waits_for_suggestions_because_a_training_stands_still_in_their_place(tmp_path: Path) -> None:
+    stage = trained(tmp_path)
+    stage.executor.holds = True
+    (job,) = stage.store.jobs.running()
+    microscope = Microscope(stage)
+    microscope.write()
+    stage.turn()
+    assert stage.executor.held == {job.id: True}
+    urgent = replace(stage.store.jobs.get(job.id), priority=PRIORITY["suggestions"])
+    assert urgent.long
+    stage.engine.dispatch.store.jobs.ready, before = lambda n, long: [urgent] if long else [], stage.store.jobs.ready
+    stage.executor.slots[True] = 0
+    microscope.write()
+    stage.engine.tick()
+    assert stage.executor.held == {job.id: False}
+    stage.store.jobs.ready = before
     stage.store.close()
