@@ -64,8 +64,9 @@ class Dispatch:
     def start_what_is_ready(self, now: float) -> None:
         """Claim what is ready for the workers that are free; training only within its hours, heavy work not while files grow."""
         self._keep_hours(now)
-        polite = self._gives_way(now)
-        if self._held_back(now):
+        paused = self._paused(now)
+        polite = self._gives_way(paused, now)
+        if self._disk_is_full(now) or paused:
             return
         for long in (False, True):
             for job in self.store.jobs.ready(64, long):
@@ -83,12 +84,16 @@ class Dispatch:
     def _may_begin(self, job: JobRow, long: bool, now: float) -> bool:
         return may_begin(job.stage, self.budget.full) and may_start(job.stage, long, self.settings.training.hours, now)
 
-    def _held_back(self, now: float) -> bool:
-        """Paused by a person, or the disk is nearly full: nothing new is started."""
+    def _paused(self, now: float) -> bool:
+        """Paused by a person? Then nothing new is started, and heavy work stands still."""
         until = self.store.state.paused_until()
         if until is not None and now >= until:
             self.store.state.pause(None)
             until = None
+        return until is not None
+
+    def _disk_is_full(self, now: float) -> bool:
+        """Nearly: nothing new is started."""
         free = free_gb(self.workspace.root)
         if free < self.settings.run.min_free_gb:
             text = (
@@ -100,7 +105,7 @@ class Dispatch:
             return True
         if self.store.state.solved("disk", "workspace"):
             self.store.state.event("disk", "there is room on the disk again", now)
-        return until is not None
+        return False
 
     def _start(self, job: JobRow, long: bool, now: float) -> None:
         inputs = self._located(job)
@@ -158,7 +163,7 @@ class Dispatch:
             if not may_start(job.stage, job.long, hours, now):
                 self._ask_to_stop(job.id, f"its hours are over (training.window = {hours})")
 
-    def _gives_way(self, now: float) -> bool:
+    def _gives_way(self, paused: bool, now: float) -> bool:
         """Does heavy work give way to the microscope now? It stands still where it is; where the executor cannot do that, a training
         stops at a checkpoint, and what has none is finished first."""
         run, holds = self.settings.run, self.executor.holds
@@ -167,8 +172,8 @@ class Dispatch:
         )
         for job in self._heavy() if polite or holds else []:
             if holds:
-                self.executor.hold(job.id, polite and not self._somebody_waits())
-            elif stage(job.stage).checkpoint:
+                self.executor.hold(job.id, paused or (polite and not self._somebody_waits()))
+            elif polite and stage(job.stage).checkpoint:
                 self._ask_to_stop(job.id, "files are arriving (run.yield_to_acquisition)")
         return polite
 

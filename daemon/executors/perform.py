@@ -22,7 +22,7 @@ REPORT_EVERY_S = 0.5
 HELD_POLL_S = 0.1
 HELD_SAY_S = 5.0
 """A job that stands still gives a sign of life so often."""
-HELD = "stands still: files are arriving"
+HELD = "stands still until it may go on"
 OUTDATED = (
     "alscope was changed or upgraded while the daemon was running; restart the daemon, and it goes on where it was"
 )

@@ -234,3 +234,17 @@ def test_nobody_waits_for_suggestions_because_a_training_stands_still_in_their_p
     assert stage.executor.held == {job.id: False}
     stage.store.jobs.ready = before
     stage.store.close()
+
+
+def test_a_pause_lets_heavy_work_stand_still_and_its_end_lets_it_go_on(tmp_path: Path) -> None:
+    stage = trained(tmp_path)
+    stage.executor.holds = True
+    (job,) = stage.store.jobs.running()
+    stage.store.state.pause(stage.now + 100)
+    stage.turn()
+    assert stage.executor.held == {job.id: True}
+    stage.now += 100
+    stage.turn()
+    assert stage.executor.held == {job.id: False}
+    assert stage.executor.stopped == []
+    stage.store.close()
