@@ -49,6 +49,14 @@ def main(arguments: list[str]) -> int:
     faults = [name for name in FAULTS if asked.only in name]
     if not faults:
         parser.error(f"no fault has {asked.only!r} in its name; known: {'; '.join(FAULTS)}")
+    if real_faults.UNMOUNTED in faults and not real_faults.can_mount():
+        print(
+            f"not played: {real_faults.UNMOUNTED}, since this process may not mount anything (it needs root)",
+            flush=True,
+        )
+        faults.remove(real_faults.UNMOUNTED)
+    if not faults:
+        return 0
     for number in itertools.count():
         for fault in faults:
             if left <= 0 or time.monotonic() > until:
