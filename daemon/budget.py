@@ -59,7 +59,8 @@ class Budget:
         ended = self.measuring.step(now, hurry=bool(self.standing))
         if ended:
             self.store.room.measured(self._kinds(), self.limit, now)
-        standing = pressure(self.used(), self.limit, self.full)
+        used = self.used() if self.limit else None  # a sum over all results, which is needed for nothing else
+        standing = pressure(used, self.limit, self.full)
         if standing and self._shed(now):
             standing = pressure(self.used(), self.limit, self.full)
         self._tell(standing == "full", now)

@@ -40,6 +40,9 @@ from daemon.workspace import Workspace
 
 log = logging.getLogger("alscope.engine")
 
+LOOK_AGAIN_S = 30.0
+"""Where nothing has changed, what ought to exist is asked so seldom: what time alone brings (see decision 35) can wait so long."""
+
 
 @dataclass
 class Engine:
@@ -55,6 +58,8 @@ class Engine:
     clock: Callable[[], float]
     ingest: Ingest | None = None
     waits_for: str = field(default="", init=False)
+    at_rest: tuple[object, float] = field(default=(None, 0.0), init=False)
+    signs_of_life: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         planner = Planner(self.settings, self.device, self.workspace.artifacts.path, self.workspace.root)
@@ -179,6 +184,19 @@ class Engine:
         self.claim_clock.tick(now)
         self.finding.bring(now)
         self.store.jobs.due(now)
+        standing, since = self.at_rest
+        if self._changes() != standing or not 0 <= now - since < LOOK_AGAIN_S:
+            self._bring_in_line(now)
+        self.dispatch.start_what_is_ready(now)
+
+    def _changes(self) -> object:
+        """Another value when anything in the database has changed, but for signs of life."""
+        ours, others = self.store.changes()
+        return ours - self.signs_of_life, others
+
+    def _bring_in_line(self, now: float) -> None:
+        """Files for people, and jobs; at rest afterwards if there was nothing to do."""
+        before, self.at_rest = self._changes(), (None, 0.0)
         self.files.reconcile()
         self.reporter.step()
         with self.store.transaction():  # one write to the disk, however many jobs
@@ -186,7 +204,8 @@ class Engine:
                 self.store.jobs.want(wanted, now)
         self._settle_known_recipes(now)
         self._cancel_outdated(now)
-        self.dispatch.start_what_is_ready(now)
+        if self._changes() == before and not self.files.copying:
+            self.at_rest = before, now
 
     def _settle_known_recipes(self, now: float) -> None:
         """Sources whose recipe was run before (a hard link, a restart at a bad moment): use what is there."""
@@ -248,7 +267,9 @@ class Engine:
         now = self.clock()
         self.budget.look(now)
         self.waits_for = self.dispatch.waits_for(now)
+        before = self.store.changes()[0]
         self.store.state.seen(now, self.waits_for)
+        self.signs_of_life += self.store.changes()[0] - before
         self.alarming.look(now)
         self.clearing.run(now)
         self.tidying.run(now, pressed=bool(self.budget.standing))

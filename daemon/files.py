@@ -33,6 +33,11 @@ class Files:
         self._workspace = workspace
         self._publisher = Publisher(store, workspace)
 
+    @property
+    def copying(self) -> bool:
+        """Is a segmentation on its way to where people find it?"""
+        return self._publisher.copying
+
     def sweep(self) -> None:
         """Remove what a daemon that was killed had begun to write. Call before anything else is written."""
         self._publisher.sweep()

@@ -42,6 +42,11 @@ class Publisher:
             for path in folder.glob(".*.tmp"):
                 remove(path)
 
+    @property
+    def copying(self) -> bool:
+        """Is a segmentation half copied?"""
+        return self._current is not None
+
     def step(self, budget_s: float = BUDGET_S) -> int:
         """Go on copying for about so long; returns how many segmentations were put in place."""
         until = time.monotonic() + budget_s

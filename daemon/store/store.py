@@ -96,6 +96,11 @@ class Store:
         self.state = State(self._db)
         self.alarms = Alarms(self._db)
 
+    def changes(self) -> tuple[int, int]:
+        """How many rows this connection has changed, and a number that is another one when somebody else has changed any."""
+        connection = self._db.conn
+        return connection.total_changes, connection.execute("PRAGMA data_version").fetchone()[0]
+
     def transaction(self) -> AbstractContextManager[None]:
         """Several changes as one."""
         return transaction(self._db)
