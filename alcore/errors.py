@@ -49,6 +49,15 @@ class MissingExtraError(PermanentError):
     kind = "missing_extra"
 
 
+def install_line(extra: str, *more: str) -> str:
+    """What to type for an extra, and where: alscope is on no registry, so its extras come from a clone. more: arguments of `pip
+    install`, each a command of its own after that."""
+    return (
+        " && ".join([f'pip install ".[{extra}]"', *(f"pip install {line}" for line in more)])
+        + " in your clone of alscope"
+    )
+
+
 class PartOfSetError(PermanentError):
     """The file is one of several that make up a volume together: they have to be taken as one fileset."""
 

@@ -6,11 +6,12 @@ import importlib.util
 from pathlib import Path
 
 from alcore.annotate.order import Weights
+from alcore.errors import install_line
 from alcore.pseudo import packages
 from alcore.weights.catalogue import CATALOGUE
 from alcore.weights.places import find
 
-INSTALL = 'pip install "alscope[annotate]" && pip install --no-deps "micro-sam==1.8.*"'
+INSTALL = install_line("annotate", packages.MICRO_SAM)
 """What the window needs."""
 NAMES = tuple(name for name, entry in CATALOGUE.items() if entry.backend == "micro_sam")
 CPU_SLICE_S = {"vit_b": 40, "vit_l": 100, "vit_h": 180}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 
-from alcore.errors import MissingExtraError
+from alcore.errors import MissingExtraError, install_line
 
+MICRO_SAM = '--no-deps "micro-sam==1.8.*"'
+"""micro_sam comes without what it asks for: see pyproject.toml."""
 INSTALL = {
-    "micro_sam": 'pip install "alscope[micro-sam]" && pip install --no-deps "micro-sam==1.8.*"',
-    "cellsam": 'pip install "alscope[micro-sam]" dask-image distributed && '
-    "pip install --no-deps git+https://github.com/vanvalenlab/cellSAM.git",
+    "micro_sam": install_line("micro-sam", MICRO_SAM),
+    "cellsam": install_line(
+        "micro-sam", "dask-image distributed", "--no-deps git+https://github.com/vanvalenlab/cellSAM.git"
+    ),
 }
 """Command line by backend."""
 _MODULES = {

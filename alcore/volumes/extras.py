@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from alcore.errors import MissingExtraError
+from alcore.errors import MissingExtraError, install_line
 
 
 def needed(path: Path, module: str, extra: str, what: str) -> Any:
@@ -15,5 +15,5 @@ def needed(path: Path, module: str, extra: str, what: str) -> Any:
         return importlib.import_module(module)
     except ImportError as e:
         raise MissingExtraError(
-            f'{path}: {what} needs the package {module} (BSD-3-Clause): pip install "alscope[{extra}]"'
+            f"{path}: {what} needs the package {module} (BSD-3-Clause): {install_line(extra)}"
         ) from e

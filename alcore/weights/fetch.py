@@ -17,7 +17,7 @@ from typing import Protocol
 
 from alcore.artifact import fsync_dir
 from alcore.disk import full_words, no_space
-from alcore.errors import DiskFullError, PermanentError, TransientError
+from alcore.errors import DiskFullError, PermanentError, TransientError, install_line
 from alcore.weights.catalogue import CATALOGUE, Entry, WeightFile
 
 BLOCK = 1 << 20
@@ -182,7 +182,7 @@ def _hash(algorithm: str) -> Hash:
     try:
         import xxhash
     except ImportError as e:
-        raise PermanentError('checking these weights needs xxhash: pip install "alscope[micro-sam]"') from e
+        raise PermanentError(f"checking these weights needs xxhash: {install_line('micro-sam')}") from e
     made: Hash = xxhash.xxh128()
     return made
 

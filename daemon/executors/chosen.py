@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING
 
+from alcore.errors import install_line
 from daemon.config import Run
 from daemon.device import threads
 from daemon.errors import ConfigError
@@ -29,4 +30,4 @@ def chosen(run: Run, places: Places, reports: Reports) -> ProcessExecutor | Dask
 def need_distributed() -> None:
     """Raises ConfigError where the extra `cluster` is not installed."""
     if importlib.util.find_spec("distributed") is None:
-        raise ConfigError("run.executor = 'dask': distributed is not installed; pip install 'alscope[cluster]'")
+        raise ConfigError(f"run.executor = 'dask': distributed is not installed: {install_line('cluster')}")

@@ -29,7 +29,7 @@ PROBE = "from PySide6.QtWidgets import QApplication; QApplication([])"
 def screen() -> Iterator[dict[str, str]]:
     """The environment of windows: on a virtual screen where there is Xvfb, else without one."""
     if any(importlib.util.find_spec(name) is None for name in ("napari", "PySide6")):
-        pytest.skip('napari or PySide6 is not installed: pip install "alscope[annotate]"')
+        pytest.skip('napari or PySide6 is not installed: make, or pip install ".[annotate]"')
     base = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")}
     base |= {"LIBGL_ALWAYS_SOFTWARE": "1", "OMP_NUM_THREADS": "1"}
     server = _server() if shutil.which("Xvfb") else None

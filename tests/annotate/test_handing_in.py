@@ -20,7 +20,7 @@ from alcore.annotate.patch import Patch
 from alcore.annotate.session import NOT_IN_THE_LABEL, Session
 from alcore.volumes.labels import read_labels
 
-pytest.importorskip("napari", reason='napari is not installed: pip install "alscope[annotate]"')
+pytest.importorskip("napari", reason='napari is not installed: make, or pip install ".[annotate]"')
 
 SHAPE = (2, 12, 12)
 PSEUDO = np.zeros(SHAPE, np.uint32)

@@ -149,7 +149,7 @@ def test_what_stands_in_the_way_is_one_line(scene, capsys, monkeypatch) -> None:
         monkeypatch.delenv(name, raising=False)
     assert "there is no screen here" in run().err
     monkeypatch.setattr(sitting, "missing_window", lambda: ["napari"])
-    assert 'the annotation window needs napari, not installed: pip install "alscope[annotate]"' in run().err
+    assert 'the annotation window needs napari, not installed: pip install ".[annotate]"' in run().err
     assert os.path.isdir(scene.workspace.drafts)
 
 

@@ -105,7 +105,7 @@ def test_commands_are_understood():
             elif words[0] == "make":
                 assert {word for word in words[1:] if not word.startswith(("-", "/"))} <= targets()
             elif words[0] == "pip":
-                named = re.findall(r"alscope\[(.*?)\]", said.text)
+                named = re.findall(r"\.\[(.*?)\]", said.text)
                 assert {extra for extras_ in named for extra in extras_.split(",")} <= extras()
         except (click.ClickException, AssertionError) as e:
             wrong.append(f"{said.where}: {said.text}: {getattr(e, 'message', e)}")
@@ -118,7 +118,7 @@ def targets() -> set[str]:
 
 
 def extras() -> set[str]:
-    """What can stand in brackets behind alscope."""
+    """What can stand in brackets behind the folder of the clone."""
     return set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 
 

@@ -73,7 +73,7 @@ def same_partition(a: Image, b: Image) -> bool:
 def library() -> Any:
     return pytest.importorskip(
         "micro_sam.multi_dimensional_segmentation",
-        reason='pip install "alscope[micro-sam]" && pip install --no-deps "micro-sam==1.8.*"',
+        reason='pip install ".[micro-sam]" && pip install --no-deps "micro-sam==1.8.*"',
     )
 
 
