@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import queue
 import threading
 import time
 import uuid
@@ -15,17 +14,15 @@ from distributed import CancelledError, Future
 
 from alcore.artifact import ArtifactStore
 from daemon.executors import remote
-from daemon.executors.cluster import Cluster, RemoteWorker, workspace_name
+from daemon.executors.cluster import RemoteWorker, workspace_name
 from daemon.executors.perform import one_line
-from daemon.executors.port import ClusterSaid, Finished, Order, Places, Progress, Reports
+from daemon.executors.port import Finished, Order, Places, Progress, Reports
 from daemon.executors.process import POLL_S, Patience
+from daemon.executors.watch import Watch
 
-LOOK_EVERY_S = 1.0
 SEEN_WITHIN_S = 60.0
 """A network file system shows here what was written elsewhere within so long."""
 KILLED_WITHIN_S = 5.0
-AGAIN_S = 2.0
-"""After a connection that failed, the next is tried so much later."""
 
 
 @dataclass
@@ -54,26 +51,22 @@ class DaskExecutor:
     holds = False  # what stood still would keep its place on the cluster from others
 
     def __init__(self, places: Places, reports: Reports, address: str, gpu: bool, threads: int, nice: int) -> None:
-        self._logical, self._reports, self._address = places, reports, address
+        self._logical, self._reports = places, reports
         self._places = Places(*(p.resolve() for p in (places.artifacts, places.cache, places.jobs)))
         self._gpu, self._threads, self._nice = gpu, threads, nice
         self._topic = f"{workspace_name(places)}-{uuid.uuid4().hex[:6]}"
         self._jobs: dict[int, _Job] = {}
         self._lock = threading.RLock()
-        self._cluster: Cluster | None = None
-        self._workers: list[RemoteWorker] = []
-        self._said: str | None = None
-        self._hints: queue.SimpleQueue[tuple[str, str, str] | None] = queue.SimpleQueue()
-        self._closing = False
-        self._thread = threading.Thread(target=self._tend, name="cluster", daemon=True)
-        self._thread.start()
+        hear = (self._topic, self._heard)
+        self._watch = Watch(address, gpu, self._lock, reports, hear, self._look, self._lost)
+        self._watch.start()
 
     # the port
 
     def free(self, long: bool) -> bool:
         """Is there a worker that could begin with it now?"""
         with self._lock:
-            return self._cluster is not None and self._pick(long) is not None
+            return self._watch.cluster is not None and self._pick(long) is not None
 
     def _pick(self, long: bool) -> RemoteWorker | None:
         """The worker with the most room. No job is sent behind another one, where a short one would wait for a training; and long
@@ -96,7 +89,7 @@ class DaskExecutor:
         folder = self._logical.job(order.job_id)
         name = f"{self._topic}-job-{order.job_id}-{order.fence}"
         with self._lock:
-            cluster, worker = self._cluster, self._pick(order.long)
+            cluster, worker = self._watch.cluster, self._pick(order.long)
             job = self._jobs[order.job_id] = _Job(order, name, frozenset([worker.address] if worker else []))
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +130,7 @@ class DaskExecutor:
 
     def dead(self) -> list[str]:
         """Not empty when nobody looks after the cluster any more."""
-        return [] if self._thread.is_alive() else ["cluster"]
+        return [] if self._watch.alive() else ["cluster"]
 
     def shutdown(self, grace_s: float, patience: Patience = lambda order, fraction: False) -> None:
         """As the executor of processes does: politely, with patience, then by force."""
@@ -151,9 +144,7 @@ class DaskExecutor:
         until = time.monotonic() + KILLED_WITHIN_S
         while self._jobs and time.monotonic() < until:
             time.sleep(POLL_S)
-        self._closing = True
-        self._hints.put(None)
-        self._thread.join()
+        self._watch.close()
         for job in list(self._jobs.values()):  # the workers notice that nobody wants them
             self._end(job, Finished(job.order.job_id, job.order.fence, "lost", "the daemon was stopped", "cluster"))
 
@@ -174,7 +165,7 @@ class DaskExecutor:
         return dataclasses.replace(order, inputs=inputs)
 
     def _able(self) -> list[RemoteWorker]:
-        return [w for w in self._workers if not w.trouble]
+        return [w for w in self._watch.workers if not w.trouble]
 
     def _steer(self, job_id: int, what: str) -> None:
         with self._lock:
@@ -183,7 +174,7 @@ class DaskExecutor:
                 return
             job.asked = what
             if job.at:
-                self._hints.put((job.name, what, job.at))
+                self._watch.steer(job.name, what, job.at)
                 return
         outcome = Finished(job_id, job.order.fence, "preempted")
         if what == remote.KILL:
@@ -202,7 +193,7 @@ class DaskExecutor:
             if "host" in said:
                 job.at, job.host = said["worker"], said["host"]
                 if job.asked:
-                    self._hints.put((job.name, job.asked, job.at))
+                    self._watch.steer(job.name, job.asked, job.at)
                 return
             told = Progress(**said["progress"])
             job.fraction = told.fraction
@@ -221,7 +212,7 @@ class DaskExecutor:
             finished = Finished(order.job_id, order.fence, "lost", words, kind)
         if finished.outcome == "done":
             job.done, job.done_at = finished, time.monotonic()
-            self._hints.put(("", "", ""))
+            self._watch.look_now()
         else:
             self._end(job, finished)
 
@@ -238,45 +229,12 @@ class DaskExecutor:
             job.future.release()  # a task that nobody waits for is taken back
         self._reports.put(finished)
 
-    # the thread that looks after the cluster
+    # what becomes of orders, told by the thread that looks after the cluster
 
-    def _tend(self) -> None:
-        while not self._closing:
-            try:
-                if self._cluster is None:
-                    self._connect()
-                self._look()
-                wait_s = LOOK_EVERY_S
-            except Exception as e:
-                self._lost(e)
-                wait_s = AGAIN_S
-            with contextlib.suppress(queue.Empty):
-                until = time.monotonic() + wait_s
-                while not self._closing and (hint := self._hints.get(timeout=max(0.0, until - time.monotonic()))):
-                    name, what, address = hint
-                    if not name:
-                        break
-                    if self._cluster is not None:
-                        with contextlib.suppress(Exception):
-                            self._cluster.steer(name, what, address)
-        self._drop()
-
-    def _connect(self) -> None:
-        cluster = Cluster(self._address, self._gpu)
-        cluster.client.subscribe_topic(self._topic, self._heard)
+    def _look(self, there: set[str]) -> None:
+        """there: addresses of all workers."""
         with self._lock:
-            self._cluster = cluster
-
-    def _look(self) -> None:
-        """Who is there, and what became of the orders."""
-        assert self._cluster is not None
-        if self._cluster.lost:
-            raise ConnectionError("the connection to the scheduler broke")
-        workers = self._cluster.workers()
-        with self._lock:
-            changed = workers != self._workers
-            self._workers = workers
-            jobs, there = list(self._jobs.values()), {w.address for w in workers}
+            jobs = list(self._jobs.values())
         for job in jobs:
             number, fence = job.order.job_id, job.order.fence
             if job.done is not None:
@@ -286,9 +244,6 @@ class DaskExecutor:
                 self._end(job, Finished(number, fence, "lost", words, "transient"))
             elif not job.at and not job.among & there:
                 self._end(job, Finished(number, fence, "lost", "the workers that could run it are gone", "cluster"))
-        self._say(self._trouble(workers))
-        if changed:
-            self._reports.put(ClusterSaid(self._address, self._said or ""))  # workers may be free: wakes the engine
 
     def _published(self, job: _Job, finished: Finished) -> None:
         order = job.order
@@ -300,32 +255,10 @@ class DaskExecutor:
             )
             self._end(job, Finished(order.job_id, order.fence, "lost", words, "transient"))
 
-    def _trouble(self, workers: list[RemoteWorker]) -> str:
-        wrong = [f"{w.host} ({w.address}): {w.trouble}" for w in workers if w.trouble]
-        if not workers:
-            return "the scheduler has no workers; jobs wait until there is one"
-        if len(wrong) == len(workers):
-            return f"no worker can take jobs, they wait: {'; '.join(wrong)}"
-        return f"not used: {'; '.join(wrong)}" if wrong else ""
-
-    def _say(self, words: str) -> None:
-        if words != self._said:
-            self._said = words
-            self._reports.put(ClusterSaid(self._address, words))
-
-    def _lost(self, error: Exception) -> None:
+    def _lost(self) -> None:
         """Nothing is known of what was running, and its workers end it: all of it waits again."""
-        self._drop()
         for job in list(self._jobs.values()):
             if job.done is not None and ArtifactStore(self._logical.artifacts).has(job.order.key):
                 self._end(job, job.done)
             else:
                 self._end(job, Finished(job.order.job_id, job.order.fence, "lost", "the cluster is gone", "cluster"))
-        self._say(f"no scheduler can be reached ({one_line(error)}); jobs wait, it is tried again")
-
-    def _drop(self) -> None:
-        with self._lock:
-            cluster, self._cluster, self._workers = self._cluster, None, []
-        if cluster is not None:
-            with contextlib.suppress(Exception):
-                cluster.close()

@@ -130,9 +130,7 @@ def test_a_daemon_that_goes_leaves_no_job_behind(bare, places, tmp_path):
     hear(reports, Progress)
     children = psutil.Process(bare.workers[0].pid).children()
     assert len(children) == 1
-    executor._closing = True
-    executor._hints.put(None)
-    executor._thread.join()
+    executor._watch.close()
     psutil.wait_procs(children, timeout=10)
     assert not children[0].is_running()
 
