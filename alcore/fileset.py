@@ -19,12 +19,19 @@ from typing import Any
 ZARR_METADATA = (b"zarr.json", b".zattrs", b".zgroup", b".zarray")
 SLICE_SUFFIXES = (".tif", ".tiff", ".png")
 TEMPORARY = (".*", "*~", "*.tmp", "*.part", "*.partial", "*.crdownload", "Thumbs.db", "~$*")
-RSYNC_TEMPORARY = re.compile(r"^\..+\.[A-Za-z0-9]{6}$")
+
+
+def names_like(patterns: Sequence[str]) -> re.Pattern[str]:
+    """Matches the names that any of these patterns of the shell matches: one question instead of one for each."""
+    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or r"(?!)")
+
+
+_TEMPORARY = names_like(TEMPORARY)
 
 
 def is_temporary(name: str) -> bool:
-    """Names under which writers and copiers keep unfinished files."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in TEMPORARY) or bool(RSYNC_TEMPORARY.match(name))
+    """Names under which writers and copiers keep unfinished files (those of rsync begin with a point)."""
+    return _TEMPORARY.match(name) is not None
 
 
 @dataclass(frozen=True)

@@ -210,7 +210,11 @@ class Ingest(threading.Thread):
         self, state: _FolderState, seen: Mapping[bytes, Found], known: Mapping[bytes, Fingerprint | None]
     ) -> None:
         """What is new or changed becomes a candidate, and stays one only while it is there."""
+        standing = seen.keys() - state.candidates.keys() - self._gone
+        settled = {path for path in standing if known.get(path) == seen[path].fingerprint}
         for path, found in seen.items():
+            if path in settled and not self.is_apart(path):
+                continue  # nearly all of them, at nearly every look
             with self._lock:
                 if self.is_apart(path):
                     continue

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import fnmatch
+import functools
 import itertools
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from alcore.fileset import Fingerprint, is_temporary
+from alcore.fileset import Fingerprint, is_temporary, names_like
 from daemon.wording import size
 
 MARKED_S = 1.0
@@ -80,13 +81,14 @@ def quiet_needed(settle_s: float, change_times_s: Sequence[float] | None, missin
     return max(settle_s, min(PACE_FACTOR * statistics.median(gaps), patience))
 
 
-def is_wanted(name: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+def is_wanted(name: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> bool:
     """Does a file name belong to a watched folder's volumes? Capitals do not matter."""
     if is_temporary(name):
         return False
     low = name.lower()
-    return _matches(low, include) and not _matches(low, exclude)
+    return _like(include).match(low) is not None and _like(exclude).match(low) is None
 
 
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern.lower()) for pattern in patterns)
+@functools.lru_cache(maxsize=64)
+def _like(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return names_like([pattern.lower() for pattern in patterns])

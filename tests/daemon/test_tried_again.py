@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from daemon import commands
+from daemon.engine import LOOK_AGAIN_S
 from daemon.executors.port import Finished, Order
 from daemon.policy import round_again_s
 from daemon.results_selection import Failure
@@ -211,7 +212,7 @@ def test_a_pretraining_goes_on_by_itself_later_each_time(pool: Pool) -> None:
         pool.now += round_again_s(failures) - 1
         pool.engine.tick()
         assert pretraining(pool).state == "failed"
-        pool.now += 1
+        pool.now += LOOK_AGAIN_S
         pool.engine.tick()
         assert (pretraining(pool).id, pretraining(pool).state) == (job, "ready")
     assert [e for e in events_of(pool) if "is tried again" in e] == [
