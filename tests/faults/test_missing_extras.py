@@ -35,7 +35,9 @@ def test_files_are_read_at_the_first_start_with_the_package(tmp_path: Path, real
             for package, (extra, path) in FILES.items():
                 (reason,) = [why for name, why in told if name == Path(path).name]
                 assert reason.startswith(f"{Path(path).name}: ")
-                assert reason.endswith(f'needs the package {package} (BSD-3-Clause): pip install ".[{extra}]" in your clone of alscope')
+                assert reason.endswith(
+                    f'needs the package {package} (BSD-3-Clause): pip install ".[{extra}]" in your clone of alscope'
+                )
                 assert reason in daemon.alscope("status", "--problems").stdout
             assert daemon.stop() == 0
         daemon.environment = before

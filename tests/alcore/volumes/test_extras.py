@@ -68,7 +68,9 @@ def test_a_missing_package_is_one_line_with_its_command_and_licence(
     for kind, words in told:
         assert kind == MissingExtraError.kind
         assert words.startswith(f"{path}: ")
-        assert words.endswith(f'needs the package {package} (BSD-3-Clause): pip install ".[{extra}]" in your clone of alscope')
+        assert words.endswith(
+            f'needs the package {package} (BSD-3-Clause): pip install ".[{extra}]" in your clone of alscope'
+        )
         assert len(words.splitlines()) == 1
 
 
