@@ -39,10 +39,13 @@ class RealCluster:
                 process.kill()
                 process.wait()
 
-    def _start(self, name: str, *words: str) -> subprocess.Popen[bytes]:
+    def _start(self, name: str, *words: str, folder: Path | None = None) -> subprocess.Popen[bytes]:
+        folder = folder or self._folder
         with open(self._folder / f"{name}.log", "ab") as out:
             environment = os.environ | {"PYTHONPATH": str(ROOT)}
-            return subprocess.Popen([DASK, *words], stdout=out, stderr=out, cwd=self._folder, env=environment)
+            if folder != self._folder:
+                environment |= {"TMPDIR": str(folder), "HOME": str(folder)}
+            return subprocess.Popen([DASK, *words], stdout=out, stderr=out, cwd=folder, env=environment)
 
     def start_scheduler(self) -> str:
         """Returns its address, once it can be reached."""
@@ -61,6 +64,16 @@ class RealCluster:
         usual = ("--nthreads", "2", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1", "--death-timeout", "60")
         self.workers.append(self._start(f"worker-{len(self.workers)}", "worker", address, *usual, *words))
         return address
+
+    def start_host(self, host: str) -> subprocess.Popen[bytes]:
+        """A worker as on a machine of that name, which shares nothing with others: home, temporary and working folder are its own."""
+        folder = self._folder / host
+        folder.mkdir()
+        (folder / "named.py").write_text(f"import socket\nsocket.gethostname = lambda: {host!r}\n")
+        usual = ("--nthreads", "2", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1", "--name", host)
+        own = ("--preload", str(folder / "named.py"), "--local-directory", str(folder / "dask"))
+        self.workers.append(self._start(host, "worker", self.address, *usual, *own, folder=folder))
+        return self.workers[-1]
 
 
 def connected(address: str, places: Places, reports: queue.SimpleQueue, gpu: bool = False) -> DaskExecutor:
