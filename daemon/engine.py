@@ -36,6 +36,7 @@ from daemon.store.rows import path_of
 from daemon.store.store import Store
 from daemon.tidying import Tidying
 from daemon.walk import INBOX
+from daemon.wording import count
 from daemon.workspace import Workspace
 
 log = logging.getLogger("alscope.engine")
@@ -93,7 +94,14 @@ class Engine:
     def start(self) -> None:
         """Take over what a former daemon left: its running jobs wait again, its half-written artifacts go."""
         self.finding.find(self.clock())
+        if other := self.store.jobs.withdraw_of_other_code(self.clock()):
+            words = (
+                f"{count(other, 'job')} of another version of alscope withdrawn: what is still wanted is planned anew"
+            )
+            self.store.state.event("daemon", words, self.clock())
         recovered = self.store.jobs.recover(self.clock())
+        for job in self.planning.selection.outdated_labels():
+            self.store.jobs.withdraw(job.id, "the label is checked otherwise now", self.clock())
         self.workspace.artifacts.clean_staging()
         if recovered:
             self.store.state.event("daemon", f"{recovered} interrupted jobs taken up again", self.clock())

@@ -107,6 +107,8 @@ class Results(ReportResults):
 
     def _label_done(self, job: JobRow, result: Mapping[str, Any], now: float) -> None:
         (received,) = self.store.labels.received("id = ?", [int(job.subject.split(":")[1])])
+        if received.state != "checking":
+            return  # another check of it ended before: config.toml, or alscope, was changed while this one ran
         if received.suggestion.repeat_of is not None:
             self._repeat_labelled(received, job.key, result, now)
             return
@@ -144,6 +146,8 @@ class Results(ReportResults):
 
     def _label_failed(self, job: JobRow, failure: Failure, now: float) -> None:
         (received,) = self.store.labels.received("id = ?", [int(job.subject.split(":")[1])])
+        if received.state != "checking":
+            return  # as above
         if failure.kind == "source_changed":
             self.store.labels.reject(received, UNFINISHED, now)
             self.store.state.event("label", f"label of {received.suggestion.id}: {UNFINISHED}", now)

@@ -11,7 +11,7 @@ from daemon.effort import Effort
 from daemon.planner import Planner
 from daemon.planner.selection import Said
 from daemon.policy import suggestions_to_ask
-from daemon.store.rows import EncoderRow, Wanted
+from daemon.store.rows import EncoderRow, JobRow, Wanted
 from daemon.store.selection import Levels
 from daemon.store.store import Store
 from daemon.verdict import gated
@@ -131,3 +131,8 @@ class SelectionPlans:
             artifact = self.store.volumes.artifact(received.suggestion.patch.volume_id)
             package = received.suggestion.package or self.store.labels.artifact_of(received.id)  # else it was imported
             yield self.planner.label(received, artifact, package)
+
+    def outdated_labels(self) -> list[JobRow]:
+        """Checks that have not begun and are not the ones that ought to be: alscope was upgraded, or config.toml changed."""
+        wanted = {key_of(w.stage, w.inputs, w.params) for w in self.labels()}
+        return [job for job in self.store.jobs.not_done("label") if job.state != "failed" and job.key not in wanted]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from alcore.run import key_of, stage
+from alcore.run import STAGES, key_of, stage
 from daemon.machine import JOB_TRANSITIONS, LONGEST_WAIT_S, check_transition
 from daemon.store.connection import insert, transaction
 from daemon.store.job_levels import GAVE_UP, OUTGROWN, PASSING, JobLevels
@@ -41,6 +41,11 @@ def _row(r: Mapping[str, Any]) -> JobRow:
         long=bool(r["long"]),
         stored=(r["inputs"], r["params"], r["result"] or "{}"),
     )
+
+
+def _is_of_this_code(job: JobRow) -> bool:
+    """Would a worker of now make the result that the job has its name from?"""
+    return job.stage in STAGES and key_of(job.stage, job.inputs, job.params) == job.key
 
 
 class Jobs(JobLevels):
@@ -249,6 +254,17 @@ class Jobs(JobLevels):
                 else:
                     self.retry(job.id, now)
         return len(dead)
+
+    def withdraw_of_other_code(self, now: float) -> int:
+        """At start, with the workspace lock held: take back what an alscope of another version wanted and this one makes otherwise.
+        Its workers would make a result that nobody looks for, and the one that is wanted now is planned beside it. Returns how many.
+        """
+        sql = f"SELECT {_COLUMNS} FROM job WHERE state IN ('waiting', 'ready', 'running') OR {GAVE_UP} ORDER BY id"
+        with transaction(self._db):
+            other = [job.id for job in map(_row, self._db.query(sql)) if not _is_of_this_code(job)]
+            for job_id in other:
+                self.withdraw(job_id, "another version of alscope wanted it, and this one makes it otherwise", now)
+        return len(other)
 
     def story(self, job_id: int) -> list[str]:
         """Every transition of a job in words, oldest first."""

@@ -144,7 +144,7 @@ def _picks(order: Order) -> list[dict[str, Any]]:
         (item.key, row)
         for item in order.inputs["embedding"]
         for row in range(4)
-        if row not in covered.get(item.key, []) and item.key not in order.params["only"]
+        if row not in covered.get(item.key, []) and item.key not in order.params.get("only", {})
     ]
     return [
         {
@@ -167,6 +167,10 @@ def _fill(out: Path, order: Order, result: dict[str, Any]) -> dict[str, Any]:
         (out / name).write_bytes(order.key.encode())
     if order.stage == "package":
         (out / "suggestion.json").write_text(json.dumps(order.params["suggestion"]))
+    if order.stage == "truth":
+        for label in result["labels"]:
+            (out / label["folder"]).mkdir()
+            (out / label["folder"] / "label.tif").write_bytes(order.key.encode())
     if order.stage == "report":
         (out / "report.html").write_text(order.key)
         (out / f"{order.params['content']['made'][:4]}.csv").write_text("year")
