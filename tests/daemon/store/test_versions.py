@@ -40,6 +40,8 @@ WRITTEN_ANEW = {
 """What a migration changes on purpose in rows that were there, with the last migration that does."""
 DROPPED = {("suggestion", "claimed_by"): "0008"}
 """Columns that are no more, with the migration that took them away."""
+QUICK = {"0001", "0006", "0011", known()[-1]}
+"""Where the engine goes on in every run of the tests; with -m slow it does on the others."""
 UNFINISHED = ("waiting", "ready", "running")
 
 
@@ -158,6 +160,9 @@ def test_status_and_listings_say_what_the_old_code_said(workspace: Path, version
         assert len(queue_listing.held_back(db)) == shot.patches["held_back"]
 
 
+@pytest.mark.parametrize(
+    "version", [pytest.param(v, marks=[] if v in QUICK else [pytest.mark.slow]) for v in known()], scope="module"
+)
 def test_the_engine_goes_on_and_loses_no_label(stage: Stage, version: str) -> None:
     counting = "SELECT id, artifact FROM label WHERE superseded_by IS NULL ORDER BY id"
     failed = "SELECT stage, error FROM job WHERE state = 'failed' AND error NOT LIKE '%/bad.tif: %' ORDER BY id"
