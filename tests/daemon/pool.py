@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,13 @@ QUALITY = {
 
 
 class Pool:
-    """`root`/config.toml, `root`/in and `root`/ws with an engine on them whose executor never ends a job by itself."""
+    """`root`/config.toml, `root`/in and `root`/ws with an engine on them whose executor never ends a job by itself.
 
-    def __init__(self, root: Path, **options: Any) -> None:
-        self.now = time.time()
+    patches: boxes of the patches of every volume.
+    """
+
+    def __init__(self, root: Path, patches: Sequence[dict[str, list[int]]] = PATCHES, **options: Any) -> None:
+        self.now, self.patches = time.time(), list(patches)
         (root / "in").mkdir(exist_ok=True)
         self.config = root / "config.toml"
         self.config.write_text('workspace = "ws"\n[[watch]]\nfolder = "in"\n[run]\nmin_free_gb = 0.0\n')
@@ -70,7 +74,7 @@ class Pool:
                 self.store.sources.settled(event, self.now)
 
     def ingested(self, first: int, n: int) -> None:
-        """The same, and read: volumes of 8 patches."""
+        """The same, and read."""
         self.settled(first, n)
         with self.store.transaction():
             for number in range(first, first + n):
@@ -79,7 +83,8 @@ class Pool:
                 found = self.store.sources.source(source)
                 assert found is not None
                 job = self.done(self.planning.planner.volume(found), {})
-                self.store.volumes.ingest(source, fingerprint(number), job.key, read_result(number), self.now)
+                result = read_result(number, self.patches)
+                self.store.volumes.ingest(source, fingerprint(number), job.key, result, self.now)
 
     def encoder(self, kind: str = "mae") -> EncoderRow:
         """An encoder of all volumes that embeds them."""
@@ -95,13 +100,13 @@ class Pool:
             job = self.done(
                 self.planning.planner.pseudo(volume, self.planning.pool.pseudo.labeler(self.now)), {"n_objects": 3}
             )
-            self.done(self.planning.planner.traits(volume, job.key), {"n": 8})
+            self.done(self.planning.planner.traits(volume, job.key), {"n": len(self.patches)})
 
     def embedded(self) -> None:
         """By every encoder; the newest one serves from now on."""
         for encoder in self.store.encoders.in_use().values():
             for volume in self.volumes():
-                self.done(self.planning.planner.embedding(volume, encoder), {"n": 8, "dim": 192})
+                self.done(self.planning.planner.embedding(volume, encoder), {"n": len(self.patches), "dim": 192})
         newest = self.store.encoders.in_use().get("embedding")
         if newest is not None:
             self.store.encoders.switch(newest.id)
@@ -233,7 +238,7 @@ def fingerprint(number: int) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def read_result(number: int) -> dict[str, Any]:
+def read_result(number: int, patches: Sequence[dict[str, list[int]]] = PATCHES) -> dict[str, Any]:
     """What the stage volume says of acquisition `number`."""
     stats = {"mean": 91.5, "std": 12.25, "minimum": 0.0, "maximum": 255.0}
     info = {
@@ -244,5 +249,6 @@ def read_result(number: int) -> dict[str, Any]:
         "voxel_source": "file",
         "stats": [stats | {"percentile_00_5": 3.0, "percentile_99_5": 240.0}],
     }
-    volume = {"info": info, "read": {}, "part": "", "folder": "", "patches": PATCHES, "notes": [], "quality": QUALITY}
+    volume = {"info": info, "read": {}, "part": "", "folder": "", "notes": [], "quality": QUALITY}
+    volume["patches"] = list(patches)
     return {"sha256": info["sha256"], "volumes": [volume], "refused": []}
