@@ -125,6 +125,22 @@ def test_every_row_is_still_there(version: str, before: Path, workspace: Path) -
     assert rows(workspace / DATABASE) == after
 
 
+def test_what_was_not_written_down_then_is_filled_in(before: Path, workspace: Path) -> None:
+    old, new = rows(before / DATABASE), rows(workspace / DATABASE)
+    if "promotion" not in old:
+        rounds = [r for r in old["round"].values() if r["promoted"]]
+        made = [(p["model"], p["how"], p["at"]) for p in new["promotion"].values()]
+        assert made and made == [(r["model"], "round", r["finished_at"]) for r in rounds]
+    if "source_part" not in old:
+        linked = {(s["id"], s["volume_id"]) for s in old["source"].values() if s["volume_id"] is not None}
+        assert linked and set(new["source_part"]) == linked
+    counted = Counter(p["volume_id"] for p in new["patch"].values())
+    assert {v["id"]: v["n_patches"] for v in new["volume"].values()} == counted
+    assert {p["model"] for p in new["promotion"].values()} >= {
+        m["version"] for m in new["model"].values() if m["state"] == "promoted"
+    }
+
+
 def test_it_is_like_a_new_one(workspace: Path, fresh: Path) -> None:
     assert schema(workspace / DATABASE) == schema(fresh / DATABASE)
 
