@@ -1,4 +1,9 @@
-"""The databases of tests/daemon/store/versions put back into a folder, with the files that their rows speak of."""
+"""The databases of tests/daemon/store/versions put back into a folder, with the files that their rows speak of.
+
+Each was written by the last commit before the next migration came: 0001 fba0873, 0002 a9953b4, 0003 b9a2a59, 0004 6d156f6, 0005 9033437,
+0006 7da6ce1, 0010 299069e, 0011 38a3734, 0016 7f8cb9a, 0017 5576c2d, 0018 8196d39, 0020 4c32d2e. The life of `make_version` was played
+under the code of that commit; steps for which it had no command or no table yet were left out.
+"""
 
 from __future__ import annotations
 
