@@ -14,7 +14,7 @@ from typing import Any
 from alcore.run import key_of
 from daemon.arrival import Settled
 from daemon.config import Settings, from_mapping
-from daemon.engine import Engine
+from daemon.engine import LOOK_AGAIN_S, Engine
 from daemon.planning import Planning
 from daemon.policy import design, encoder_kind
 from daemon.store.rows import EncoderRow, JobRow, Novelty, Picked, VolumeRow, Wanted
@@ -122,7 +122,8 @@ class Pool:
         pool, covered = selection.pool(levels), selection.covered()
         spec = self.planning.planner.suggestions_spec(levels.embedding, selection.size(levels), n)
         wanted = self.planning.selection._wanted(levels, n, spec, {})
-        self.store.jobs.forget(self.done(wanted, {}).id)
+        if self.store.jobs.by_key(self.planning.key(wanted)) is None:
+            self.store.jobs.forget(self.done(wanted, {}).id)
         chosen = [pool[i * len(pool) // n].id for i in range(n)]
         picks = [Picked(volume, len(covered.get(volume, [])), 0.5, "far from the rest") for volume in chosen]
         made = self.store.annotation.suggest(picks, self.now, self.planning.selection._level(levels))
@@ -198,6 +199,11 @@ class Pool:
         self.reported()
         self.store.state.started(1, "0.1.0", self.now)
         return self
+
+    def whole_look(self) -> None:
+        """A tick that asks everything again, although nothing has changed."""
+        self.now += LOOK_AGAIN_S
+        self.engine.tick()
 
     # pieces
 

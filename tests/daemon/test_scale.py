@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from daemon.engine import LOOK_AGAIN_S
 from daemon.planning.levels import AHEAD
 from daemon.planning.pool import BACKLOG, LEAST_READING
 from daemon.policy import PRIORITY
@@ -81,14 +80,8 @@ def test_the_pool_is_at_rest(pools):
         assert [m.state for m in shot.models] == ["baseline", "promoted"]
 
 
-def whole_look(pool: Pool) -> None:
-    """A tick that asks everything again, although nothing has changed."""
-    pool.now += LOOK_AGAIN_S
-    pool.engine.tick()
-
-
 def test_a_tick_takes_as_many_statements_for_many_volumes_as_for_few(pools):
-    few, many = (statements(pools[n], lambda pool=pools[n]: whole_look(pool)) for n in (20, 200))
+    few, many = (statements(pools[n], pools[n].whole_look) for n in (20, 200))
     assert len(few) > 60
     assert len(many) == len(few), sorted(set(many) - set(few))
 
@@ -98,7 +91,7 @@ def test_the_work_in_sql_grows_no_faster_than_the_pool(pools, what):
     def work(pool: Pool) -> int:
         newest = max(v.id for v in pool.volumes())
         actions: dict[str, Callable[[], object]] = {
-            "tick": lambda: whole_look(pool),
+            "tick": pool.whole_look,
             "readable": pool.volumes,
             "get": lambda: [pool.store.volumes.get(newest) for _ in range(50)],
         }
