@@ -56,7 +56,8 @@ class Dispatch:
             return "waiting: the workspace has reached its budget (disk.budget_gb)"
         hours, polite = self.settings.training.hours, self.courtesy.since is not None
         ready = self.store.jobs.ready(64, True) if hours is not None or polite else []
-        if polite and (self._heavy() or any(is_heavy(job.long, job.priority) for job in ready)):
+        stands_still = self._heavy() if polite and self.executor.holds else []
+        if stands_still or (polite and any(is_heavy(job.long, job.priority) for job in ready)):
             return "waiting: files are arriving (run.yield_to_acquisition)"
         closed = any(not may_start(job.stage, job.long, hours, now) for job in ready)
         return f"training waits for its hours, {hours}" if closed else ""

@@ -16,6 +16,7 @@ from daemon.executors.port import Finished
 from daemon.policy import PRIORITY, is_heavy
 from daemon.status import status
 from daemon.store.report import snapshot
+from daemon.store.rows import JobRow
 from tests.daemon.play import Stage
 from tests.daemon.scripted import results
 
@@ -167,10 +168,16 @@ def test_the_rule_is_that_of_config_toml(tmp_path: Path, rule: str, why: str, st
     stage.store.close()
 
 
-def test_where_jobs_can_stand_still_nothing_is_stopped_and_it_goes_on_at_once(tmp_path: Path) -> None:
-    stage = trained(tmp_path)
+def held_up(root: Path, **run: object) -> tuple[Stage, JobRow]:
+    """A training runs where jobs can stand still."""
+    stage = trained(root, **run)
     stage.executor.holds = True
     (job,) = stage.store.jobs.running()
+    return stage, job
+
+
+def test_where_jobs_can_stand_still_nothing_is_stopped_and_it_goes_on_at_once(tmp_path: Path) -> None:
+    stage, job = held_up(tmp_path)
     microscope = Microscope(stage)
     for _ in range(3):  # no turn of two minutes between: it costs nothing to stand still
         microscope.write()
@@ -187,9 +194,7 @@ def test_where_jobs_can_stand_still_nothing_is_stopped_and_it_goes_on_at_once(tm
 
 
 def test_what_stands_still_has_its_turn_although_the_file_grows_for_ever(tmp_path: Path) -> None:
-    stage = trained(tmp_path, yield_at_most_min=1.0)
-    stage.executor.holds = True
-    (job,) = stage.store.jobs.running()
+    stage, job = held_up(tmp_path, yield_at_most_min=1.0)
     microscope, went_on = Microscope(stage), 0
     for _ in range(72):
         stage.now += 4
@@ -201,9 +206,7 @@ def test_what_stands_still_has_its_turn_although_the_file_grows_for_ever(tmp_pat
 
 
 def test_it_gives_way_to_the_first_block_of_a_file_and_not_to_one_that_was_copied_here_whole(tmp_path: Path) -> None:
-    stage = trained(tmp_path)
-    stage.executor.holds = True
-    (job,) = stage.store.jobs.running()
+    stage, job = held_up(tmp_path)
     microscope = Microscope(stage)
     microscope.write("3 B", age_s=60.0)
     stage.turn()
@@ -218,9 +221,7 @@ def test_it_gives_way_to_the_first_block_of_a_file_and_not_to_one_that_was_copie
 
 
 def test_nobody_waits_for_suggestions_because_a_training_stands_still_in_their_place(tmp_path: Path) -> None:
-    stage = trained(tmp_path)
-    stage.executor.holds = True
-    (job,) = stage.store.jobs.running()
+    stage, job = held_up(tmp_path)
     microscope = Microscope(stage)
     microscope.write()
     stage.turn()
@@ -237,9 +238,7 @@ def test_nobody_waits_for_suggestions_because_a_training_stands_still_in_their_p
 
 
 def test_a_pause_lets_heavy_work_stand_still_and_its_end_lets_it_go_on(tmp_path: Path) -> None:
-    stage = trained(tmp_path)
-    stage.executor.holds = True
-    (job,) = stage.store.jobs.running()
+    stage, job = held_up(tmp_path)
     stage.store.state.pause(stage.now + 100)
     stage.turn()
     assert stage.executor.held == {job.id: True}
