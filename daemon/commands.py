@@ -114,7 +114,8 @@ def _carry_out(engine: Engine, path: Path, now: float) -> tuple[str, dict[str, A
 def _pause(engine: Engine, arguments: dict[str, Any], now: float) -> str:
     seconds = float(arguments.get("seconds", 0)) or 10 * 365 * 86400
     engine.store.state.pause(now + seconds)
-    return "paused: running jobs finish, nothing new is started"
+    running = "training and segmenting stand still" if engine.executor.holds else "running jobs finish"
+    return f"paused: nothing new is started, {running}"
 
 
 def _resume(engine: Engine, arguments: dict[str, Any], now: float) -> str:

@@ -108,7 +108,7 @@ def help_page() -> list[Text]:
         ("up, down, k, j", "one line up or down; page up, page down: ten; g, G: to the first, the last"),
         ("s", "sort: another order of the list (its rule says which)"),
         ("f", "filter: show another part of the list"),
-        ("p", "pause the daemon (running jobs finish, nothing new starts), or resume it"),
+        ("p", "pause the daemon (nothing new starts, training stands still), or resume it"),
         ("?", "this help; escape ends it"),
         ("q", "quit; the daemon goes on"),
     )

@@ -59,7 +59,8 @@ def train_command(session: Session, replan: bool) -> None:
 @config_option
 @pass_session
 def pause_command(session: Session, seconds: float | None) -> None:
-    """Start no new work; training and segmenting stand still, and short jobs that run finish. Files are still noticed.
+    """Start no new work; training and segmenting stand still, and short jobs that run finish (on a cluster all do). Files are
+    still noticed.
 
     \b
     Example:

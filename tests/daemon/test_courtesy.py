@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemon import commands
 from daemon.arrival import Arriving
 from daemon.courtesy import ACTIVE_S, FRESH_S, TURN_S, Courtesy
 from daemon.executors.port import Finished
@@ -246,4 +247,14 @@ def test_a_pause_lets_heavy_work_stand_still_and_its_end_lets_it_go_on(tmp_path:
     stage.turn()
     assert stage.executor.held == {job.id: False}
     assert stage.executor.stopped == []
+    stage.store.close()
+
+
+@pytest.mark.parametrize(
+    ("holds", "words"), [(True, "training and segmenting stand still"), (False, "running jobs finish")]
+)
+def test_a_pause_says_what_becomes_of_what_runs(tmp_path: Path, holds: bool, words: str) -> None:
+    stage = trained(tmp_path)
+    stage.executor.holds = holds
+    assert commands.VERBS["pause"](stage.engine, {}, stage.now) == f"paused: nothing new is started, {words}"
     stage.store.close()
