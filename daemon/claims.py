@@ -18,18 +18,20 @@ class ClaimClock:
         self._last: float | None = None
         self._owed = 0.0
 
-    def tick(self, now: float) -> None:
-        """Call often. now: seconds since the epoch."""
+    def tick(self, now: float) -> bool:
+        """Call often; returns True when somebody's lease was given back. now: seconds since the epoch."""
         self._owed += lived_s(self._last, now)
         self._last = now
         if self._owed < WRITE_EVERY_S:
-            return
+            return False
         step, self._owed = self._owed, 0.0
         if not self._store.claims.any_held():
-            return
-        for claim in self._store.claims.pass_time(step, now):
+            return False
+        ended = self._store.claims.pass_time(step, now)
+        for claim in ended:
             text = f"{claim.user} has not been heard of: {claim.suggestion} is back in the queue"
             self._store.state.event("claim", text, now)
+        return bool(ended)
 
 
 def lived_s(last: float | None, now: float) -> float:

@@ -189,13 +189,19 @@ class Engine:
         """Bring everything in line: commands, timers of jobs, files for people, wanted jobs, free workers."""
         now = self.clock()
         commands.obey(self, now)
-        self.claim_clock.tick(now)
+        self._let_leases_run(now)
         self.finding.bring(now)
         self.store.jobs.due(now)
         standing, since = self.at_rest
         if self._changes() != standing or not 0 <= now - since < LOOK_AGAIN_S:
             self._bring_in_line(now)
         self.dispatch.start_what_is_ready(now)
+
+    def _let_leases_run(self, now: float) -> None:
+        """A lease that only got shorter is a sign of life, no more."""
+        before = self.store.changes()[0]
+        if not self.claim_clock.tick(now):
+            self.signs_of_life += self.store.changes()[0] - before
 
     def _changes(self) -> object:
         """Another value when anything in the database has changed, but for signs of life."""
@@ -258,7 +264,8 @@ class Engine:
         new = replace(self, settings=settings, ingest=ingest)
         kept = self.dispatch
         new.dispatch = replace(new.dispatch, asked_to_stop=kept.asked_to_stop, courtesy=kept.courtesy)
-        new.claim_clock, new.reporter = self.claim_clock, self.reporter
+        new.claim_clock, new.reporter, new.backing = self.claim_clock, self.reporter, self.backing
+        new.backing.keep = settings.run.keep_backups
         new.budget.measuring, new.budget.standing = self.budget.measuring, self.budget.standing
         before, after = self.alarming, new.alarming
         after.started, after.patience, after.busy = before.started, before.patience, before.busy
@@ -278,6 +285,7 @@ class Engine:
         before = self.store.changes()[0]
         self.store.state.seen(now, self.waits_for)
         self.signs_of_life += self.store.changes()[0] - before
+        self.backing.tell(now)
         self.alarming.look(now)
         self.clearing.run(now)
         self.tidying.run(now, pressed=bool(self.budget.standing))

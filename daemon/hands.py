@@ -72,8 +72,9 @@ class Hands:
         )
 
     def rescan(self) -> None:
-        """Scan soon."""
-        self.ingest.wake()
+        """Scan soon; very large folders less often, while events tell of new files there."""
+        if not (self.watcher.hears_all() and self.ingest.was_dear()):
+            self.ingest.wake()
 
     def rescan_remote(self) -> None:
         """Scan, if any watched folder lies on a network file system just now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 
@@ -33,7 +34,11 @@ class Housekeeping:
 
     def _scratch(self, now: float) -> int:
         n = 0
-        for job_id in self.store.training.ended(expired_between(self.jobs_seen, now, self.keep_days)):
+        ended = self.store.training.ended(expired_between(self.jobs_seen, now, self.keep_days))
+        there = set(os.listdir(self.workspace.places.jobs)) if ended else set()  # of all jobs ever, at the first look
+        for job_id in ended:
+            if self.workspace.places.job(job_id).name not in there:
+                continue
             scratch = self.workspace.places.job(job_id) / "scratch"
             if scratch.is_dir():
                 shutil.rmtree(scratch, ignore_errors=True)

@@ -34,6 +34,10 @@ TICK_S = 0.5
 """How often candidates (not the whole folder) are looked at while there are any."""
 SHARE = 0.1
 """At most this share of the time is spent looking: after a look that took 1 s, the next one is 10 s later."""
+TIMED_SHARE = 0.0025
+"""At most this share of a core is spent on scans that no event asked for: after one that took 0.2 s, the next is 80 s later."""
+TIMED_AT_LEAST_S = 300.0
+"""So often there is one, however long they take."""
 REMIND_S = 2.0
 """A settled file that nobody has acknowledged is reported again, and a growing one as often."""
 LEASES = 64
@@ -78,6 +82,7 @@ class Ingest(threading.Thread):
         ] = {}  # the last word on it, unless acknowledged: its fingerprint when whole, else ""
         self._sets = Sets()
         self._identities = dict(identities or {})
+        self._scanned = (float("-inf"), 0.0)  # when (monotonic) the last scan was, and the processor seconds it took
         self._lock = threading.RLock()
         self._woken = threading.Event()
         self._woken.set()  # the first scan needs no hint
@@ -89,6 +94,11 @@ class Ingest(threading.Thread):
     def wake(self) -> None:
         """Something may have happened: scan soon."""
         self._woken.set()
+
+    def was_dear(self) -> bool:
+        """Did the last scan take so much of a core, so lately, that one without a reason can wait?"""
+        at, took_s = self._scanned
+        return time.monotonic() - at < min(took_s / TIMED_SHARE, TIMED_AT_LEAST_S)
 
     def acknowledge(self, path: bytes, fingerprint: str) -> None:
         """This acquisition, as it is, needs no more settling."""
@@ -131,7 +141,7 @@ class Ingest(threading.Thread):
         """Until closed: look, report, wait."""
         not_before = 0.0
         while not self._ended.is_set():
-            began = time.monotonic()
+            began, used = time.monotonic(), time.thread_time()
             hinted = self._woken.is_set() and began >= not_before
             if hinted:
                 self._woken.clear()
@@ -142,6 +152,7 @@ class Ingest(threading.Thread):
                     log.exception("scan of %s failed; it is tried again", folder.path)
             now = time.monotonic()
             if hinted:
+                self._scanned = now, time.thread_time() - used
                 # a burst of events passes before the folder is walked again, and a large folder is walked less often
                 not_before = now + max(0.1, (now - began) / SHARE)
             self._rest(now, not_before)

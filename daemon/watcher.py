@@ -74,6 +74,11 @@ class Watcher:
                 self._wake()  # what happened meanwhile raised no event
             return self._problems
 
+    def hears_all(self) -> bool:
+        """Was every folder there and watched when `supervise` last looked, and is it still?"""
+        with self._lock:
+            return not self._problems and len(self._watched) == len(set(self._folders)) and self._healthy()
+
     def _healthy(self) -> bool:
         observer = self._observer
         return observer is not None and observer.is_alive() and all(e.is_alive() for e in observer.emitters)

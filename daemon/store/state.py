@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 KEEP_EVENTS = 2000
 KEEP_RENEWALS_S = 3600.0
+SEEN_EVERY_S = 60.0
+"""`problem.last_seen` is so exact while the words are the same."""
 
 
 class State:
@@ -60,13 +62,15 @@ class State:
     # problems: conditions that are true now
 
     def problem(self, kind: str, subject: str, message: str, now: float) -> bool:
-        """Something is wrong; returns True when it was not known before."""
+        """Something is wrong; returns True when it was not known before. Told again in the same words within a minute, it
+        changes nothing."""
         with transaction(self._db):
             new = not any(self._db.query("SELECT 1 FROM problem WHERE kind = ? AND subject = ?", [kind, subject]))
             self._db.execute(
                 "INSERT INTO problem (kind, subject, message, first_seen, last_seen) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (kind, subject) DO UPDATE SET message = excluded.message, last_seen = excluded.last_seen",
-                [kind, subject, message, now, now],
+                " ON CONFLICT (kind, subject) DO UPDATE SET message = excluded.message, last_seen = excluded.last_seen"
+                " WHERE message <> excluded.message OR ABS(last_seen - excluded.last_seen) >= ?",
+                [kind, subject, message, now, now, SEEN_EVERY_S],
             )
         return new
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon import commands
 from daemon.engine import LOOK_AGAIN_S
 from daemon.store.connection import DATABASE
 from tests.daemon.play import Stage
@@ -90,3 +91,38 @@ def test_a_segmentation_that_is_half_copied_goes_on(stage: Stage, monkeypatch: p
     stage.engine.tick()
     stage.engine.tick()
     assert stage.asked == 3
+
+
+def test_a_problem_that_stays_keeps_nobody_awake(stage: Stage) -> None:
+    def told(words: str) -> None:
+        stage.store.state.problem("watcher", "events", words, stage.now)
+        stage.engine.tick()
+
+    told("no file events")
+    told("no file events")
+    asked = stage.asked
+    for _ in range(10):
+        stage.now += 1
+        told("no file events")
+    assert stage.asked == asked
+    told("no file events in two folders")
+    assert stage.asked == asked + 1
+    assert any("two folders" in p.message for p in stage.shot().problems)
+
+
+def test_a_patch_that_somebody_draws_keeps_nobody_awake_until_it_is_given_back(stage: Stage) -> None:
+    commands.ask(stage.workspace, "claim", {"id": stage.shot().queue[0].id, "user": "ada"})
+    for _ in range(3):
+        stage.engine.tick()
+    assert stage.shot().queue[0].user == "ada"
+    begun = stage.asked
+    for _ in range(20):
+        stage.now += 1
+        stage.engine.tick()
+    assert stage.asked == begun
+    before = begun
+    while stage.shot().queue[0].user:
+        before = stage.asked
+        stage.now += LOOK_AGAIN_S - 1
+        stage.engine.tick()
+    assert stage.asked > before

@@ -6,6 +6,9 @@ import contextlib
 import json
 import os
 import sqlite3
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -80,9 +83,40 @@ def test_a_backup_is_made_each_night_and_not_twice() -> None:
     assert backup_due(two + 10 * DAY_S, two, 0), "the clock was set back"
 
 
+def at_once(call: Callable[[], None]) -> None:
+    call()
+
+
+def test_the_daemon_goes_on_while_a_backup_is_made(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a large database: held up in the middle, while the store is written to."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(path: Path) -> str:
+        begun.set()
+        return "" if go_on.wait(30) else "nobody let it go on"
+
+    monkeypatch.setattr("daemon.store.backups.unsound", slowly)
+    with contextlib.closing(Store(workspace.root)) as store:
+        store.state.problem("backup", "database", "the last one failed", NOW)
+        backing = Backing(store, workspace, keep=3)
+        assert backing.run(NOW)
+        assert begun.wait(30)
+        store.state.event("daemon", "meanwhile", NOW)
+        assert not backing.run(NOW + AGAIN_S), "one at a time"
+        assert listing(workspace.root) == []
+        go_on.set()
+        until = time.monotonic() + 30
+        while backing.making and time.monotonic() < until:
+            backing.tell(NOW + 1)
+            time.sleep(0.01)
+        assert not list(store.state._db.query("SELECT 1 FROM problem WHERE kind = 'backup'"))
+        assert not backing.run(NOW + 60)
+    assert [b.kind for b in listing(workspace.root)] == [NIGHTLY]
+
+
 def test_nightly_backups_are_kept_in_number_and_those_of_people_stay(workspace: Workspace) -> None:
     with contextlib.closing(Store(workspace.root)) as store:
-        backing = Backing(store, workspace, keep=3)
+        backing = Backing(store, workspace, keep=3, beside=at_once)
         by_hand = back_up(workspace.root, HAND, NOW - 100 * DAY_S)
         for day in range(6):
             store.state.event("daemon", f"day {day}", NOW)
@@ -111,11 +145,11 @@ def test_a_failed_backup_leaves_the_old_ones_and_is_said(workspace: Workspace) -
     said(workspace.root, "one")
     before = back_up(workspace.root, NIGHTLY, NOW)
     with contextlib.closing(Store(workspace.root)) as store:
-        backing = Backing(store, workspace, keep=1)
+        backing = Backing(store, workspace, keep=1, beside=at_once)
         folder = workspace.root / FOLDER
         os.rename(folder, workspace.root / "elsewhere")
         folder.write_text("no folder")  # as good as a disk that takes nothing
-        assert not backing.run(NOW + DAY_S)
+        assert backing.run(NOW + DAY_S)
         assert "backups" in next(store.state._db.query("SELECT message FROM problem WHERE kind = 'backup'"))["message"]
         folder.unlink()
         os.rename(workspace.root / "elsewhere", folder)

@@ -101,6 +101,7 @@ class Played(Stage):
         self.executor = Executor(self.workspace.artifacts)
         self.executor.lose = self.weather.lose
         self.engine = Engine(self.settings, self.workspace, self.store, self.executor, "cpu", 1, "me", lambda: self.now)
+        self.engine.backing.beside = lambda call: call()  # the n-th side effect is the same one every time
         for _ in range(MOST_TURNS):
             try:
                 self.engine.files.sweep()
