@@ -15,7 +15,7 @@ from daemon.planner import PSEUDO_LABELS
 from daemon.policy import digest, round_again_s
 from daemon.results_report import ReportResults
 from daemon.results_selection import Failure
-from daemon.store.labels import UNFINISHED
+from daemon.store.labels import UNCHECKED, UNFINISHED
 from daemon.store.rows import JobRow, LabelRow, SourceRow, path_of
 from daemon.verdict import with_intervals
 from daemon.wording import duration
@@ -152,8 +152,12 @@ class Results(ReportResults):
             self.store.labels.reject(received, UNFINISHED, now)
             self.store.state.event("label", f"label of {received.suggestion.id}: {UNFINISHED}", now)
             return
-        self.store.labels.reject(received, failure.error, now)
-        self.store.state.event("label", f"label of {received.suggestion.id} rejected: {failure.error}", now)
+        why = failure.error
+        if failure.kind == "transient":  # every time that it was tried
+            name = path_of(received.inbox_path).name
+            why = f"{UNCHECKED.format(name=printable(name))} (the last time: {failure.error})"
+        self.store.labels.reject(received, why, now)
+        self.store.state.event("label", f"label of {received.suggestion.id} rejected: {why}", now)
 
     # learning
 

@@ -30,6 +30,10 @@ def _label(r: Mapping[str, Any]) -> LabelRow:
 
 UNFINISHED = "it was still being written when it was taken: it is read again when it is whole"
 """Why a label file goes back into the inbox."""
+UNCHECKED = (
+    "it could not be checked, which says nothing about the label; put it into the inbox again under the name {name}"
+)
+"""Why a label file is set aside although nothing was found wrong with it."""
 
 
 def _seen_mask(r: Mapping[str, Any]) -> SeenMask:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from alcore.fileset import fingerprint_of
 from daemon import commands
 from daemon.arrival import Settled
 from daemon.commands import leave_label_note
-from daemon.executors.port import Finished
+from daemon.executors.port import Finished, Order
 from daemon.walk import INBOX
 from tests.daemon.play import Stage
 from tests.daemon.scripted import results
@@ -252,3 +253,29 @@ def test_a_label_that_is_exchanged_for_a_link_is_not_taken(stage, tmp_path):
     stage.run()
     assert received(stage) == []
     assert path.is_symlink()
+
+
+def test_a_label_whose_check_always_dies_is_kept_and_taken_the_second_time(stage):
+    """Nothing was found wrong with it, and that is what is said; the same file is checked when it comes again."""
+
+    def dies(order: Order) -> Finished | dict[str, Any] | None:
+        if order.stage == "label":
+            return Finished(order.job_id, order.fence, "lost", "the worker died (signal 9)", "transient")
+        return results(order)
+
+    stage.executor.script = dies
+    save(stage, "s00001.tif")
+    for _ in range(6):
+        stage.run()
+        stage.now += 700
+    (reason,) = stage.workspace.rejected.glob("*.txt")
+    words = reason.read_text()
+    assert "it could not be checked, which says nothing about the label" in words
+    assert "into the inbox again under the name s00001.tif (the last time: the worker died (signal 9))" in words
+
+    stage.executor.script = results
+    label = reason.with_suffix("")
+    label.rename(stage.inbox / "s00001.tif")
+    stage.settled(stage.inbox / "s00001.tif", INBOX)
+    stage.run()
+    assert stage.shot().labels["accepted"] == 1

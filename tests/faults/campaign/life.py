@@ -12,6 +12,7 @@ import logging
 import os
 import queue
 import random
+import re
 import sqlite3
 import sys
 import traceback
@@ -25,6 +26,7 @@ from daemon.arrival import Settled
 from daemon.engine import Engine
 from daemon.errors import AlscopeError, NoRoomError
 from daemon.executors.port import Finished, Order
+from daemon.store.labels import UNCHECKED
 from daemon.store.store import Store
 from daemon.walk import INBOX
 from tests.daemon.play import Stage
@@ -50,12 +52,17 @@ class Weather:
     lose: frozenset[int] = frozenset()
 
 
+AGAIN = re.escape(UNCHECKED).replace(r"\{name\}", r"(\S+)")
+
+
 class Expert:
-    """Answers what is in the queue, once each; keeps a copy of every answer outside of the workspace."""
+    """Answers what is in the queue, once each; keeps a copy of every answer outside of the workspace. What is said to be put into the
+    inbox again, is."""
 
     def __init__(self, root: Path) -> None:
         self.answers = root / "answers"
         self._queue, self._inbox = root / "ws" / "queue", root / "ws" / "inbox"
+        self._rejected = root / "ws" / "rejected"
 
     def look(self) -> None:
         for folder in sorted(self._queue.glob("s*")):
@@ -65,6 +72,11 @@ class Expert:
                 tmp = self._inbox / f".{folder.name}.tmp"
                 tmp.write_bytes(kept.read_bytes())
                 tmp.rename(self._inbox / kept.name)
+        for reason in self._rejected.glob("s*.txt"):
+            label = reason.with_suffix("")
+            told = re.search(AGAIN, reason.read_text())
+            if told and label.exists():
+                label.rename(self._inbox / told[1])
 
 
 class Executor(ScriptedExecutor):
