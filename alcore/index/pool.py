@@ -89,6 +89,13 @@ class PoolIndex:
             self._unchanged.discard(key)
             self._searcher = None
 
+    def only(self, keys: Iterable[str]) -> PoolIndex:
+        """These artifacts, numbered in this order: the same rows, where they lie. Raises KeyError for one that is not there."""
+        found = PoolIndex(self.encoder, self.dim, self.device)
+        found._rows, found._on_disk = {key: self._rows[key] for key in keys}, self._on_disk
+        found._unchanged = self._unchanged & found._rows.keys()
+        return found
+
     def vectors(self, keys: Iterable[str]) -> Float32:
         """(N, D) rows of these artifacts one after the other: the pool matrix in this order. A view where they lie so on disk."""
         keys = list(keys)

@@ -29,6 +29,7 @@ T = TypeVar("T")
 FROM_IMAGE = ("foreground", "border", "n_objects", "confidence", "sharpness", "contrast", "clipped", "blank")
 FROM_MODEL = ("entropy_bg", "entropy_fg", "foreground", "border", "n_objects")
 """Arrays of traits.npz, and of patches.npz; where both have a figure, the model's counts."""
+FIGURES = tuple(sorted({*FROM_IMAGE, *FROM_MODEL}))
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,10 @@ class Matrix:
 
 @dataclass
 class Memory:
-    """What a warm process remembers, only of what its last job used: parts by (kind, artifact key), and the pool matrix."""
+    """What a warm process remembers, only of what its last job used: parts by (kind, artifact key), the pool matrix,
+    and the index as it is on the disk."""
 
+    index: PoolIndex | None = None
     parts: dict[tuple[str, str], Any] = field(default_factory=dict)
     used: set[tuple[str, str]] = field(default_factory=set)
     matrix: Matrix | None = None
@@ -200,23 +203,27 @@ def _matrix(
     if memory.matrix is not None and memory.matrix.keys == keys:
         kept = memory.matrix
         return kept.rows, kept.counts, len(kept.rows)
-    directory = ctx.cache / "index"
-    index, note = PoolIndex.load(directory, encoder, read_vectors(embeddings[0].path).shape[1], ctx.device)
-    notes += [note] if note else []
-    before = dict(index.counts)
+    directory, index = ctx.cache / "index", memory.index
+    if index is None or index.encoder != encoder:
+        index, note = PoolIndex.load(directory, encoder, read_vectors(embeddings[0].path).shape[1], ctx.device)
+        notes += [note] if note else []
+    before, wanted = dict(index.counts), set(keys)
     for key in before:
-        if key not in keys:
+        if key not in wanted:
             index.remove(key)
     for i, item in enumerate(embeddings):
         if item.key not in before:
             index.add(item.key, read_vectors(item.path))
             ctx.progress(0.4 * i / len(embeddings), "indexing embeddings")
-    counts = dict(index.counts)
+    counts, memory.index = dict(index.counts), None
     if counts != before:
         try:
             index.save(directory)
+            memory.index = index
         except OSError as e:  # only a cache: the answer does not depend on it
             notes.append(f"the pool index could not be saved and will be built again ({e})")
+    else:
+        memory.index = index
     matrix = index.vectors(keys)
     memory.matrix = Matrix(keys, matrix, counts)
     return matrix, counts, len(index)
@@ -242,28 +249,31 @@ def _figures(
     notes: list[str],
 ) -> dict[str, Float32]:
     """All traits of the pool by name, NaN where nobody knows."""
-    names = sorted({*FROM_IMAGE, *FROM_MODEL})
-    columns: dict[str, list[Float32]] = {name: [] for name in names}
-    old = 0
+    blocks, old = [], 0
     for share in shares:
-        n = share.n_patches
-        row = {name: np.full(n, np.nan, np.float32) for name in names}
-        if share.key in traits:
-            item = traits[share.key]
-            row |= memory.part("traits", item.key, read_arrays, item.path / "traits.npz", FROM_IMAGE, n)
-        if share.key in predictions:
-            item = predictions[share.key]
-            path = item.path / "patches.npz"
-            if path.exists():
-                seen = memory.part("prediction", item.key, read_arrays, path, FROM_MODEL, n)
-                row |= {name: np.where(np.isfinite(v), v, row[name]) for name, v in seen.items()}
-            else:
-                old += 1
-        for name in names:
-            columns[name].append(row[name][share.patches])
+        known, seen = traits.get(share.key), predictions.get(share.key)
+        named = f"{known.key if known else ''} {seen.key if seen else ''} {share.n_patches}"
+        block, silent = memory.part("figures", named, _block, known, seen, share.n_patches)
+        blocks.append(block if len(share.patches) == share.n_patches else block[:, share.patches])
+        old += silent
     if old:
         notes.append(f"{old} predictions are of an older version and say nothing about single patches")
-    return {name: np.concatenate(parts) for name, parts in columns.items()}
+    return dict(zip(FIGURES, np.concatenate(blocks, axis=1), strict=True))
+
+
+def _block(traits: Input | None, prediction: Input | None, n: int) -> tuple[Float32, bool]:
+    """(F, n) `FIGURES` of the patches of a volume, and whether its prediction is too old to know any."""
+    rows: dict[str, Float32] = {}
+    silent = False
+    if traits is not None:
+        rows |= read_arrays(traits.path / "traits.npz", FROM_IMAGE, n)
+    if prediction is not None:
+        path = prediction.path / "patches.npz"
+        silent = not path.exists()
+        for name, values in ({} if silent else read_arrays(path, FROM_MODEL, n)).items():
+            rows[name] = np.where(np.isfinite(values), values, rows[name]) if name in rows else values
+    unknown = np.full(n, np.nan, np.float32)
+    return np.stack([rows.get(name, unknown) for name in FIGURES]), silent
 
 
 def _flat(embeddings: Sequence[Input], shares: Sequence[Share], memory: Memory) -> Mask:

@@ -87,11 +87,10 @@ def _facts(pool: Pool, positions: Positions) -> Iterator[Flaw]:
 
 def _judgements(pool: Pool, positions: Positions) -> Iterator[Flaw]:
     """Patches that differ from the rest of their volume."""
-    volumes, which = np.unique(pool.volume[positions], return_inverse=True)
-    for v in range(len(volumes)):
-        rows = positions[which == v]
-        if len(rows) < LEAST:
-            continue
+    in_volumes = positions[np.argsort(pool.volume[positions], kind="stable")]
+    _, begins, sizes = np.unique(pool.volume[in_volumes], return_index=True, return_counts=True)
+    for begin, size in zip(begins[sizes >= LEAST], sizes[sizes >= LEAST], strict=True):
+        rows = in_volumes[begin : begin + size]
         sharpness, how_sharp = _beside_others(pool.trait("sharpness", rows))
         contrast, how_strong = _beside_others(pool.trait("contrast", rows))
         clipped = pool.trait("clipped", rows).astype(np.float64)

@@ -24,9 +24,11 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     its "nearest" {embedding, row}; rows are patches of their volume), the median, and how many are near-duplicates of a known
     patch. The very first volume, and one without patches, has null figures. Raises PermanentError for a key that is not there,
     and for embeddings that are damaged or of different lengths.
+
+    Rows that the pool index of the workspace has are read there, in one file: thousands of open files are not allowed.
     """
     from alcore.index import PoolIndex
-    from alcore.index.artifact import read_vectors
+    from alcore.index.artifact import encoder_of, read_vectors
 
     items = {item.key: item for item in inputs["embedding"]}
     new = list(dict.fromkeys(str(key) for key in params["new"]))
@@ -35,14 +37,16 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         raise PermanentError(f"novelty: {missing[0]} is not among the embeddings given to this job")
     if not items:
         return {"novelty": {}}
-    known = PoolIndex("", read_vectors(next(iter(items.values())).path, mapped=True).shape[1], ctx.device)
+    first = next(iter(items.values())).path
+    known, _ = PoolIndex.load(ctx.cache / "index", encoder_of(first), read_vectors(first).shape[1], ctx.device)
     for key, item in items.items():
         if key not in new:
-            known.add(key, read_vectors(item.path, mapped=True))
+            known.add(key, read_vectors(item.path))
+    known = known.only(key for key in items if key not in new)
     found: dict[str, Any] = {}
     for number, key in enumerate(new):
         ctx.progress(number / len(new), f"{number} of {len(new)} volumes compared with {len(known)} patches")
-        rows = read_vectors(items[key].path, mapped=True)
+        rows = read_vectors(items[key].path)
         found[key] = _novelty(known, key, rows, ctx)
         if found[key]["nearest"]:
             found[key]["nearest"] = _patch(items, **found[key]["nearest"])
@@ -82,7 +86,7 @@ def _patch(items: Mapping[str, Input], embedding: str, row: int) -> dict[str, An
     from alcore.index.artifact import patches_of, read_vectors
 
     path = items[embedding].path
-    return {"embedding": embedding, "row": int(patches_of(path, len(read_vectors(path, mapped=True)))[row])}
+    return {"embedding": embedding, "row": int(patches_of(path, len(read_vectors(path)))[row])}
 
 
 STAGE = Stage(name="novelty", version=1, run=run, preemptible=True)

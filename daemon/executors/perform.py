@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 import traceback
 from collections.abc import Callable
@@ -86,7 +85,7 @@ def perform(
     scratch = folder / "scratch"
     try:
         scratch.mkdir(parents=True, exist_ok=True)
-        (folder / ORDER).write_text(json.dumps(json.loads(order.to_line()), indent=1))
+        (folder / ORDER).write_text(order.to_line() + "\n")
         context = OrderContext(
             order, scratch, places.cache, tell, stopped, order.device, order.threads, order.ram_bytes, held
         )

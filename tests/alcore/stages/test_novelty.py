@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import resource
+
 import numpy as np
 import pytest
 
 from alcore.artifact import ArtifactStore
 from alcore.errors import PermanentError, Preempted
+from alcore.index import PoolIndex
 from alcore.run import QuietContext, execute
 from alcore.stage import Input
 
@@ -29,9 +32,10 @@ def ctx(tmp_path):
     return QuietContext(scratch=tmp_path / "scratch", cache=tmp_path / "cache")
 
 
-def embedding(store: ArtifactStore, name: str, rows: np.ndarray) -> Input:
+def embedding(store: ArtifactStore, name: str, rows: np.ndarray, encoder: str = "") -> Input:
     key = f"embedding-{name}"
-    store.create(key, "embedding", 1, {}, {}, lambda out: np.save(out / "embeddings.npy", rows) or {"n": len(rows)})
+    by = {"encoder": [Input(store.root, encoder)]} if encoder else {}
+    store.create(key, "embedding", 1, {}, by, lambda out: np.save(out / "embeddings.npy", rows) or {"n": len(rows)})
     return Input(store.path(key), key)
 
 
@@ -105,3 +109,36 @@ def test_it_stops_when_asked(store, ctx, monkeypatch):
     monkeypatch.setattr(QuietContext, "should_stop", lambda self: True)
     with pytest.raises(Preempted):
         measured(store, ctx, items, ["b"])
+
+
+def test_more_volumes_than_a_process_may_open_files(store, ctx):
+    held = {f"{n:03d}": unit(n, 4) for n in range(150)}
+    items = [embedding(store, name, rows) for name, rows in held.items()]
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))
+    try:
+        found = measured(store, ctx, items, ["149"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    pool = np.concatenate([held[f"{n:03d}"] for n in range(149)])
+    assert found["149"]["max"] == pytest.approx((1 - held["149"] @ pool.T).min(axis=1).max(), abs=1e-6)
+
+
+def test_the_pool_index_changes_no_answer(store, ctx, tmp_path):
+    """It holds more than this job asks about, in another order, and not all of it; many rows are equal."""
+    held = {name: unit(n, 20) for n, name in enumerate("abcde")}
+    for name in "bcd":
+        held[name][:10] = held["a"][:10]
+    items = [embedding(store, name, rows, "encoder-1") for name, rows in held.items()]
+    without = measured(store, ctx, items[:4], ["c"])
+    index = PoolIndex("encoder-1", DIM)
+    for name in "edcb":
+        index.add(f"embedding-{name}", held[name])
+    index.save(ctx.cache / "index")
+    written = {p.name: p.read_bytes() for p in (ctx.cache / "index").iterdir()}
+    again = ArtifactStore(tmp_path / "again")
+    for item in items:
+        again.path(item.key).parent.mkdir(parents=True, exist_ok=True)
+        again.path(item.key).symlink_to(item.path)
+    assert measured(again, ctx, items[:4], ["c"]) == without
+    assert {p.name: p.read_bytes() for p in (ctx.cache / "index").iterdir()} == written
