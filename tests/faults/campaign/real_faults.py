@@ -20,6 +20,7 @@ import psutil
 import tifffile
 
 from alcore.arrays.synthetic import em_volume
+from daemon.store.connection import DATABASE
 from daemon.store.views import Snapshot
 from tests.daemon.daemons import RealDaemon, real_daemon
 from tests.faults.campaign.judge import Found
@@ -107,7 +108,7 @@ class Run:
     def to_the_end(self, daemon: RealDaemon) -> None:
         """Left in peace, the daemon gets everything done, and ends in good order."""
         try:
-            shot = daemon.wait(done, 120)
+            shot = daemon.wait(lambda shot: done(shot) and self._has_taken_over(daemon), 120)
             if shot.volumes["ingested"] != N_VOLUMES:
                 self.found.duplicated.append(f"{shot.volumes['ingested']} volumes of {N_VOLUMES}")
             self.found.stuck += failed(self.root / "ws")
@@ -118,6 +119,12 @@ class Run:
             with contextlib.suppress(AssertionError):
                 daemon.kill()
         self.judge()
+
+    def _has_taken_over(self, daemon: RealDaemon) -> bool:
+        """Everything may have been done by those before it: one that is still starting may end of a SIGTERM as it likes."""
+        assert daemon.process is not None
+        with contextlib.closing(sqlite3.connect(f"file:{self.root / 'ws' / DATABASE}?mode=ro", uri=True)) as db:
+            return db.execute("SELECT pid FROM daemon").fetchall() == [(daemon.process.pid,)]
 
 
 def done(shot: Snapshot) -> bool:
