@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -23,7 +24,7 @@ from alcore.fileset import fingerprint_of
 from benchmarks.table import Row, show
 from daemon.store.backups import NIGHTLY, back_up
 from daemon.store.connection import DATABASE, open_reader
-from tests.daemon.pool import Pool, name
+from tests.daemon.pool import PATCHES, Pool, name
 
 IDLE_S = 300.0
 STATUS_RUNS = 9
@@ -39,33 +40,40 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        config = known_volumes(root, arguments.volumes)
-        with (
-            contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as systemd,
-            open(root / "log", "wb") as log,
-        ):
-            systemd.bind(str(root / "notify"))
-            systemd.settimeout(120)
-            environment = os.environ | {"NOTIFY_SOCKET": str(root / "notify")}
-            began = time.monotonic()
-            daemon = subprocess.Popen([*ALSCOPE, "--config", str(config), "run"], stderr=log, env=environment)
-            try:
-                while systemd.recv(4096) != b"READY=1":
-                    pass
-                ready = Row("start to ready", time.monotonic() - began, "s", 2.0)
-                rows = [ready, *idle(daemon.pid, systemd, arguments.idle), *status(config), *stop(daemon)]
-            finally:
-                if daemon.poll() is None:
-                    daemon.kill()
-                    daemon.wait()
+        config = known_volumes(Path(folder), arguments.volumes)
+        with running(config) as (daemon, systemd, ready_s):
+            ready = Row("start to ready", ready_s, "s", 2.0)
+            rows = [ready, *idle(daemon.pid, systemd, arguments.idle), *status(config), *stop(daemon)]
         check(config, arguments.volumes)
     return show(f"footprint, {arguments.volumes} volumes", rows)
 
 
-def known_volumes(root: Path, n: int) -> Path:
+@contextlib.contextmanager
+def running(config: Path) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket, float]]:
+    """A daemon that said it is ready, the socket on which it says more, and the seconds that it took."""
+    root = config.parent
+    with (
+        contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as systemd,
+        open(root / "log", "wb") as log,
+    ):
+        systemd.bind(str(root / "notify"))
+        systemd.settimeout(120)
+        environment = os.environ | {"NOTIFY_SOCKET": str(root / "notify")}
+        began = time.monotonic()
+        daemon = subprocess.Popen([*ALSCOPE, "--config", str(config), "run"], stderr=log, env=environment)
+        try:
+            while systemd.recv(4096) != b"READY=1":
+                pass
+            yield daemon, systemd, time.monotonic() - began
+        finally:
+            if daemon.poll() is None:
+                daemon.kill()
+                daemon.wait()
+
+
+def known_volumes(root: Path, n: int, patches: Sequence[dict[str, list[int]]] = PATCHES) -> Path:
     """A workspace in which nothing is left to do, and the files of its volumes. Returns its config.toml."""
-    with contextlib.closing(Pool(root)) as pool:
+    with contextlib.closing(Pool(root, patches)) as pool:
         pool.at_rest(n)
         pool.config.write_text(pool.config.read_text() + '[encoder]\nsize = "micro"\n')  # as the pool has it
         with pool.store.transaction():

@@ -1,8 +1,15 @@
-"""What planner, status and start cost with ten thousand volumes that are known already."""
+"""What planner, status, start and the next suggestion cost by the size of the pool. `python -m benchmarks.scale`.
+
+Limits at a million patches: status under 0.5 s, the next suggestion after a new volume under 1 s, start to ready under 10 s.
+`benchmarks.ingest` prints `scale()`, the parts with ten thousand volumes, as well.
+"""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -10,7 +17,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.table import Row
+import psutil
+
+from benchmarks.table import Row, show
 from daemon.store import listing
 from daemon.store.connection import DATABASE, open_reader
 from daemon.store.report import snapshot
@@ -20,6 +29,9 @@ N = 10_000
 TICK_MS = 50.0
 SNAPSHOT_MS = 150.0
 STATUS_S = 0.5
+SUGGESTION_S, READY_S = 1.0, 10.0
+MADE = "made"
+"""A file beside a pool that was made to its end."""
 
 
 def scale() -> list[Row]:
@@ -79,3 +91,54 @@ def best(action: Callable[[], object], times: int = 10) -> float:
         action()
         seconds.append(time.perf_counter() - began)
     return min(seconds)
+
+
+def whole(root: Path, patches: int) -> list[Row]:
+    """A real daemon on a pool of so many patches, and then the engine with a real worker, each in a process of its own."""
+    from benchmarks.footprint import running, status
+
+    name = f"{patches:,} patches: "
+    if not (root / MADE).exists():
+        subprocess.run([sys.executable, "-m", "benchmarks.scale_pool", str(root), str(patches)], check=True)
+    with running(root / "config.toml") as (daemon, _, ready):
+        time.sleep(5.0)
+        rows = [
+            Row(f"{name}start to ready", ready, "s", READY_S),
+            Row(f"{name}daemon, RSS", psutil.Process(daemon.pid).memory_info().rss / 1e6, "MB"),
+            Row(f"{name}alscope status", status(root / "config.toml")[0].value, "s", STATUS_S),
+        ]
+        daemon.terminate()
+        daemon.wait(30)
+    once = [sys.executable, "-m", "benchmarks.scale_once", str(root)]
+    found = json.loads(subprocess.run(once, check=True, stdout=subprocess.PIPE).stdout)
+    arrived = statistics.median(seconds for what, seconds in found.items() if what.startswith("after one new volume"))
+    return [
+        *rows,
+        Row(f"{name}whole look of the planner", 1e3 * found["whole look"], "ms"),
+        Row(f"{name}tick where nothing has changed", 1e3 * found["rest"], "ms"),
+        Row(f"{name}next suggestions, first ones of a worker", found["first suggestions, cold worker"], "s"),
+        Row(f"{name}next suggestions", found["more suggestions"], "s"),
+        Row(f"{name}next suggestions after a new volume, median of 3", arrived, "s", SUGGESTION_S),
+        Row(f"{name}worker, RSS", found["RSS of the worker"], "MB"),
+        Row(f"{name}engine, peak RSS", found["peak RSS of the engine"], "MB"),
+    ]
+
+
+def main() -> int:
+    """One pool after the other, each thrown away before the next."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--patches", default="1000,100000,1000000", help="sizes, %(default)s if not given")
+    parser.add_argument(
+        "--folder", type=Path, help="where pools are made and kept; a million patches take 10 minutes and 5 GB"
+    )
+    asked, rows = parser.parse_args(), list[Row]()
+    for patches in (int(text) for text in asked.patches.split(",")):
+        with tempfile.TemporaryDirectory() as thrown_away:
+            root = (asked.folder or Path(thrown_away)) / str(patches)
+            root.mkdir(parents=True, exist_ok=True)
+            rows += whole(root, patches)
+    return show("scale", rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
