@@ -54,6 +54,14 @@ class PoolIndex:
         self._rows = {key: mapped.rows[s.first : s.first + s.n] for key, s in segments}
         self._on_disk, self._unchanged, self._searcher = (directory, mapped), set(self._rows), None
 
+    def is_in(self, directory: Path) -> bool:
+        """Is what was loaded from there, or saved there last, what lies there now? Another process may have written its own."""
+        return (
+            self._on_disk is not None
+            and self._on_disk[0] == directory
+            and stored.still(directory, self._on_disk[1].stored)
+        )
+
     def save(self, directory: Path) -> None:
         """Bring the saved index up to date; only new rows are written, unless most of the file is of no use any more.
 

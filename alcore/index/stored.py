@@ -128,7 +128,7 @@ def write(
     directory.mkdir(parents=True, exist_ok=True)
     with _alone(directory):
         name, kept, end = "", dict[str, Segment](), 0
-        if before is not None and _still(directory, before.stored):
+        if before is not None and still(directory, before.stored):
             name = before.stored.file
             kept = {key: segment for key, segment in before.stored.segments.items() if key in unchanged}
             end = -(-(directory / name).stat().st_size // (4 * dim))  # others may have mapped whatever lies before
@@ -167,7 +167,7 @@ def signed(about: Mapping[str, Any]) -> bytes:
     return json.dumps({"pool": about, "sha256": _digest(json.dumps(about).encode())}).encode()
 
 
-def _still(directory: Path, stored: Stored) -> bool:
+def still(directory: Path, stored: Stored) -> bool:
     """Is the stored pool the one we know? Another process may have written its own meanwhile."""
     try:
         return _digest((directory / SIDECAR).read_bytes()) == stored.digest and (directory / stored.file).is_file()

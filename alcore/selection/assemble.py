@@ -204,7 +204,7 @@ def _matrix(
         kept = memory.matrix
         return kept.rows, kept.counts, len(kept.rows)
     directory, index = ctx.cache / "index", memory.index
-    if index is None or index.encoder != encoder:
+    if index is None or index.encoder != encoder or not index.is_in(directory):
         index, note = PoolIndex.load(directory, encoder, read_vectors(embeddings[0].path).shape[1], ctx.device)
         notes += [note] if note else []
     before, wanted = dict(index.counts), set(keys)

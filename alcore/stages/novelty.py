@@ -38,11 +38,13 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     if not items:
         return {"novelty": {}}
     first = next(iter(items.values())).path
+    fresh = set(new)
     known, _ = PoolIndex.load(ctx.cache / "index", encoder_of(first), read_vectors(first).shape[1], ctx.device)
-    for key, item in items.items():
-        if key not in new:
-            known.add(key, read_vectors(item.path))
-    known = known.only(key for key in items if key not in new)
+    before, indexed = [key for key in items if key not in fresh], known.counts
+    for key in before:
+        if key not in indexed:
+            known.add(key, read_vectors(items[key].path))
+    known = known.only(before)
     found: dict[str, Any] = {}
     for number, key in enumerate(new):
         ctx.progress(number / len(new), f"{number} of {len(new)} volumes compared with {len(known)} patches")

@@ -153,3 +153,24 @@ def test_a_list_of_patches_that_was_cut(store, ctx):
     path.write_bytes(path.read_bytes()[:90])
     with pytest.raises(PermanentError, match=r"patches\.npy: not a readable array"):
         suggest(store, ctx, [lost], n=2)
+
+
+def test_workers_that_take_turns_share_one_index_and_each_only_adds_to_it(store, ctx):
+    """What a process remembers of the index holds as long as nobody else has written it; nor is it believed when it is gone."""
+    from alcore.index.stored import ROWS_FILE
+    from alcore.selection.assemble import Memory, assemble
+
+    volumes = [Volume(store, f"v{n}", clustered(n, 20)) for n in range(6)]
+    first, second = Memory(), Memory()
+    names = set()
+    for n, memory in ((1, first), (2, second), (3, first), (4, first), (5, second)):
+        some = volumes[:n]
+        found = assemble([v.embedding for v in some], [v.volume for v in some], {}, {}, {}, ctx, memory)
+        np.testing.assert_array_equal(found.pool.embeddings, np.concatenate([clustered(i, 20) for i in range(n)]))
+        names |= {path.name for path in (ctx.cache / "index").glob(ROWS_FILE)}
+    assert len(names) == 1, "nobody wrote everything anew"
+    for path in (ctx.cache / "index").iterdir():
+        path.unlink()
+    found = assemble([v.embedding for v in volumes], [v.volume for v in volumes], {}, {}, {}, ctx, second)
+    assert found.indexed == 120 and found.notes == ["no pool index yet: built"]
+    assert list((ctx.cache / "index").glob(ROWS_FILE))
