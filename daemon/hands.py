@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from daemon.alarming import couriers
 from daemon.config import Settings
 from daemon.ingest import Ingest
-from daemon.store.connection import NETWORK_FILE_SYSTEMS, file_system_of
+from daemon.store.connection import LOCAL_FILE_SYSTEMS, NETWORK_FILE_SYSTEMS, file_system_of
 from daemon.store.store import Store
 from daemon.ticks import Ticks
 from daemon.timers import Timers
@@ -73,13 +73,18 @@ class Hands:
 
     def rescan(self) -> None:
         """Scan soon; very large folders less often, while events tell of new files there."""
-        if not (self.watcher.hears_all() and self.ingest.was_dear()):
+        if not (
+            self.ingest.was_dear() and self.watcher.hears_all() and LOCAL_FILE_SYSTEMS.issuperset(self._file_systems())
+        ):
             self.ingest.wake()
 
     def rescan_remote(self) -> None:
         """Scan, if any watched folder lies on a network file system just now."""
-        if any(file_system_of(watch.folder) in NETWORK_FILE_SYSTEMS for watch in self.settings.watch):
+        if any(kind in NETWORK_FILE_SYSTEMS for kind in self._file_systems()):
             self.ingest.wake()
+
+    def _file_systems(self) -> list[str]:
+        return [file_system_of(watch.folder) for watch in self.settings.watch]
 
     def _hint(self) -> None:
         self.ingest.wake()

@@ -20,6 +20,9 @@ DATABASE = "alscope.db"
 FULL_NAME = "v.name || iif(v.part = '', '', ' (' || v.part || ')')"
 """SQL for the name of a row `v` of volume for people; `volumes.full_name` says the same."""
 NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "lustre", "beegfs"}
+LOCAL_FILE_SYSTEMS = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "vfat", "exfat", "ntfs3"}
+"""Known to raise an event for whatever is written there: nobody but this machine can. Of others, as FUSE or what a virtual machine
+shares with its host, that is not known."""
 
 
 def import_sqlite_utils() -> Any:

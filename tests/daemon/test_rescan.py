@@ -28,15 +28,20 @@ def service(tmp_path):
     made._store.close()
 
 
-@pytest.mark.parametrize(("kind", "woken"), [("cifs", True), ("nfs4", True), ("ext4", False)])
-def test_the_mount_table_decides_who_is_scanned_often(service, tmp_path, monkeypatch, kind, woken):
-    table = f"none / ext4 rw 0 0\nserver:/x {tmp_path / 'in'} {kind} rw 0 0\n"
+def mounted(monkeypatch, folder: Path, kind: str) -> None:
+    """The folder is said to lie on a file system of this kind."""
     real = Path.read_text
 
     def read_text(path: Path, *rest: object, **more: object) -> str:
-        return table if str(path) == "/proc/self/mounts" else real(path, *rest, **more)
+        said = f"none / ext4 rw 0 0\nserver:/x {folder} {kind} rw 0 0\n"
+        return said if str(path) == "/proc/self/mounts" else real(path, *rest, **more)
 
     monkeypatch.setattr(Path, "read_text", read_text)
+
+
+@pytest.mark.parametrize(("kind", "woken"), [("cifs", True), ("nfs4", True), ("ext4", False)])
+def test_the_mount_table_decides_who_is_scanned_often(service, tmp_path, monkeypatch, kind, woken):
+    mounted(monkeypatch, tmp_path / "in", kind)
     service._hands.ingest._woken.clear()
     service._hands.rescan_remote()
     assert service._hands.ingest._woken.is_set() == woken
@@ -51,6 +56,7 @@ def timed(service) -> bool:
 
 def test_a_scan_that_takes_long_is_timed_less_often_while_events_come(service, tmp_path, monkeypatch):
     hands = service._hands
+    mounted(monkeypatch, tmp_path / "in", "xfs")
     hands.ingest._scanned = (time.monotonic(), 0.18)  # as of 10,000 files
     assert timed(service), "nothing is watched yet"
     assert hands.watcher.supervise() == []
@@ -68,6 +74,9 @@ def test_a_scan_that_takes_long_is_timed_less_often_while_events_come(service, t
     with monkeypatch.context() as patch:
         patch.setattr(hands.watcher, "_problems", [f"{tmp_path / 'in'}: no file events (no space left on device)"])
         assert timed(service), "without events the scan is all there is"
+    with monkeypatch.context() as patch:
+        mounted(patch, tmp_path / "in", "fuse.rclone")
+        assert timed(service), "others may write there, and nobody hears of it"
     assert not timed(service)
     (tmp_path / "in").rename(tmp_path / "away")
     hands.watcher.supervise()
