@@ -10,13 +10,12 @@ import queue
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
 
 import alcore
 from alcore.disk import full_words
-from alcore.run import stage
 from daemon.arrival import Arriving, Gone, Identified, Reachable, Settled
 from daemon.boot import boot_id
 from daemon.config import Settings, load
@@ -25,11 +24,11 @@ from daemon.device import device, threads
 from daemon.engine import Engine, is_sighting
 from daemon.errors import ConfigError, DamagedError, NoRoomError, WorkspaceError
 from daemon.executors.chosen import chosen
-from daemon.executors.port import Order, Reports
-from daemon.executors.process import Patience
+from daemon.executors.port import Reports
 from daemon.hands import Hands, scans
 from daemon.hangup import Hangup
 from daemon.notify import StatusLine, notify
+from daemon.patience import until_checkpoint
 from daemon.reload import reread
 from daemon.rescue import open_store
 from daemon.store.connection import DATABASE, damaged_words, is_damage, out_of_room
@@ -39,8 +38,6 @@ log = logging.getLogger("alscope")
 
 GRACE_S = 3.0
 """A stopped daemon gives its workers so long to end by themselves."""
-CHECKPOINT_S = 60.0
-"""A training gets so long to reach a checkpoint and write it, for otherwise it loses what it learned since the last."""
 PLAN_EVERY_S = 5.0
 PULSE_EVERY_S = 10.0
 CHECKPOINT_EVERY_S = 300.0
@@ -332,26 +329,6 @@ class Service:
         for event in everything(self._events):
             if not isinstance(event, WORDS):
                 self._engine.handle(event)
-
-
-def until_checkpoint(hurrying: Callable[[], bool]) -> Patience:
-    """Patience with a training that has begun to learn, until its checkpoint is written; not for ever, and not when hurrying."""
-    until = time.monotonic() + CHECKPOINT_S
-    said = float("-inf")
-
-    def patient(order: Order, fraction: float) -> bool:
-        nonlocal said
-        now = time.monotonic()
-        if hurrying() or now > until or fraction <= 0 or not stage(order.stage).checkpoint:
-            return False
-        if said == float("-inf"):
-            log.info("waiting until the training has written its checkpoint; Ctrl-C or SIGTERM once more ends it now")
-        if now - said > 1:
-            said = now
-            notify(f"EXTEND_TIMEOUT_USEC={int(2e7)}\nSTATUS=stopping: a training writes its checkpoint")
-        return True
-
-    return patient
 
 
 def everything(events: Reports) -> list[Any]:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from daemon.executors.port import Order, Progress
-from daemon.service import Pulse, Wake, _once_each, until_checkpoint
+from daemon.patience import until_checkpoint
+from daemon.service import Pulse, Wake, _once_each
 from tests.daemon.daemons import real_daemon
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,7 +125,7 @@ def test_a_stop_waits_for_the_checkpoint_of_a_training_that_learns_and_for_nothi
         hurrying.append(True)
         assert not patient(order("finetune"), 0.2)
         hurrying.clear()
-        monkeypatch.setattr("daemon.service.CHECKPOINT_S", 0.0)
+        monkeypatch.setattr("daemon.patience.CHECKPOINT_S", 0.0)
         assert not until_checkpoint(lambda: False)(order("finetune"), 0.2)
 
 
