@@ -56,7 +56,6 @@ def running(config: Path) -> Iterator[tuple[subprocess.Popen[bytes], socket.sock
         contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as systemd,
         open(root / "log", "wb") as log,
     ):
-        (root / "notify").unlink(missing_ok=True)  # of the time before, where a pool is kept
         systemd.bind(str(root / "notify"))
         systemd.settimeout(120)
         environment = os.environ | {"NOTIFY_SOCKET": str(root / "notify")}
