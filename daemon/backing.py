@@ -29,7 +29,7 @@ def in_a_thread(call: Callable[[], None]) -> None:
 class Backing:
     """Called by the engine every few minutes. A backup that fails leaves the old ones, and is a problem for people.
 
-    beside: how the copy is made; a large database takes minutes, in which the daemon has to go on.
+    beside: how the copy is made; it takes seconds (270 MB: 3.4 s), on a slow disk more, in which the daemon has to go on.
     """
 
     store: Store
