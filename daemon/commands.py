@@ -18,6 +18,7 @@ from alcore.plainfile import open_plain
 from daemon import commands_alarms, commands_annotation, commands_labels, commands_models, commands_predictions
 from daemon.errors import AlscopeError, UsageError
 from daemon.planning.training import GIVEN_UP, UNDER_WAY
+from daemon.policy import TRAINING
 from daemon.store.rows import Picked
 from daemon.wording import clean
 from daemon.workspace import Workspace
@@ -114,7 +115,11 @@ def _carry_out(engine: Engine, path: Path, now: float) -> tuple[str, dict[str, A
 def _pause(engine: Engine, arguments: dict[str, Any], now: float) -> str:
     seconds = float(arguments.get("seconds", 0)) or 10 * 365 * 86400
     engine.store.state.pause(now + seconds)
-    running = "training and segmenting stand still" if engine.executor.holds else "running jobs finish"
+    running = (
+        "training and segmenting stand still"
+        if all(map(engine.executor.holds, (*TRAINING, "predict")))
+        else "running jobs finish"
+    )
     return f"paused: nothing new is started, {running}"
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_valid
 
 from daemon.config_alarms import Alarms
 from daemon.config_annotation import Annotation
-from daemon.config_cluster import check_cluster, scheduler_address
+from daemon.config_cluster import check_cluster, scheduler_address, stages_by_name
 from daemon.config_disk import Disk
 from daemon.config_file import DEFAULT_WORKSPACE, read_toml
 from daemon.config_metrics import Metrics
@@ -138,6 +138,7 @@ class Run(Section):
     """The machine, or the cluster."""
 
     executor: Literal["process", "dask"] = "process"
+    stages: dict[str, Literal["process", "dask"]] = Field(default_factory=dict)
     address: str = ""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = Field(default=1, ge=1, le=64)
@@ -153,6 +154,11 @@ class Run(Section):
     keep_backups: int = Field(default=7, ge=1, le=1000)
     seed: int = Field(default=0, ge=0)
 
+    @field_validator("stages")
+    @classmethod
+    def _stages_that_exist(cls, value: dict[str, str]) -> dict[str, str]:
+        return stages_by_name(value)
+
     @field_validator("address")
     @classmethod
     def _address_of_a_scheduler(cls, value: str) -> str:
@@ -160,7 +166,7 @@ class Run(Section):
 
     @model_validator(mode="after")
     def _cluster_is_said(self) -> Run:
-        check_cluster(self.executor, self.address, self.device)
+        check_cluster(self.executor, self.stages, self.address, self.device)
         return self
 
 

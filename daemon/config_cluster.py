@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
+
+from alcore.run import STAGES
+from daemon.nearest import did_you_mean
 
 
 def scheduler_address(value: str) -> str:
@@ -17,13 +21,23 @@ def scheduler_address(value: str) -> str:
     return value
 
 
-def check_cluster(executor: str, address: str, device: str) -> None:
+def stages_by_name(value: dict[str, str]) -> dict[str, str]:
+    """Executors of single stages. Raises ValueError for a stage that does not exist."""
+    for name in value:
+        if name not in STAGES:
+            raise ValueError(f"there is no stage {name!r}; {did_you_mean(name, STAGES, ', '.join(STAGES))}")
+    return value
+
+
+def check_cluster(executor: str, stages: Mapping[str, str], address: str, device: str) -> None:
     """Raises ValueError where what is said of a cluster is not enough, or too much."""
-    if executor == "dask" and not address:
-        raise ValueError('executor = "dask" needs address = "tcp://...": that of the scheduler (docs/cluster.md)')
-    if executor != "dask" and address:
-        raise ValueError('address is that of a cluster: it needs executor = "dask"')
-    if executor == "dask" and device == "auto":
+    said = 'executor = "dask"' if executor == "dask" else 'a stage with "dask"'
+    wanted = "dask" in (executor, *stages.values())
+    if wanted and not address:
+        raise ValueError(f'{said} needs address = "tcp://...": that of the scheduler (docs/cluster.md)')
+    if address and not wanted:
+        raise ValueError('address is that of a cluster: it needs executor = "dask", or a stage in `stages` that has it')
+    if wanted and device == "auto":
         raise ValueError(
-            'executor = "dask" needs device = "cuda" or "cpu": what the workers have, which cannot be seen from here'
+            f'{said} needs device = "cuda" or "cpu": what the workers have, which cannot be seen from here'
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from alcore.run import STAGES, stage
@@ -13,7 +14,7 @@ from daemon.courtesy import ACTIVE_S, FRESH_S, Courtesy
 from daemon.disk import free_gb
 from daemon.endings import Endings
 from daemon.executors.port import Executor, Order
-from daemon.policy import is_heavy, may_start, to_preempt
+from daemon.policy import TRAINING, is_heavy, may_start, to_preempt
 from daemon.retention import may_begin
 from daemon.store.rows import JobRow, VolumeRow
 from daemon.store.store import Store
@@ -56,7 +57,7 @@ class Dispatch:
             return "waiting: the workspace has reached its budget (disk.budget_gb)"
         hours, polite = self.settings.training.hours, self.courtesy.since is not None
         ready = self.store.jobs.ready(64, True) if hours is not None or polite else []
-        stands_still = self._heavy() if polite and self.executor.holds else []
+        stands_still = polite and any(self.executor.holds(job.stage) for job in self._heavy())
         if stands_still or (polite and any(is_heavy(job.long, job.priority) for job in ready)):
             return "waiting: files are arriving (run.yield_to_acquisition)"
         closed = any(not may_start(job.stage, job.long, hours, now) for job in ready)
@@ -69,17 +70,17 @@ class Dispatch:
         polite = self._gives_way(paused, now)
         if self._disk_is_full(now) or paused:
             return
-        for long in (False, True):
-            for job in self.store.jobs.ready(64, long):
+        for group, long in itertools.product(self.executor.groups, (False, True)):
+            for job in self.store.jobs.ready(64, long, group):
                 if self.workspace.artifacts.has(job.key):
                     self.endings.done(job, now, "made before")
                 elif (polite and is_heavy(long, job.priority)) or not self._may_begin(job, long, now):
                     continue
-                elif self.executor.free(long):
+                elif self.executor.free(long, job.stage):
                     self._start(job, long, now)
                 else:
                     if long:
-                        self._make_room(job)
+                        self._make_room(job, group)
                     break
 
     def _may_begin(self, job: JobRow, long: bool, now: float) -> bool:
@@ -148,9 +149,13 @@ class Dispatch:
             inputs["source"] = [self.source(volume)]
         return inputs
 
-    def _make_room(self, job: JobRow) -> None:
-        """Training stops at a checkpoint when something more urgent waits; it continues afterwards."""
-        running = [(j.id, j.priority, j.stage) for j in self.store.jobs.running() if j.long]
+    def _make_room(self, job: JobRow, group: Collection[str] | None) -> None:
+        """Training stops at a checkpoint when something more urgent waits for its workers; it continues afterwards."""
+        running = [
+            (j.id, j.priority, j.stage)
+            for j in self.store.jobs.running()
+            if j.long and (group is None or j.stage in group)
+        ]
         victim = to_preempt(running, job.priority, PREEMPTIBLE)
         if victim is not None:
             self._ask_to_stop(victim, "made room for more urgent work")
@@ -167,12 +172,11 @@ class Dispatch:
     def _gives_way(self, paused: bool, now: float) -> bool:
         """Does heavy work give way to the microscope now? It stands still where it is; where the executor cannot do that, a training
         stops at a checkpoint, and what has none is finished first."""
-        run, holds = self.settings.run, self.executor.holds
-        polite = self.courtesy.gives_way(
-            self._microscope_writes(now), 60 * run.yield_at_most_min, now, costly=not holds
-        )
-        for job in self._heavy() if polite or holds else []:
-            if holds:
+        costly = not all(self.executor.holds(name) for name in TRAINING)
+        most_s = 60 * self.settings.run.yield_at_most_min
+        polite = self.courtesy.gives_way(self._microscope_writes(now), most_s, now, costly)
+        for job in self._heavy():
+            if self.executor.holds(job.stage):
                 self.executor.hold(job.id, paused or (polite and not self._somebody_waits()))
             elif polite and stage(job.stage).checkpoint:
                 self._ask_to_stop(job.id, "files are arriving (run.yield_to_acquisition)")
@@ -183,7 +187,8 @@ class Dispatch:
 
     def _somebody_waits(self) -> bool:
         """Is there long work that a person waits for, and that can only begin when what runs has ended?"""
-        return any(not is_heavy(job.long, job.priority) for job in self.store.jobs.ready(1, True))
+        first = [job for group in self.executor.groups for job in self.store.jobs.ready(1, True, group)]
+        return any(self.executor.holds(job.stage) and not is_heavy(job.long, job.priority) for job in first)
 
     def _microscope_writes(self, now: float) -> bool:
         rule, sources = self.settings.run.yield_to_acquisition, self.store.sources

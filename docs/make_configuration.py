@@ -73,11 +73,12 @@ CHECKED = {
     "alarms.webhook": "https://..., http://... or $ALSCOPE_WEBHOOK",
     "metrics.address": "an IP address of this machine",
     "run.address": '"tcp://host:port"',
+    "run.stages": "by names of stages",
 }
 """Limits that the models check in words of their own. A checked key that is not here stops this script."""
 RULES = {
     "": "watched folders and the workspace lie apart from each other",
-    "run": 'with `executor = "dask"`, `address` is set and `device` is not `"auto"`; without, `address` is empty',
+    "run": 'with `executor = "dask"`, or a stage that has it, `address` is set and `device` is not `"auto"`; without, `address` is empty',
     "training": "`gate_max_patches` is not below `gate_min_patches`",
 }
 """The same for what the models check of several keys of a table at once."""

@@ -44,10 +44,14 @@ def workers_command(session: Session, as_json: bool) -> None:
       alscope workers
       alscope workers --json | jq '.[] | {host, doing}'
     """
+    from alcore.run import STAGES
     from daemon.cli.output import print_json, say, table
+    from daemon.executors.chosen import on_cluster
 
     running = _running(session)
-    places = _cluster(session, running) if session.settings.run.executor == "dask" else [_here(session, running)]
+    away = on_cluster(session.settings.run)
+    places = [] if away == frozenset(STAGES) else [_here(session, running, away)]
+    places += _cluster(session, running) if away else []
     if as_json:
         print_json([asdict(place) for place in places])
         return
@@ -88,13 +92,13 @@ def _words(job: JobView) -> str:
     return f"{doing(job.stage, job.name)} (job {job.id}, {job.progress:.0%}{since})"
 
 
-def _here(session: Session, running: dict[int, JobView]) -> _Place:
-    from daemon.device import device
+def _here(session: Session, running: dict[int, JobView], away: frozenset[str]) -> _Place:
+    from daemon.executors.chosen import device_here
     from daemon.executors.remote import versions
 
     run = session.settings.run
-    doing = [_words(job) for job in running.values()]
-    gpus = int(device(run) == "cuda")
+    doing = [_words(job) for job in running.values() if job.stage not in away]
+    gpus = int(device_here(run) == "cuda")
     return _Place("process", socket.gethostname(), run.workers + 1, gpus, versions(), doing, 0, "")
 
 

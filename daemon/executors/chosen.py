@@ -6,22 +6,43 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from alcore.errors import install_line
+from alcore.run import STAGES
 from daemon.config import Run
-from daemon.device import threads
+from daemon.device import device, has_cuda, threads
 from daemon.errors import ConfigError
 from daemon.executors.port import Places, Reports
 from daemon.executors.process import Lane, ProcessExecutor
+from daemon.executors.routed import RoutedExecutor
 
 if TYPE_CHECKING:
     from daemon.executors.dask import DaskExecutor
 
 
-def chosen(run: Run, places: Places, reports: Reports) -> ProcessExecutor | DaskExecutor:
-    """Processes of this machine, or the workers of a cluster. Raises ConfigError where the extra `cluster` is not installed."""
-    if run.executor == "process":
-        lanes = [Lane(False, 1)] * run.workers + [Lane(True, threads(run))]
-        return ProcessExecutor(places, reports, lanes, run.nice)
-    need_distributed()
+def chosen(run: Run, places: Places, reports: Reports) -> ProcessExecutor | DaskExecutor | RoutedExecutor:
+    """Processes of this machine, the workers of a cluster, or both. Raises ConfigError where the extra `cluster` is not installed."""
+    away = on_cluster(run)
+    if away:
+        need_distributed()
+    if away == frozenset(STAGES):
+        return _cluster(run, places, reports)
+    lanes = [Lane(False, 1)] * run.workers + [Lane(True, threads(run))]
+    home = ProcessExecutor(places, reports, lanes, run.nice)
+    if not away:
+        return home
+    return RoutedExecutor(home, _cluster(run, places, reports), away, device_here(run))
+
+
+def on_cluster(run: Run) -> frozenset[str]:
+    """The stages that run on the workers of a cluster."""
+    return frozenset(name for name in STAGES if run.stages.get(name, run.executor) == "dask")
+
+
+def device_here(run: Run) -> str:
+    """What jobs at home compute on. Beside a cluster config.toml says what the workers have, and this machine may have less."""
+    return "cpu" if on_cluster(run) and not has_cuda() else device(run)
+
+
+def _cluster(run: Run, places: Places, reports: Reports) -> DaskExecutor:
     from daemon.executors.dask import DaskExecutor
 
     return DaskExecutor(places, reports, run.address, run.device == "cuda", run.threads, run.nice)

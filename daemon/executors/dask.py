@@ -48,7 +48,7 @@ class DaskExecutor:
     workspace and this daemon.
     """
 
-    holds = False  # what stood still would keep its place on the cluster from others
+    groups = (None,)
 
     def __init__(self, places: Places, reports: Reports, address: str, gpu: bool, threads: int, nice: int) -> None:
         self._logical, self._reports = places, reports
@@ -63,7 +63,11 @@ class DaskExecutor:
 
     # the port
 
-    def free(self, long: bool) -> bool:
+    def holds(self, stage: str) -> bool:
+        """What stood still would keep its place on the cluster from others."""
+        return False
+
+    def free(self, long: bool, stage: str) -> bool:
         """Is there a worker that could begin with it now?"""
         with self._lock:
             return self._watch.cluster is not None and self._pick(long) is not None

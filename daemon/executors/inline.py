@@ -9,14 +9,18 @@ from daemon.executors.port import Order, Places, Reports
 class InlineExecutor:
     """`start` returns when the job is finished; its reports wait in the queue."""
 
-    holds = False
+    groups = (None,)
 
     def __init__(self, places: Places, reports: Reports) -> None:
         self._places = places
         self._reports = reports
         self._asked_to_stop: set[int] = set()
 
-    def free(self, long: bool) -> bool:
+    def holds(self, stage: str) -> bool:
+        """Nothing runs between calls."""
+        return False
+
+    def free(self, long: bool, stage: str) -> bool:
         """Always: one at a time is all there is."""
         return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -98,10 +98,14 @@ Reports = queue.SimpleQueue[Any]
 class Executor(Protocol):
     """Runs orders and reports. One job runs at most once at a time; every accepted order ends in one `Finished`."""
 
-    holds: bool
-    """Can a job stand still where it is? Where not, it has to be asked to stop."""
+    @property
+    def groups(self) -> Sequence[Collection[str] | None]:
+        """Which stages share workers: one group of all of them (None), or several."""
 
-    def free(self, long: bool) -> bool:
+    def holds(self, stage: str) -> bool:
+        """Can a job of this stage stand still where it is? Where not, it has to be asked to stop."""
+
+    def free(self, long: bool, stage: str) -> bool:
         """Is there a slot for a job of this kind?"""
 
     def start(self, order: Order) -> None:

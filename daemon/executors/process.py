@@ -238,7 +238,7 @@ class _LaneThread(threading.Thread):
 class ProcessExecutor:
     """A fixed set of lanes, each a thread that owns at most one worker process."""
 
-    holds = True
+    groups = (None,)
 
     def __init__(self, places: Places, reports: Reports, lanes: Sequence[Lane], nice: int) -> None:
         self._lanes = [
@@ -248,7 +248,11 @@ class ProcessExecutor:
         for lane in self._lanes:
             lane.start()
 
-    def free(self, long: bool) -> bool:
+    def holds(self, stage: str) -> bool:
+        """Every job."""
+        return True
+
+    def free(self, long: bool, stage: str) -> bool:
         """Is there a slot for a job of this kind?"""
         return self._free_lane(long) is not None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from alcore.run import STAGES, key_of, stage
@@ -95,13 +95,15 @@ class Jobs(JobLevels):
         """The job of one recipe, or None."""
         return next((_row(r) for r in self._db.query(f"SELECT {_COLUMNS} FROM job WHERE key = ?", [key])), None)
 
-    def ready(self, limit: int, long: bool | None = None, stage: str | None = None) -> list[JobRow]:
-        """Jobs that may be claimed now (in a lane, of a stage, if that is said), most urgent first."""
+    def ready(self, limit: int, long: bool | None = None, stages: Collection[str] | None = None) -> list[JobRow]:
+        """Jobs that may be claimed now (in a lane, of these stages, if that is said), most urgent first."""
+        among = "" if stages is None else "AND stage IN (SELECT value FROM json_each(?))"
         sql = (
-            f"SELECT {_COLUMNS} FROM job WHERE state = 'ready' AND long = COALESCE(?, long) AND stage = COALESCE(?, stage)"
+            f"SELECT {_COLUMNS} FROM job WHERE state = 'ready' AND long = COALESCE(?, long) {among}"
             " ORDER BY priority DESC, id LIMIT ?"
         )
-        return [_row(r) for r in self._db.query(sql, [None if long is None else int(long), stage, limit])]
+        named = [] if stages is None else [json.dumps(sorted(stages))]
+        return [_row(r) for r in self._db.query(sql, [None if long is None else int(long), *named, limit])]
 
     def outdated(self, stage: str, spec: str) -> list[JobRow]:
         """Jobs of a stage that have not begun and were wanted under another spec than this one."""

@@ -45,13 +45,17 @@ class ScriptedExecutor:
         self.reports: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.orders: list[Order] = []
         self.stopped: list[int] = []
-        self.holds = False
+        self.can_hold = False
+        self.groups = (None,)
         self.held: dict[int, bool] = {}
         self.slots = {False: 100, True: 100}
         self._artifacts = artifacts
         self.script = script or results
 
-    def free(self, long: bool) -> bool:
+    def holds(self, stage: str) -> bool:
+        return self.can_hold
+
+    def free(self, long: bool, stage: str) -> bool:
         return self.slots[long] > 0
 
     def start(self, order: Order) -> None:

@@ -44,7 +44,7 @@ class Shop:
     def segmented(self, version: str, *volumes: int) -> None:
         """What is wanted of these volumes is done, and shown."""
         self.pool.engine.tick()
-        for job in self.pool.store.jobs.ready(99, stage="predict"):
+        for job in self.pool.store.jobs.ready(99, stages=["predict"]):
             assert job.volume_id is not None
             if job.volume_id in volumes:
                 self.pool.finish(job.id, {"n_objects": 1})
@@ -113,10 +113,10 @@ def test_rolled_back_to_a_model_whose_segmentations_went_they_are_made_again(sho
     shop.clear()
     shop.promote("B", "rollback")
     shop.pool.engine.tick()
-    assert shop.pool.store.jobs.ready(9, stage="predict") == []  # those of B are there
+    assert shop.pool.store.jobs.ready(9, stages=["predict"]) == []  # those of B are there
     shop.promote(A, "rollback")
     shop.pool.engine.tick()
-    ready = shop.pool.store.jobs.ready(9, stage="predict")
+    ready = shop.pool.store.jobs.ready(9, stages=["predict"])
     assert {job.volume_id for job in ready} == {1, 2}
     assert shop.shown() == {1: "B", 2: "B"}
     assert shop.clear() == 2  # of C

@@ -82,6 +82,13 @@ def wait_for_volumes(daemon, n: int) -> None:
         ({"executor": "dask", "device": "cpu", "address": "tcp://a"}, "must be that of a dask scheduler"),
         ({"executor": "dask", "device": "cpu", "address": "tcp://a:x"}, "must be that of a dask scheduler"),
         ({"executor": "dsk"}, "did you mean 'dask'?"),
+        ({"stages": {"finetune": "dask"}}, 'a stage with "dask" needs address'),
+        (
+            {"stages": {"finetune": "dask"}, "address": "tcp://a:1"},
+            'a stage with "dask" needs device = "cuda" or "cpu"',
+        ),
+        ({"stages": {"fintune": "dask"}}, "there is no stage 'fintune'; did you mean 'finetune'?"),
+        ({"stages": {"finetune": "dsk"}}, "did you mean 'dask'?"),
     ],
 )
 def test_what_is_wrong_with_a_cluster_in_config_toml_is_one_line(tmp_path: Path, run: dict, words: str):

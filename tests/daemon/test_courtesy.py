@@ -172,7 +172,7 @@ def test_the_rule_is_that_of_config_toml(tmp_path: Path, rule: str, why: str, st
 def held_up(root: Path, **run: object) -> tuple[Stage, JobRow]:
     """A training runs where jobs can stand still."""
     stage = trained(root, **run)
-    stage.executor.holds = True
+    stage.executor.can_hold = True
     (job,) = stage.store.jobs.running()
     return stage, job
 
@@ -229,7 +229,10 @@ def test_nobody_waits_for_suggestions_because_a_training_stands_still_in_their_p
     assert stage.executor.held == {job.id: True}
     urgent = replace(stage.store.jobs.get(job.id), priority=PRIORITY["suggestions"])
     assert urgent.long
-    stage.engine.dispatch.store.jobs.ready, before = lambda n, long: [urgent] if long else [], stage.store.jobs.ready
+    stage.engine.dispatch.store.jobs.ready, before = (
+        lambda n, long, stages=None: [urgent] if long else [],
+        stage.store.jobs.ready,
+    )
     stage.executor.slots[True] = 0
     microscope.write()
     stage.engine.tick()
@@ -255,6 +258,6 @@ def test_a_pause_lets_heavy_work_stand_still_and_its_end_lets_it_go_on(tmp_path:
 )
 def test_a_pause_says_what_becomes_of_what_runs(tmp_path: Path, holds: bool, words: str) -> None:
     stage = trained(tmp_path)
-    stage.executor.holds = holds
+    stage.executor.can_hold = holds
     assert commands.VERBS["pause"](stage.engine, {}, stage.now) == f"paused: nothing new is started, {words}"
     stage.store.close()

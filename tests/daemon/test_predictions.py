@@ -39,12 +39,12 @@ def promote(pool: Pool, version: str) -> None:
 def wanted(pool: Pool) -> list[tuple[int | None, int]]:
     """(volume, priority) of the segmentations that are ready after a tick, most urgent first."""
     pool.engine.tick()
-    return [(job.volume_id, job.priority) for job in pool.store.jobs.ready(999, stage="predict")]
+    return [(job.volume_id, job.priority) for job in pool.store.jobs.ready(999, stages=["predict"])]
 
 
 def segmented(pool: Pool, version: str) -> None:
     """Every job that is ready is done."""
-    for job in pool.store.jobs.ready(999, stage="predict"):
+    for job in pool.store.jobs.ready(999, stages=["predict"]):
         pool.finish(job.id, {"n_objects": 1})
         assert job.volume_id is not None
         pool.store.predictions.add(job.volume_id, version, job.key, 1, pool.now)
@@ -94,12 +94,12 @@ def test_after_a_rollback_what_was_withdrawn_is_wanted_again(tmp_path: Path) -> 
     with contextlib.closing(at_rest(tmp_path, 2, "always")) as pool:
         pool.ingested(2, 2)
         assert wanted(pool) == [(4, NEW), (3, NEW)]
-        by_hand = pool.store.jobs.ready(9, stage="predict")[1]
+        by_hand = pool.store.jobs.ready(9, stages=["predict"])[1]
         pool.store.jobs.cancel(by_hand.id, "cancelled by hand", pool.now)
         promote(pool, "B")
         pool.engine.tick()
         pool.engine.tick()
-        assert {job.inputs["model"][0].key for job in pool.store.jobs.ready(9, stage="predict")} == {"finetune-B"}
+        assert {job.inputs["model"][0].key for job in pool.store.jobs.ready(9, stages=["predict"])} == {"finetune-B"}
         promote(pool, MODEL)
         pool.engine.tick()
         assert wanted(pool) == [(4, NEW)]  # what a person cancelled stays so

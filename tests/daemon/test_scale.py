@@ -196,7 +196,7 @@ def test_few_predictions_lie_ready_however_many_volumes_wait_and_all_are_made_in
         made = 0
         while True:
             pool.engine.tick()
-            ready = pool.store.jobs.ready(999, stage="predict")
+            ready = pool.store.jobs.ready(999, stages=["predict"])
             assert len(ready) == min(AHEAD, 2 * AHEAD - made)
             if not ready:
                 break
@@ -210,7 +210,7 @@ def test_few_predictions_lie_ready_however_many_volumes_wait_and_all_are_made_in
 
 
 def failed(pool: Pool, stage: str) -> None:
-    for job in pool.store.jobs.ready(9, stage=stage):
+    for job in pool.store.jobs.ready(9, stages=[stage]):
         pool.store.jobs.claim(job.id, "me", pool.now)
         pool.store.jobs.failed(job.id, "it cannot be", "permanent", pool.now)
 
@@ -254,7 +254,7 @@ def test_pretraining_takes_the_volumes_that_its_patches_lie_in_and_remembers_how
         pool.pseudo_labelled()
         pool.executor.slots = {False: 0, True: 0}
         pool.engine.tick()
-        (job,) = pool.store.jobs.ready(9, stage="pretrain")
+        (job,) = pool.store.jobs.ready(9, stages=["pretrain"])
         chosen = [(p["volume"], tuple(p["start"])) for p in job.params["patches"]]
         assert [i.path.name for i in job.inputs["source"]] == [name(n) for n in (0, 2, 5, 7)]
         assert chosen == [(0, (0, 0, 0)), (1, (32, 0, 0)), (2, (0, 0, 0)), (3, (32, 0, 0))]

@@ -99,7 +99,7 @@ def test_replanning_on_request_takes_what_there_is_now(pool: Pool) -> None:
         training.replan(pool.now)
     ingested(pool, 2, 5)
     assert "1 channel, 0.05 x 0.01 x 0.01 um" in training.replan(pool.now)
-    (job,) = pool.store.jobs.ready(9, stage="pretrain")
+    (job,) = pool.store.jobs.ready(9, stages=["pretrain"])
     assert len(job.inputs["source"]) == 7
     assert not training.pretraining_settled()  # rounds wait for it
     with pytest.raises(LookupError, match="under way"):
@@ -219,7 +219,7 @@ def test_a_round_starts_from_the_newest_model_of_the_right_kind(two_kinds: Pool)
     assert start_of(pool, round_of(pool, 0, 1, 2)) == "M_p-001"
     ingested(pool, 4, 1)
     pool.planning.training.replan(pool.now)
-    (job,) = pool.store.jobs.ready(9, stage="pretrain")
+    (job,) = pool.store.jobs.ready(9, stages=["pretrain"])
     pool.finish(job.id, PLAN | {"data": {"channels": 1, "voxel_um": list(FINE)}})
     pool.store.learning.add_model("M_p-003", "pretrained", "baseline", job.key, None, [], "", pool.now)
     assert start_of(pool, round_of(pool, 0)) == "M_p-003"
@@ -277,7 +277,7 @@ def test_a_round_may_start_from_the_promoted_model(tmp_path: Path, monkeypatch: 
         assert start_of(pool, round_) == "M_f-002"
         ingested(pool, 2, 1)
         pool.planning.training.replan(pool.now)
-        (job,) = pool.store.jobs.ready(9, stage="pretrain")
+        (job,) = pool.store.jobs.ready(9, stages=["pretrain"])
         pool.finish(job.id, PLAN | {"data": {"channels": 1, "voxel_um": list(FINE)}})
         pool.store.learning.add_model("M_p-002", "pretrained", "baseline", job.key, None, [], "", pool.now)
         assert start_of(pool, round_) == "M_p-002"  # a new plan was asked for: its line begins anew

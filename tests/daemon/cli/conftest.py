@@ -62,7 +62,7 @@ class Attendant(threading.Thread):
             store=scene.store,
             workspace=scene.workspace,
             settings=load(scene.config),
-            executor=SimpleNamespace(kill=self.killed.append, holds=True),
+            executor=SimpleNamespace(kill=self.killed.append, holds=lambda stage: True),
             planning=SimpleNamespace(learning=SimpleNamespace(open_round=lambda now: NO_LABEL)),
         )
         while not self._ended.is_set():

@@ -80,7 +80,7 @@ def connected(address: str, places: Places, reports: queue.SimpleQueue, gpu: boo
     """An executor that has found workers."""
     made = DaskExecutor(places, reports, address, gpu, 1, 0)
     until = time.monotonic() + 60
-    while not made.free(False):
+    while not made.free(False, "volume"):
         assert time.monotonic() < until, [reports.get() for _ in range(reports.qsize())]
         time.sleep(0.02)
     return made

@@ -52,7 +52,7 @@ def ended(reports) -> Finished:
 def start(executor, host: str, order: Order) -> None:
     """Hand it over once that host is there, and known to be the only one."""
     until = time.monotonic() + 60
-    while [w.host for w in executor._watch.workers] != [host] or not executor.free(True):
+    while [w.host for w in executor._watch.workers] != [host] or not executor.free(True, "volume"):
         assert time.monotonic() < until
         time.sleep(0.02)
     executor.start(order)

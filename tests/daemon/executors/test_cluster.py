@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,20 +49,24 @@ def test_what_cannot_work_is_said_and_gets_no_jobs(bare, places, tmp_path):
     executor = prepared(DaskExecutor(places, reports, bare.address, False, 1, 0), reports)
     gpus = DaskExecutor(places, heard := queue.SimpleQueue(), bare.address, True, 1, 0)
     try:
-        assert "has no workers" in hear(reports, ClusterSaid).trouble and not executor.free(False)
+        assert "has no workers" in hear(reports, ClusterSaid).trouble and not executor.free(False, "volume")
         (tmp_path / "old.py").write_text("import alcore\nalcore.__version__ = '0.0.1'\n")
         bare.start_worker(bare.address, "--preload", str(tmp_path / "old.py"))
         said = hear(reports, ClusterSaid, lambda s: "0.0.1" in s.trouble).trouble
-        assert "no worker can take jobs" in said and "alscope 0.0.1, the daemon" in said and not executor.free(False)
+        assert (
+            "no worker can take jobs" in said
+            and "alscope 0.0.1, the daemon" in said
+            and not executor.free(False, "volume")
+        )
         bare.start_worker(bare.address)
-        assert hear(reports, ClusterSaid, lambda s: s.trouble.startswith("not used")) and executor.free(False)
-        assert hear(heard, ClusterSaid, lambda s: "--resources GPU=1" in s.trouble) and not gpus.free(True)
+        assert hear(reports, ClusterSaid, lambda s: s.trouble.startswith("not used")) and executor.free(False, "volume")
+        assert hear(heard, ClusterSaid, lambda s: "--resources GPU=1" in s.trouble) and not gpus.free(True, "volume")
         bare.start_worker(bare.address, "--resources", "GPU=1")
         hear(heard, ClusterSaid, lambda s: s.trouble.startswith("not used"))
-        assert gpus.free(True) and gpus.free(False)
+        assert gpus.free(True, "volume") and gpus.free(False, "volume")
         gpus.long = True
         gpus.start(order(gpus, volume(tmp_path / "a.tif")))
-        assert not gpus.free(True), "its GPU is taken"
+        assert not gpus.free(True, "volume"), "its GPU is taken"
         assert hear(heard, Finished) == Finished(1, 1, "done")
     finally:
         executor.shutdown(0.0)
@@ -87,6 +92,36 @@ def test_a_worker_that_is_killed_costs_its_job_one_attempt(bare, places, tmp_pat
         executor.shutdown(0.0)
 
 
+def test_a_process_that_dies_at_its_start_is_a_lost_worker(bare, places, tmp_path):
+    (tmp_path / "broken.py").write_text("import sys\nsys.executable = '/bin/false'\n")
+    bare.start_worker(bare.address, "--preload", str(tmp_path / "broken.py"))
+    executor = prepared(connected(bare.address, places, reports := queue.SimpleQueue()), reports)
+    try:
+        executor.start(order(executor, volume(tmp_path / "a.tif")))
+        end = hear(reports, Finished)
+        assert (end.outcome, end.kind) == ("lost", "transient") and "exit status 1" in end.error
+    finally:
+        executor.shutdown(0.0)
+
+
+def test_a_worker_that_was_upgraded_since_it_was_asked_refuses_and_no_attempt_is_spent(
+    bare, places, tmp_path, monkeypatch
+):
+    bare.start_worker(bare.address)
+    executor = prepared(connected(bare.address, places, reports := queue.SimpleQueue()), reports)
+    monkeypatch.setattr("daemon.executors.dask.remote.versions", lambda: {"alscope": "9.9", "Python": "3.11"})
+    try:
+        executor.start(o := order(executor, volume(tmp_path / "a.tif")))
+        end = hear(reports, Finished)
+        assert (end.outcome, end.kind) == ("lost", "cluster") and "the daemon 9.9" in end.error
+        assert not ArtifactStore(places.artifacts).has(o.key)
+        monkeypatch.undo()
+        executor.start(replace(o, fence=2))
+        assert hear(reports, Finished) == Finished(1, 2, "done"), "it was not begun, and nothing of it is in the way"
+    finally:
+        executor.shutdown(0.0)
+
+
 def test_a_cluster_that_is_gone_costs_nothing_and_is_found_again(bare, places, tmp_path):
     bare.start_worker(bare.address)
     reports: queue.SimpleQueue = queue.SimpleQueue()
@@ -98,7 +133,7 @@ def test_a_cluster_that_is_gone_costs_nothing_and_is_found_again(bare, places, t
         bare.scheduler.wait()
         assert hear(reports, Finished).kind == "cluster"
         assert "no scheduler can be reached" in hear(reports, ClusterSaid, lambda s: s.trouble).trouble
-        assert not executor.free(False)
+        assert not executor.free(False, "volume")
         bare.start_worker(bare.start_scheduler())
         assert hear(reports, ClusterSaid, lambda s: not s.trouble)
         executor.start(order(executor, volume(tmp_path / "b.tif"), job_id=2))
@@ -162,11 +197,11 @@ def test_a_short_job_is_not_sent_behind_long_ones(bare, places, tmp_path):
         hear(reports, ClusterSaid)
         executor.long, path = True, sparse(tmp_path / "large.tif")
         for number in (1, 2):
-            while not executor.free(True):
+            while not executor.free(True, "volume"):
                 time.sleep(0.05)
             executor.start(order(executor, path, job_id=number))
             hear(reports, Progress, lambda told, number=number: told.job_id == number)
-        assert not executor.free(True)
+        assert not executor.free(True, "volume")
         assert len({job.at for job in executor._jobs.values()}) == 2
         executor.long = False
         executor.start(order(executor, volume(tmp_path / "b.tif"), job_id=3))

@@ -136,7 +136,7 @@ def test_the_executor_serves_again_after_a_failure(executor, tmp_path):
 
 def wait_free(executor) -> None:
     until = time.monotonic() + 5
-    while not executor.free(executor.long):
+    while not executor.free(executor.long, "volume"):
         assert time.monotonic() < until
         time.sleep(0.01)
 
@@ -179,6 +179,29 @@ def test_kill_ends_the_job_at_once(processes, tmp_path):
     processes.kill(1)
     assert finish(processes).outcome == "lost"
     assert time.monotonic() - began < 5
+
+
+def test_a_job_that_is_asked_to_stop_says_so_and_can_be_done_later(processes, places, tmp_path):
+    path = sparse(tmp_path / "large.tif", 60)
+    read = order(processes, path)
+    InlineExecutor(places, processes.reports).start(read)
+    assert finish(processes).outcome == "done"
+    inputs = {
+        "volume": [Input(ArtifactStore(places.artifacts).path(read.key), read.key)],
+        "source": [Input(path, "file:large.tif")],
+        "pseudo": [],
+    }
+    look = replace(
+        read, job_id=2, key=key_of("traits", inputs, {"read": {}}), stage="traits", inputs=inputs, params={"read": {}}
+    )
+    processes.start(look)
+    wait_for_progress(processes)
+    processes.stop(2)
+    assert finish(processes) == Finished(2, 1, "preempted")
+    assert not ArtifactStore(places.artifacts).has(look.key)
+    wait_free(processes)
+    processes.start(replace(look, fence=2))
+    assert finish(processes) == Finished(2, 2, "done")
 
 
 def test_silence_is_a_hang_and_ends_the_worker(processes, tmp_path):

@@ -52,7 +52,7 @@ def finish(executor: ProcessExecutor, reports) -> Finished:
     while not isinstance(report := reports.get(timeout=60), Finished):
         pass
     until = time.monotonic() + 5
-    while not executor.free(False):
+    while not executor.free(False, "volume"):
         assert time.monotonic() < until
         time.sleep(0.01)
     return report

@@ -76,7 +76,7 @@ def test_what_is_said_before_a_worker_is_there_counts_a_stop_is_heard_and_the_ne
     stands_still(executor)
     executor.stop(1)
     assert finish(executor).outcome == "done"
-    while not executor.free(True):
+    while not executor.free(True, "volume"):
         time.sleep(0.01)
     executor.start(order(executor, sparse(tmp_path / "other.tif", 20), job_id=2))
     assert finish(executor).outcome == "done"

@@ -36,7 +36,7 @@ def test_the_script_brings_a_worker_with_a_gpu(tmp_path: Path):
         executor = DaskExecutor(places, reports := queue.SimpleQueue(), cluster.address, True, 0, 0)
         try:
             until = time.monotonic() + 60
-            while not executor.free(True):
+            while not executor.free(True, "volume"):
                 assert time.monotonic() < until, (tmp_path / "out.txt").read_text()
                 time.sleep(0.05)
             executor.long = True

@@ -32,8 +32,8 @@ def test_a_job_that_has_not_begun_is_as_urgent_as_it_is_wanted_now(store, want):
 def test_the_most_urgent_is_first_then_the_oldest(store, want):
     for n, priority in enumerate([10, 30, 20, 30]):
         store.jobs.want(want(n, priority), 1.0)
-    assert [j.params["n"] for j in store.jobs.ready(9, stage="volume")] == [1, 3, 2, 0]
-    assert store.jobs.ready(9, stage="label") == []
+    assert [j.params["n"] for j in store.jobs.ready(9, stages=["volume"])] == [1, 3, 2, 0]
+    assert store.jobs.ready(9, stages=["label"]) == []
 
 
 def test_a_claim_grows_the_fence_and_late_reports_are_ignored(store, want):
@@ -111,7 +111,7 @@ def test_a_failed_transaction_leaves_nothing(store, want):
 
     with pytest.raises(RuntimeError):
         half()
-    assert store.jobs.ready(9, stage="label") == []
+    assert store.jobs.ready(9, stages=["label"]) == []
 
 
 def test_readers_do_not_wait_for_the_writer(store, want, tmp_path):
