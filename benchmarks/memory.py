@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from alcore import pages
 from alcore.artifact import ArtifactStore
 from alcore.errors import EncoderRejectedError
 from alcore.run import QuietContext, execute
@@ -275,8 +276,10 @@ def _embedding(source: Input, made: Made, size: Size) -> Recipe:
 
 
 def _suggestions(source: Input, made: Made, size: Size) -> Recipe:
-    inputs = {"embedding": [made["embedding"]], "volume": [made["volume"]], "traits": [made["traits"]]}
-    return inputs, {"strategy": "guided", "covered": {}, "traits_of": {made["embedding"].key: 0}, "n": 8, "seed": 0}
+    row = {name: made[name].key for name in ("embedding", "volume", "traits")}
+    store, key = ArtifactStore(made["volume"].path.parents[1]), pages.page_key([row])
+    pages.write(store, key, [row])
+    return {pages.STAGE: [Input(store.path(key), key)]}, {"strategy": "guided", "covered": {}, "n": 8, "seed": 0}
 
 
 def _traits(source: Input, made: Made, size: Size) -> Recipe:

@@ -16,7 +16,7 @@ import numpy as np
 
 from alcore.artifact import MANIFEST, Manifest
 from alcore.index.artifact import VECTORS
-from alcore.selection.assemble import FROM_IMAGE, FROM_MODEL
+from alcore.selection.blocks import FROM_IMAGE, FROM_MODEL
 from benchmarks.footprint import known_volumes
 from tests.daemon.pool import Pool
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from alcore.pages import BLOCKS
 from alcore.stages.sam_embedding import CACHE
 from daemon.usage import bytes_of
 from daemon.workspace import Workspace
@@ -46,7 +47,7 @@ def parts(workspace: Workspace, running: Collection[str], claimed: Collection[st
     if STAGE not in running:
         found += [(path,) for path in root.glob(f"{CACHE}/*") if path.name not in claimed]
     if "suggestions" not in running:
-        found.append((root / "index",))
+        found += [(root / "index",), (root / BLOCKS,)]
     return [cache for files in found if (cache := _cache(files)) is not None]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from daemon.pages import PageKeeper
 from daemon.retention import DAY_S, kept_models
 from daemon.store.models import pile
 from daemon.store.outgrown import Outgrown
@@ -30,6 +31,7 @@ class Clearing:
     workspace: Workspace
     keep_models: int
     keep_days: float
+    pages: PageKeeper
     seen: float = 0.0
 
     def run(self, now: float) -> int:
@@ -63,5 +65,5 @@ class Clearing:
         kept = kept_models(since, pile(history), now, self.keep_models, self.keep_days)
         outgrown = self.store.outgrown
         found = outgrown.of_models_but(kept, AT_ONCE) or outgrown.replaced(now - self.keep_days * DAY_S, AT_ONCE)
-        needed = self.store.room.needed()
+        needed = self.pages.named(self.store.room.needed())
         return [one for one in found if one.artifact not in needed]

@@ -14,6 +14,7 @@ from daemon.courtesy import ACTIVE_S, FRESH_S, Courtesy
 from daemon.disk import free_gb
 from daemon.endings import Endings
 from daemon.executors.port import Executor, Order
+from daemon.pages import PageKeeper
 from daemon.policy import TRAINING, is_heavy, may_start, to_preempt
 from daemon.retention import may_begin
 from daemon.store.rows import JobRow, VolumeRow
@@ -44,6 +45,7 @@ class Dispatch:
     source: Callable[[VolumeRow], Input]
     endings: Endings
     budget: Budget
+    pages: PageKeeper
     asked_to_stop: dict[int, str] = field(default_factory=dict)
     courtesy: Courtesy = field(default_factory=Courtesy)
 
@@ -110,6 +112,11 @@ class Dispatch:
         return False
 
     def _start(self, job: JobRow, long: bool, now: float) -> None:
+        if not self.pages.there(job.inputs):
+            self.store.jobs.withdraw(
+                job.id, "a part of the list of what it works on was removed; it is planned anew", now
+            )
+            return
         inputs = self._located(job)
         if inputs is None:
             self.store.jobs.postponed(

@@ -27,6 +27,7 @@ from daemon.housekeeping import Housekeeping
 from daemon.inbox import Inbox
 from daemon.ingest import Ingest
 from daemon.memory import give_back
+from daemon.pages import PageKeeper
 from daemon.planner import Planner
 from daemon.planning import Planning
 from daemon.reporting.publish import Reporter
@@ -67,15 +68,17 @@ class Engine:
         self.planning = Planning(self.store, planner, self.settings)
         self.results = Results(self.store, self.settings, self.device)
         self.endings = Endings(self.store, self.workspace.places, self.workspace.artifacts, self.results, self.ingest)
+        self.pages = PageKeeper(self.workspace.artifacts)
         self.files = Files(self.store, self.workspace)
         self.keeping = Housekeeping(self.store, self.workspace, self.settings.training.keep_days)
         self.backing = Backing(self.store, self.workspace, self.settings.run.keep_backups)
         self.finding = Finding(self.store, self.workspace, self.settings)
         prediction = self.settings.prediction
-        self.clearing = Clearing(self.store, self.workspace, prediction.keep_models, prediction.keep_days)
+        self.clearing = Clearing(self.store, self.workspace, prediction.keep_models, prediction.keep_days, self.pages)
         self.budget = Budget.of(self.store, self.workspace, self.settings.disk.budget_gb)
         keep_days, specs = self.settings.disk.keep_days, (planner.embedding_spec, planner.kept_spec)
-        self.tidying = Tidying(self.store, self.workspace, keep_days, lambda encoder: [spec(encoder) for spec in specs])
+        specs_of = lambda encoder: [spec(encoder) for spec in specs]  # noqa: E731
+        self.tidying = Tidying(self.store, self.workspace, keep_days, specs_of, self.pages)
         self.reporter = Reporter(self.store, self.workspace)
         self.inbox = Inbox(self.settings, self.workspace, self.store)
         self.claim_clock = ClaimClock(self.store)
@@ -89,6 +92,7 @@ class Engine:
             planner.source,
             self.endings,
             self.budget,
+            self.pages,
         )
 
     def start(self) -> None:
@@ -215,6 +219,7 @@ class Engine:
         self.reporter.step()
         with self.store.transaction():  # one write to the disk, however many jobs
             for wanted in self.planning.wanted(now):
+                self.pages.write(wanted.pages)
                 self.store.jobs.want(wanted, now)
         self._settle_known_recipes(now)
         self._cancel_outdated(now)

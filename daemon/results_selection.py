@@ -81,7 +81,7 @@ class SelectionResults:
                 self.store.selection.considered(volumes.of(key), [int(row) for row in rows], level)
         made = self.store.annotation.suggest(picks, now, level)
         moved = self.store.annotation.rerank(_order(result, volumes))
-        new = self.store.selection.hold_back(flaws, now, _looked_at(result, volumes))
+        new = self.store.selection.hold_back(flaws, now, _judged(result, volumes))
         self.store.jobs.forget(job.id)
         if made:
             which = made[0] if len(made) == 1 else f"{made[0]} to {made[-1]}"
@@ -148,9 +148,9 @@ class SelectionResults:
             self.store.state.event("control", f"after round {number}: {result['words']}", now)
 
 
-def _looked_at(result: Mapping[str, Any], volumes: _Volumes) -> dict[int, set[int]] | None:
-    """Rows of which it is known now whether they look broken, by volume id; None for the whole pool."""
-    found = result.get("looked_at")
+def _judged(result: Mapping[str, Any], volumes: _Volumes) -> dict[int, set[int]] | None:
+    """Rows that were held back, and of which it is known now whether they look broken, by volume id; None for all."""
+    found = result.get("judged")
     return None if found is None else {volumes.of(key): {int(row) for row in rows} for key, rows in found.items()}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from alcore.disk import no_space
 from daemon.executors.logs import WORKERS_LOG, shorten
+from daemon.pages import KEPT_S, PageKeeper
 from daemon.retention import COMMANDS_S, leftovers_expire, log_expires
 from daemon.store.room import Needless
 from daemon.store.rows import EncoderRow
@@ -37,6 +38,7 @@ class Tidying:
     workspace: Workspace
     keep_days: float
     specs_of: Callable[[EncoderRow], Sequence[str]]
+    pages: PageKeeper
     seen: float = 0.0
     _left: Iterator[int] | None = field(default=None, init=False)
 
@@ -77,6 +79,9 @@ class Tidying:
         before = leftovers_expire(now, self.keep_days, pressed)
         yield from self._vectors(before, now)
         yield from self._taken_in(before, now)
+        for page in self.pages.outdated(self.store.room.needed(), now - KEPT_S):
+            self.workspace.artifacts.discard(page)
+            yield 0
         yield from self._logs(log_expires(now, self.keep_days))
         yield self.store.room.shorten_stories()
         yield self.store.room.forget_commands(now - COMMANDS_S)
@@ -85,7 +90,7 @@ class Tidying:
         room, gone = self.store.room, 0
         specs = [spec for encoder in room.encoders_unused(before) for spec in self.specs_of(encoder)]
         while specs:
-            needed = room.needed()
+            needed = self.pages.named(room.needed())
             found = [one for one in room.vectors(specs, AT_ONCE) if one.key not in needed]
             if not found:
                 break  # also where a job still reads the first of them: the next look finds the others
@@ -102,7 +107,7 @@ class Tidying:
     def _taken_in(self, before: float, now: float) -> Iterator[int]:
         """Their jobs stay done: it is known that this was asked, and what came of it."""
         while found := self.store.room.taken_in(before, AT_ONCE):
-            needed = self.store.room.needed()
+            needed = self.store.room.needed()  # nothing on a page was taken in
             found = [one for one in found if one.key not in needed]
             if not found:
                 return

@@ -50,8 +50,7 @@ class PoolIndex:
 
     def _adopt(self, directory: Path, mapped: stored.Mapped) -> None:
         """Let go of what was in memory: it is on disk now."""
-        segments = sorted(mapped.stored.segments.items(), key=lambda item: (item[1].first, item[1].n))
-        self._rows = {key: mapped.rows[s.first : s.first + s.n] for key, s in segments}
+        self._rows = {key: mapped.rows[s.first : s.first + s.n] for key, s in mapped.stored.segments.items()}
         self._on_disk, self._unchanged, self._searcher = (directory, mapped), set(self._rows), None
 
     def is_in(self, directory: Path) -> bool:
@@ -106,14 +105,41 @@ class PoolIndex:
 
     def vectors(self, keys: Iterable[str]) -> Float32:
         """(N, D) rows of these artifacts one after the other: the pool matrix in this order. A view where they lie so on disk."""
-        keys = list(keys)
-        parts = _runs([self._rows[key] for key in keys], self._file_rows())
+        parts = self._parts(keys)
         if len(parts) == 1:
             return parts[0]
         return np.concatenate([np.empty((0, self.dim), np.float32), *parts])
 
-    def _file_rows(self) -> Float32 | None:
-        return self._on_disk[1].rows if self._on_disk else None
+    def mapped(self, keys: Iterable[str]) -> Float32 | None:
+        """The same where they follow each other in the file, which is not read now; else None."""
+        parts = self._parts(keys)
+        return (
+            parts[0]
+            if len(parts) == 1 and self._on_disk and np.shares_memory(parts[0], self._on_disk[1].rows)
+            else None
+        )
+
+    def _parts(self, keys: Iterable[str]) -> list[Float32]:
+        """The rows of these artifacts in as few arrays as possible: those that follow each other in the file are one."""
+        segments = self._on_disk[1].stored.segments if self._on_disk else {}
+        whole = self._on_disk[1].rows if self._on_disk else np.empty((0, self.dim), np.float32)
+        found: list[Float32] = []
+        begin = end = 0
+        for key in keys:
+            segment = segments.get(key) if key in self._unchanged else None
+            if segment is not None and segment.first == end > begin:
+                end += segment.n
+                continue
+            if end > begin:
+                found.append(whole[begin:end])
+            begin = end = 0
+            if segment is not None:
+                begin, end = segment.first, segment.first + segment.n
+            elif len(self._rows[key]):
+                found.append(self._rows[key])
+        if end > begin:
+            found.append(whole[begin:end])
+        return found
 
     def where(self, number: int) -> tuple[str, int]:
         """(artifact key, row) of a number that `nearest` gave. Raises KeyError for one that it cannot have given."""
@@ -133,31 +159,8 @@ class PoolIndex:
         if queries.ndim != 2 or queries.shape[1] != self.dim:
             raise ValueError(f"queries must be (Q, {self.dim}), got {queries.shape}")
         if self._searcher is None:
-            self._searcher = Searcher(_runs(list(self._rows.values()), self._file_rows()), self.device)
+            self._searcher = Searcher(self._parts(self._rows), self.device)
         return self._searcher.nearest(queries, k)
-
-
-def _runs(parts: list[Float32], file_rows: Float32 | None) -> list[Float32]:
-    """The same rows in as few arrays as possible: parts of the file that follow each other are one."""
-    found: list[Float32] = []
-    for part in (p for p in parts if len(p)):
-        last = found[-1] if found else None
-        if last is not None and file_rows is not None and _inside(last, file_rows) and _inside(part, file_rows):
-            begin = (_address(last) - _address(file_rows)) // file_rows.strides[0]
-            if _address(part) == _address(last) + last.nbytes:
-                found[-1] = file_rows[begin : begin + len(last) + len(part)]
-                continue
-        found.append(part)
-    return found
-
-
-def _address(rows: Float32) -> int:
-    address: int = rows.__array_interface__["data"][0]
-    return address
-
-
-def _inside(rows: Float32, whole: Float32) -> bool:
-    return _address(whole) <= _address(rows) < _address(whole) + whole.nbytes
 
 
 def check_embeddings(name: str, rows: npt.NDArray[Any], dim: int) -> None:

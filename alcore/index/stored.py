@@ -45,7 +45,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a sidecar says: the file, its segments by artifact key, and the digest of the sidecar itself."""
+    """What a sidecar says: the file, its segments by artifact key in the order of the file, and the digest of the sidecar itself."""
 
     file: str
     segments: Mapping[str, Segment]
@@ -79,7 +79,8 @@ def read(directory: Path, encoder: str, dim: int) -> Mapped:
     for name, wanted in {"format": FORMAT, "encoder": encoder, "dim": dim}.items():
         if about[name] != wanted:
             raise ValueError(f"{name} is {about[name]!r}, expected {wanted!r}")
-    segments = {str(key): Segment(int(a), int(n), str(sha)) for key, (a, n, sha) in about["segments"].items()}
+    found = {str(key): Segment(int(a), int(n), str(sha)) for key, (a, n, sha) in about["segments"].items()}
+    segments = dict(sorted(found.items(), key=lambda item: (item[1].first, item[1].n)))
     stored = Stored(str(about["file"]), segments, _digest(text))
     _without_overlap(segments)
     path = directory / stored.file
@@ -92,7 +93,7 @@ def read(directory: Path, encoder: str, dim: int) -> Mapped:
 
 def _without_overlap(segments: Mapping[str, Segment]) -> None:
     end = 0
-    for key, segment in sorted(segments.items(), key=lambda item: (item[1].first, item[1].n)):
+    for key, segment in segments.items():
         if segment.first < end or segment.n < 0:
             raise ValueError(f"the rows of {key} overlap others")
         end = segment.first + segment.n
@@ -164,7 +165,8 @@ def write(
 
 def signed(about: Mapping[str, Any]) -> bytes:
     """A sidecar that says so, and its own checksum."""
-    return json.dumps({"pool": about, "sha256": _digest(json.dumps(about).encode())}).encode()
+    text = json.dumps(about)
+    return f'{{"pool": {text}, "sha256": "{_digest(text.encode())}"}}'.encode()
 
 
 def still(directory: Path, stored: Stored) -> bool:

@@ -1,6 +1,6 @@
-"""The pool of a job from its artifacts: embeddings through the index, boxes, traits and predictions; kept between jobs.
+"""The pool of a job from its pages: embeddings through the index, boxes, traits and predictions; kept between jobs.
 
-Artifacts never change, so what was read of one is kept in the process by its key.
+Artifacts never change, so what was read of the artifacts of one page is kept by its key: in the process, and in a file for the next one.
 """
 
 from __future__ import annotations
@@ -8,47 +8,64 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alcore.artifact import read_manifest
+from alcore import pages
 from alcore.errors import PermanentError
-from alcore.index import PoolIndex
-from alcore.index.artifact import AGAIN, PATCHES, patches_of, read_vectors
-from alcore.selection.artifacts import read_arrays, read_boxes
-from alcore.selection.port import Float32, Mask, Pool, Positions
+from alcore.index import PoolIndex, Remembered
+from alcore.index.artifact import encoder_of, read_vectors
+from alcore.selection import blocks
+from alcore.selection.blocks import FIGURES, Block
+from alcore.selection.port import Float32, Pool, Positions
 from alcore.stage import Context, Input
 from alcore.types import PoolPosition
 
 if TYPE_CHECKING:
     from alcore.coreset import Frontier, Warm
 
-T = TypeVar("T")
-
-FROM_IMAGE = ("foreground", "border", "n_objects", "confidence", "sharpness", "contrast", "clipped", "blank")
-FROM_MODEL = ("entropy_bg", "entropy_fg", "foreground", "border", "n_objects")
-"""Arrays of traits.npz, and of patches.npz; where both have a figure, the model's counts."""
-FIGURES = tuple(sorted({*FROM_IMAGE, *FROM_MODEL}))
+GROWTH = 16
+"""A copy of the matrix has room for so large a part of it more."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Matrix:
-    """The (N, D) rows of these embedding artifacts one after the other, and how many each has."""
+    """The (N, D) rows of these embedding artifacts one after the other: a part of the mapped file of the index, or where it has gaps
+    (volumes left) a copy, in which there is room for more."""
 
     keys: tuple[str, ...]
     rows: Float32
-    counts: Mapping[str, int]
+    room: Float32 | None = None
+
+    @classmethod
+    def of(cls, index: PoolIndex, keys: tuple[str, ...], before: Matrix | None) -> Matrix:
+        """That of these keys. before: the last one, whose copy goes on where it grew."""
+        rows = index.mapped(keys)
+        if rows is not None:
+            return cls(keys, rows)
+        n = 0
+        if before is not None and before.room is not None and keys[: len(before.keys)] == before.keys:
+            room, n, more = before.room, len(before.rows), index.vectors(keys[len(before.keys) :])
+        else:
+            room, more = np.empty((0, index.dim), np.float32), index.vectors(keys)
+        end = n + len(more)
+        if end > len(room):
+            grown = np.empty((end + end // GROWTH, index.dim), np.float32)
+            grown[:n] = room[:n]
+            room = grown
+        room[n:end] = more
+        return cls(keys, room[:end], room)
 
 
 @dataclass
 class Memory:
-    """What a warm process remembers, only of what its last job used: parts by (kind, artifact key), the pool matrix,
-    and the index as it is on the disk."""
+    """What a warm process remembers, only of what its last job used: blocks by the key of their page, the pool matrix, and the index
+    as it is on the disk."""
 
-    index: PoolIndex | None = None
-    parts: dict[tuple[str, str], Any] = field(default_factory=dict)
-    used: set[tuple[str, str]] = field(default_factory=set)
+    index: Remembered = field(default_factory=Remembered)
+    blocks: dict[str, Block] = field(default_factory=dict)
     matrix: Matrix | None = None
     warm: Warm | None = None
 
@@ -66,222 +83,175 @@ class Memory:
 
         return continued
 
-    def part(self, kind: str, key: str, read: Callable[..., T], *given: Any) -> T:
-        """What `read` makes of what is given, done once per artifact."""
-        self.used.add((kind, key))
-        if (kind, key) not in self.parts:
-            self.parts[kind, key] = read(*given)
-        found: T = self.parts[kind, key]
-        return found
-
-    def forget_unused(self) -> None:
-        """Drop what the last job did not ask for."""
-        self.parts = {name: part for name, part in self.parts.items() if name in self.used}
-        self.used = set()
-
-
-@dataclass(frozen=True)
-class Share:
-    """What an embedding artifact gives to the pool: which of its vectors, the patches of their volume that these are of (both
-    (n,), ascending), and their boxes (n, 2, 3). n_vectors: that it has; n_patches: of the volume."""
-
-    key: str
-    vectors: Positions
-    patches: Positions
-    boxes: Positions
-    n_vectors: int
-    n_patches: int
-
 
 @dataclass(frozen=True)
 class Assembled:
-    """A pool, and who its positions are: what each embedding artifact gave, in order, the first position of each, and notes
-    for people."""
+    """A pool, and who its positions are. keys (K): embedding artifacts; firsts (K,): the position of the first patch of each; patches
+    (N,): of its volume. indexed: vectors in the index. notes: for people."""
 
     pool: Pool
-    shares: tuple[Share, ...]
+    keys: tuple[str, ...]
     firsts: Positions
+    patches: Positions
     indexed: int
     notes: list[str]
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {key: i for i, key in enumerate(self.keys)}
 
     def place(self, position: int) -> tuple[str, int]:
         """(embedding key, patch of its volume) of a position."""
         i = int(np.searchsorted(self.firsts, position, side="right")) - 1
-        return self.shares[i].key, int(self.shares[i].patches[position - self.firsts[i]])
-
-    def rows(self, positions: Positions) -> dict[str, list[int]]:
-        """{embedding key: patches of its volume} of ascending positions: the inverse of `positions`."""
-        parts = np.split(positions, np.searchsorted(positions, self.firsts[1:]))
-        return {
-            share.key: share.patches[part - first].tolist()
-            for share, first, part in zip(self.shares, self.firsts, parts, strict=True)
-            if len(part)
-        }
+        return self.keys[i], int(self.patches[position])
 
     def positions(self, rows: Mapping[str, Sequence[int]], what: str) -> Positions:
         """Positions of {embedding key: patches}. Raises PermanentError for a patch that the pool does not have."""
-        shares = {share.key: (first, share.patches) for share, first in zip(self.shares, self.firsts, strict=True)}
         found: list[PoolPosition] = []
         for key, numbers in rows.items():
-            first, patches = shares.get(key, (0, np.empty(0, np.int64)))
+            begin, patches = self._patches_of(key)
             for row in numbers:
                 at = int(np.searchsorted(patches, int(row)))
                 if at == len(patches) or patches[at] != int(row):
                     raise PermanentError(f"{what} row {row} of embedding {key} is not among the embeddings of this job")
-                found.append(PoolPosition(int(first) + at))
+                found.append(PoolPosition(begin + at))
         return np.array(found, np.int64)
 
+    def _patches_of(self, key: str) -> tuple[int, Positions]:
+        """The first position of an artifact, and which patches of its volume it has."""
+        i = self._numbers.get(key)
+        if i is None:
+            return 0, np.empty(0, np.int64)
+        begin = int(self.firsts[i])
+        return begin, self.patches[begin : int(self.firsts[i + 1]) if i + 1 < len(self.firsts) else None]
 
-def assemble(
-    embeddings: Sequence[Input],
-    volumes: Sequence[Input],
-    traits: Mapping[str, Input],
-    predictions: Mapping[str, Input],
-    only: Mapping[str, Sequence[int]],
-    ctx: Context,
-    memory: Memory,
-) -> Assembled:
-    """The pool of these embedding artifacts. volumes: that of each, in the same order. traits, predictions: by embedding key.
+
+def assemble(given: Sequence[Input], only: Mapping[str, Sequence[int]], ctx: Context, memory: Memory) -> Assembled:
+    """The pool of these pages, whose rows name embedding, volume (aligned: the boxes), and where there are any traits and prediction.
     only: of the volumes of these embeddings, by key, no other patches than these.
 
     Raises PermanentError, naming the file, for what is damaged, of another length, or of different encoders.
     """
-    if len(volumes) != len(embeddings):
-        raise PermanentError(f"{len(embeddings)} embeddings came with {len(volumes)} volumes: each needs its own")
-    keys = tuple(item.key for item in embeddings)
+    folder = ctx.cache / pages.BLOCKS
+    known = {page.key: memory.blocks.get(page.key) or blocks.load(folder, page.key) for page in given}
+    rows = {
+        page.key: found.rows if (found := known[page.key]) is not None else tuple(pages.read(page)) for page in given
+    }
+    keys = tuple(row["embedding"] for page in given for row in rows[page.key])
     if len(set(keys)) < len(keys):
         raise PermanentError(f"embedding {max(keys, key=keys.count)} was given more than once")
-    encoder = _encoder(embeddings, memory)
     notes: list[str] = []
-    matrix, counts, indexed = _matrix(embeddings, keys, encoder, ctx, memory, notes)
-    shares = tuple(
-        _share(item, volume, counts[item.key], only.get(item.key), memory)
-        for item, volume in zip(embeddings, volumes, strict=True)
-    )
-    sizes = np.array([len(share.vectors) for share in shares], np.int64)
-    of = keys
-    if sizes.sum() < len(matrix):
-        begins = np.cumsum([0, *(share.n_vectors for share in shares)])
-        matrix = matrix[np.concatenate([share.vectors + n for share, n in zip(shares, begins, strict=False)])]
+    _refresh(given, rows, known, ctx, memory, notes)
+    whole = blocks.joined([memory.blocks[page.key] for page in given])
+    _one_encoder(whole)
+    matrix, indexed = _matrix(given, rows, keys, ctx, memory, notes)
+    if len(matrix) != len(whole.patches):
+        raise PermanentError(f"{ctx.cache}: is not what the embeddings say; remove the folder and it is made again")
+    if whole.silent.any():
+        notes.append(
+            f"{int(whole.silent.sum())} predictions are of an older version and say nothing about single patches"
+        )
+    sizes, of = whole.n_vectors, keys
+    patches, boxes, figures, flat = whole.patches, whole.boxes, whole.figures, whole.flat
+    if only:
+        kept, sizes = _kept(whole, only)
+        matrix, patches, boxes, figures, flat = matrix[kept], patches[kept], boxes[kept], figures[:, kept], flat[kept]
         of = (json.dumps({key: list(only[key]) for key in keys if key in only}), *keys)
-    boxes = np.concatenate([share.boxes for share in shares])
     pool = Pool(
         embeddings=matrix,
         volume=np.repeat(np.arange(len(keys)), sizes),
         start=boxes[:, 0],
         shape=boxes[:, 1],
-        traits=_figures(shares, traits, predictions, memory, notes),
-        flat=_flat(embeddings, shares, memory),
+        traits=dict(zip(FIGURES, figures, strict=True)),
+        flat=flat,
         frontier=memory.frontier(of, matrix, ctx.device),
     )
-    memory.forget_unused()
-    firsts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-    return Assembled(pool, shares, firsts, indexed, notes)
+    return Assembled(pool, keys, np.cumsum(sizes) - sizes, patches, indexed, notes)
 
 
-def _share(item: Input, volume: Input, n_vectors: int, only: Sequence[int] | None, memory: Memory) -> Share:
-    """What one artifact gives. Raises PermanentError where its vectors are not of the volume's patches."""
-    boxes = memory.part("boxes", f"{volume.key} {volume.path}", read_boxes, volume.path)
-    patches = memory.part("patches", item.key, patches_of, item.path, n_vectors)
-    if (n_vectors != len(boxes) and not (item.path / PATCHES).exists()) or (len(patches) and patches[-1] >= len(boxes)):
-        raise PermanentError(
-            f"{item.path}: {n_vectors} embeddings for the {len(boxes)} patches of {volume.path}; {AGAIN}"
-        )
-    vectors = np.arange(n_vectors) if only is None else np.flatnonzero(np.isin(patches, list(only)))
-    return Share(item.key, vectors, patches[vectors], boxes[patches[vectors]], n_vectors, len(boxes))
+def _kept(whole: Block, only: Mapping[str, Sequence[int]]) -> tuple[Positions, Positions]:
+    """(vectors that take part, how many of each artifact), where of some only these patches do."""
+    takes_part = np.ones(len(whole.patches), bool)
+    sizes = whole.n_vectors.copy()
+    for i, (key, begin, n) in enumerate(zip(whole.keys, whole.begins, whole.n_vectors, strict=True)):
+        if key in only:
+            theirs = np.isin(whole.patches[begin : begin + n], list(only[key]))
+            takes_part[begin : begin + n] = theirs
+            sizes[i] = theirs.sum()
+    return np.flatnonzero(takes_part), sizes
 
 
-def _matrix(
-    embeddings: Sequence[Input],
-    keys: tuple[str, ...],
-    encoder: str,
+def _refresh(
+    given: Sequence[Input],
+    rows: Mapping[str, Sequence[pages.Row]],
+    known: Mapping[str, Block | None],
     ctx: Context,
     memory: Memory,
     notes: list[str],
-) -> tuple[Float32, Mapping[str, int], int]:
-    """(pool matrix, rows of each artifact, rows in the index); the index is brought up to date with exactly these."""
+) -> None:
+    """Let the memory hold the blocks of exactly these pages. Of a page that is new only what is new is read."""
+    folder, fresh, found = ctx.cache / pages.BLOCKS, [], {}
+    before = dict(blocks.parts_of([block for key, block in memory.blocks.items() if key not in rows]))
+    for number, page in enumerate(given):
+        block = known[page.key]
+        if block is None:
+            parts = []
+            for row in rows[page.key]:
+                there = before.get(blocks.identity(row))
+                parts.append(blocks.read(page, row) if there is None else there[0].part(there[1]))
+            block = blocks.joined(parts)
+            fresh.append(page.key)
+            ctx.progress(0.2 * number / len(given), "reading what is known of the patches")
+        found[page.key] = block
+    memory.blocks = found
+    try:
+        for key in fresh:
+            blocks.save(folder, key, found[key])
+        if fresh:
+            blocks.forget_others(folder, found)
+    except OSError as e:  # only a cache: the answer does not depend on it
+        notes.append(f"what is known of the patches could not be kept and will be read again ({e})")
+
+
+def _matrix(
+    given: Sequence[Input],
+    rows: Mapping[str, Sequence[pages.Row]],
+    keys: tuple[str, ...],
+    ctx: Context,
+    memory: Memory,
+    notes: list[str],
+) -> tuple[Float32, int]:
+    """(pool matrix, rows in the index); the index is brought up to date with exactly these."""
     if memory.matrix is not None and memory.matrix.keys == keys:
-        kept = memory.matrix
-        return kept.rows, kept.counts, len(kept.rows)
-    directory, index = ctx.cache / "index", memory.index
-    if index is None or index.encoder != encoder or not index.is_in(directory):
-        index, note = PoolIndex.load(directory, encoder, read_vectors(embeddings[0].path).shape[1], ctx.device)
-        notes += [note] if note else []
-    before, wanted = dict(index.counts), set(keys)
-    for key in before:
-        if key not in wanted:
-            index.remove(key)
-    for i, item in enumerate(embeddings):
-        if item.key not in before:
-            index.add(item.key, read_vectors(item.path))
-            ctx.progress(0.4 * i / len(embeddings), "indexing embeddings")
-    counts, memory.index = dict(index.counts), None
-    if counts != before:
+        return memory.matrix.rows, len(memory.matrix.rows)
+    directory, first = ctx.cache / "index", pages.on_page(given[0], keys[0]).path
+    index, note = memory.index.take(directory, encoder_of(first), read_vectors(first).shape[1], ctx.device)
+    notes += [note] if note else []
+    before = set(index.counts)
+    for key in before.difference(keys):
+        index.remove(key)
+    done = 0
+    for page in given:
+        for row in rows[page.key]:
+            if row["embedding"] not in before:
+                item = pages.on_page(page, row["embedding"])
+                index.add(item.key, read_vectors(item.path))
+                ctx.progress(0.2 + 0.3 * done / len(keys), "indexing embeddings")
+            done += 1
+    if index.counts.keys() != before:
         try:
             index.save(directory)
-            memory.index = index
+            memory.index.keep(index)
         except OSError as e:  # only a cache: the answer does not depend on it
             notes.append(f"the pool index could not be saved and will be built again ({e})")
     else:
-        memory.index = index
-    matrix = index.vectors(keys)
-    memory.matrix = Matrix(keys, matrix, counts)
-    return matrix, counts, len(index)
+        memory.index.keep(index)
+    memory.matrix = Matrix.of(index, keys, memory.matrix)
+    return memory.matrix.rows, len(index)
 
 
-def _encoder(embeddings: Sequence[Input], memory: Memory) -> str:
-    """Key of the one encoder that made all of these."""
-    encoders = {
-        item.key: memory.part("manifest", item.key, read_manifest, item.path).inputs["encoder"][0]
-        for item in embeddings
-    }
-    if len(set(encoders.values())) > 1:
-        found = ", ".join(f"{key} by {encoder}" for key, encoder in encoders.items())
+def _one_encoder(whole: Block) -> None:
+    """Raise PermanentError unless all of these were made by one encoder."""
+    if len(set(whole.encoders)) > 1:
+        found = ", ".join(f"{key} by {encoder}" for key, encoder in zip(whole.keys, whole.encoders, strict=True))
         raise PermanentError(f"embeddings of different encoders cannot be compared: {found}")
-    return next(iter(encoders.values()))
-
-
-def _figures(
-    shares: Sequence[Share],
-    traits: Mapping[str, Input],
-    predictions: Mapping[str, Input],
-    memory: Memory,
-    notes: list[str],
-) -> dict[str, Float32]:
-    """All traits of the pool by name, NaN where nobody knows."""
-    blocks, old = [], 0
-    for share in shares:
-        known, seen = traits.get(share.key), predictions.get(share.key)
-        named = f"{known.key if known else ''} {seen.key if seen else ''} {share.n_patches}"
-        block, silent = memory.part("figures", named, _block, known, seen, share.n_patches)
-        blocks.append(block if len(share.patches) == share.n_patches else block[:, share.patches])
-        old += silent
-    if old:
-        notes.append(f"{old} predictions are of an older version and say nothing about single patches")
-    return dict(zip(FIGURES, np.concatenate(blocks, axis=1), strict=True))
-
-
-def _block(traits: Input | None, prediction: Input | None, n: int) -> tuple[Float32, bool]:
-    """(F, n) `FIGURES` of the patches of a volume, and whether its prediction is too old to know any."""
-    rows: dict[str, Float32] = {}
-    silent = False
-    if traits is not None:
-        rows |= read_arrays(traits.path / "traits.npz", FROM_IMAGE, n)
-    if prediction is not None:
-        path = prediction.path / "patches.npz"
-        silent = not path.exists()
-        for name, values in ({} if silent else read_arrays(path, FROM_MODEL, n)).items():
-            rows[name] = np.where(np.isfinite(values), values, rows[name]) if name in rows else values
-    unknown = np.full(n, np.nan, np.float32)
-    return np.stack([rows.get(name, unknown) for name in FIGURES]), silent
-
-
-def _flat(embeddings: Sequence[Input], shares: Sequence[Share], memory: Memory) -> Mask:
-    """(N,) bool: patches that the embedding found without direction."""
-    columns = []
-    for item, share in zip(embeddings, shares, strict=True):
-        rows = memory.part("manifest", item.key, read_manifest, item.path).result.get("flat", [])
-        column = np.zeros(share.n_vectors, bool)
-        column[[row for row in rows if 0 <= row < len(column)]] = True
-        columns.append(column[share.vectors])
-    return np.concatenate(columns)

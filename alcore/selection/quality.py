@@ -47,6 +47,8 @@ NEIGHBOUR = 5
 """Isolation is the distance to this nearest neighbour."""
 REFERENCE = 1024
 """A sample of so many patches tells which are suspected of it,"""
+RUN = 32
+"""Values whose maximum is looked at first."""
 SUSPECTS = 64
 """and so many, the worst, are compared with the whole pool."""
 
@@ -209,8 +211,21 @@ def _most_similar(embeddings: Float32, positions: Positions, others: Positions, 
         at = np.minimum(np.searchsorted(others, part), len(others) - 1)
         itself = np.flatnonzero(others[at] == part)
         similarity[itself, at[itself]] = -np.inf
-        out[begin : begin + BLOCK] = np.partition(similarity, -k, axis=1)[:, -k:]
+        out[begin : begin + BLOCK] = largest(similarity, k)
     return out
+
+
+def largest(values: Float32, k: int) -> Float32:
+    """(n, k) largest of (n, M) values of each row, in any order. Only the k runs with the largest maxima can hold any of them."""
+    n, m = values.shape
+    n_runs = m // RUN
+    if n_runs <= 2 * k:
+        found: Float32 = np.partition(values, -k, axis=1)[:, -k:]
+        return found
+    runs = values[:, : n_runs * RUN].reshape(n, RUN, n_runs)  # run i: every n_runs-th value from the i-th on
+    best = np.argpartition(runs.max(axis=1), -k, axis=1)[:, -k:]
+    among = np.take_along_axis(runs, best[:, None, :], axis=2).reshape(n, RUN * k)
+    return np.partition(np.concatenate([among, values[:, n_runs * RUN :]], axis=1), -k, axis=1)[:, -k:]
 
 
 def robust_z(values: Float64) -> Float64:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alcore import pages
 from alcore.errors import PermanentError, Preempted
-from alcore.stage import Context, Input, Inputs, Params, Stage
+from alcore.stage import Context, Inputs, Params, Stage
 
 if TYPE_CHECKING:
     from alcore.index import PoolIndex
@@ -19,39 +20,42 @@ BATCH = 4096
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
     """Write nothing; return {"novelty": {key: {"max", "median", "row", "nearest", "duplicates"}}}.
 
-    Input embedding: the pool of one encoder. params: new [keys among them]. For each new one, cosine distances of its patches
-    to the nearest patch of all that are not new, and of the new ones before it in the list: the largest, and whose ("row", and
-    its "nearest" {embedding, row}; rows are patches of their volume), the median, and how many are near-duplicates of a known
-    patch. The very first volume, and one without patches, has null figures. Raises PermanentError for a key that is not there,
+    Input page (see `alcore.pages`; rows name embedding): the pool of one encoder. params: new [keys among them]. For each new one,
+    cosine distances of its patches to the nearest patch of all that are not new, and of the new ones before it in the list: the
+    largest, and whose ("row", and its "nearest" {embedding, row}; rows are patches of their volume), the median, and how many are
+    near-duplicates of a known patch.
+    The very first volume, and one without patches, has null figures. Raises PermanentError for a key that is not there,
     and for embeddings that are damaged or of different lengths.
 
     Rows that the pool index of the workspace has are read there, in one file: thousands of open files are not allowed.
     """
-    from alcore.index import PoolIndex
+    from alcore.index import remembered
     from alcore.index.artifact import encoder_of, read_vectors
 
-    items = {item.key: item for item in inputs["embedding"]}
+    items = {row["embedding"]: page for page in inputs["page"] for row in pages.read(page)}
     new = list(dict.fromkeys(str(key) for key in params["new"]))
     missing = [key for key in new if key not in items]
     if missing:
         raise PermanentError(f"novelty: {missing[0]} is not among the embeddings given to this job")
     if not items:
         return {"novelty": {}}
-    first = next(iter(items.values())).path
+    path_of = lambda key: pages.on_page(items[key], key).path  # noqa: E731
+    first, memory = path_of(next(iter(items))), remembered(ctx.cache / "index")
+    index, _ = memory.take(ctx.cache / "index", encoder_of(first), read_vectors(first).shape[1], ctx.device)
     fresh = set(new)
-    known, _ = PoolIndex.load(ctx.cache / "index", encoder_of(first), read_vectors(first).shape[1], ctx.device)
-    before, indexed = [key for key in items if key not in fresh], known.counts
+    before, indexed, known = [key for key in items if key not in fresh], index.counts, index.only(index.counts)
+    memory.keep(index)
     for key in before:
         if key not in indexed:
-            known.add(key, read_vectors(items[key].path))
+            known.add(key, read_vectors(path_of(key)))
     known = known.only(before)
     found: dict[str, Any] = {}
     for number, key in enumerate(new):
         ctx.progress(number / len(new), f"{number} of {len(new)} volumes compared with {len(known)} patches")
-        rows = read_vectors(items[key].path)
+        rows = read_vectors(path_of(key))
         found[key] = _novelty(known, key, rows, ctx)
         if found[key]["nearest"]:
-            found[key]["nearest"] = _patch(items, **found[key]["nearest"])
+            found[key]["nearest"] = _patch(path_of, **found[key]["nearest"])
         known.add(key, rows)
     return {"novelty": found}
 
@@ -83,12 +87,12 @@ def _novelty(known: PoolIndex, key: str, rows: Any, ctx: Context) -> dict[str, A
     }
 
 
-def _patch(items: Mapping[str, Input], embedding: str, row: int) -> dict[str, Any]:
+def _patch(path_of: Callable[[str], Path], embedding: str, row: int) -> dict[str, Any]:
     """The same place with the patch of the volume that the vector in this row is of."""
     from alcore.index.artifact import patches_of, read_vectors
 
-    path = items[embedding].path
+    path = path_of(embedding)
     return {"embedding": embedding, "row": int(patches_of(path, len(read_vectors(path)))[row])}
 
 
-STAGE = Stage(name="novelty", version=1, run=run, preemptible=True)
+STAGE = Stage(name="novelty", version=2, run=run, preemptible=True)

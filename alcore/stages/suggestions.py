@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alcore.errors import PermanentError
-from alcore.stage import Context, Input, Inputs, Params, Stage
+from alcore.stage import Context, Inputs, Params, Stage
 
 if TYPE_CHECKING:
     from alcore.selection import Choice, Request, Selection
@@ -22,39 +22,32 @@ _kept: dict[Path, Memory] = {}
 def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, Any]:
     """Write suggestions.json and return the same.
 
-    Inputs: embedding (or kept_embedding), volume (aligned: the boxes), traits and prediction (of some). params: strategy, n,
-    covered {embedding key: [rows]} (ever suggested: never again), labelled {embedding key: [rows]} (accepted), traits_of and
-    prediction_of {embedding key: number of the input}, initial (random seeds of the core-set), seed, control_share, n_before
-    (suggestions ever made), volume_share, minutes {"base", "per_object"}, n_gated (labels behind the model of the predictions),
-    avoid and nothing {embedding key: [rows]} (skipped as broken, as holding nothing), only {embedding key: [rows]} (of volumes
-    that cannot be read any more: no other patch of theirs can be suggested), waiting {embedding key: [rows]} (of the covered:
+    Inputs: page (see `alcore.pages`; rows name embedding, which may be a kept_embedding, volume, and traits and prediction of some).
+    params: strategy, n, covered {embedding key: [rows]} (ever suggested: never again), labelled {embedding key: [rows]} (accepted),
+    held {embedding key: [rows]} (held back because they looked broken), initial (random seeds of the core-set), seed,
+    control_share, n_before (suggestions ever made), volume_share, minutes {"base", "per_object"}, n_gated (labels behind the model of
+    the predictions), avoid and nothing {embedding key: [rows]} (skipped as broken, as holding nothing), only {embedding key: [rows]}
+    (of volumes that cannot be read any more: no other patch of theirs can be suggested), waiting {embedding key: [rows]} (of the covered:
     suggestions to be compared with what would be chosen now; then n does not count), queue [[embedding key, row]] (of the
     covered: suggestions of the strategy that nobody has begun, the next one first; default none).
 
     Returns pool, indexed, eligible (counts), suggestions in rank order [{embedding, row, rank, arm, distance (cosine, to the
     nearest covered or earlier pick), reason, nearest, neighbours (at most 3 nearest labelled), why}], qc [{embedding, row,
-    reason, score}], duplicates, notes, looked_at ({embedding: [rows]} of which qc tells whether they look broken, or which cannot
-    be chosen anyway; null for the whole pool), taken_back [{embedding, row, reason}] (of those that wait; the suggestions are what
+    reason, score}], duplicates, notes, judged ({embedding: [rows]}: those of `held` of which qc tells whether they look broken, or which
+    cannot be chosen anyway), taken_back [{embedding, row, reason}] (of those that wait; the suggestions are what
     takes their place), order [{embedding, row, distance, nearest}] (the queue and the new suggestions of the strategy, the next
     one first, what is taken back last; see `alcore.selection.in_order`). Fewer than n come back when the pool runs out; `notes`
     says so. Raises PermanentError for embeddings that are damaged or of different encoders, rows that do not exist, and params that
     mean nothing.
     """
+    from alcore.index import remembered
     from alcore.selection import choose, reconsider
     from alcore.selection.assemble import Memory, assemble
 
-    if not inputs["embedding"]:
-        return _write(out, _told(None, None, []))
-    memory = _kept.setdefault(ctx.cache, Memory())
-    assembled = assemble(
-        inputs["embedding"],
-        inputs["volume"],
-        _named(inputs, params, "traits"),
-        _named(inputs, params, "prediction"),
-        params.get("only", {}),
-        ctx,
-        memory,
-    )
+    if not inputs["page"]:
+        return _write(out, _told(None, None, [], {}))
+    memory = _kept.setdefault(ctx.cache, Memory(remembered(ctx.cache / "index")))
+    assembled = assemble(inputs["page"], params.get("only", {}), ctx, memory)
     ctx.progress(0.5, f"{assembled.indexed} embeddings indexed")
     request = _request(params, assembled)
     waiting = assembled.positions(params.get("waiting", {}), "waiting")
@@ -72,7 +65,8 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     ctx.progress(1.0, f"{len(choices)} patches chosen")
     suggestions = [_suggestion(rank, choice, assembled, request) for rank, choice in enumerate(choices, start=1)]
     order = _order(params, assembled, request, choices, [(str(t["embedding"]), int(t["row"])) for t in taken_back])
-    return _write(out, _told(assembled, selection, suggestions) | {"taken_back": taken_back, "order": order})
+    told = _told(assembled, selection, suggestions, params.get("held", {}))
+    return _write(out, told | {"taken_back": taken_back, "order": order})
 
 
 def _order(
@@ -128,17 +122,6 @@ def _request(params: Params, assembled: Assembled) -> Request:
     )
 
 
-def _named(inputs: Inputs, params: Params, what: str) -> Mapping[str, Input]:
-    """Inputs called `what`, by the key of the embedding whose patches they speak of."""
-    items = inputs.get(what, [])
-    found = {}
-    for key, number in params.get(f"{what}_of", {}).items():
-        if not 0 <= int(number) < len(items):
-            raise PermanentError(f"suggestions: {what}_of names {what} {number} for {key}, there are {len(items)}")
-        found[str(key)] = items[int(number)]
-    return found
-
-
 def _suggestion(rank: int, choice: Choice, assembled: Assembled, request: Request) -> dict[str, Any]:
     from alcore.selection.batch import nearest_labelled
 
@@ -161,7 +144,10 @@ def _place(assembled: Assembled, position: int) -> dict[str, Any]:
 
 
 def _told(
-    assembled: Assembled | None, selection: Selection | None, suggestions: list[dict[str, Any]]
+    assembled: Assembled | None,
+    selection: Selection | None,
+    suggestions: list[dict[str, Any]],
+    held: Mapping[str, Sequence[int]],
 ) -> dict[str, Any]:
     if assembled is None or selection is None:
         return {
@@ -172,7 +158,7 @@ def _told(
             "qc": [],
             "duplicates": 0,
             "notes": ["no volume is embedded yet"],
-            "looked_at": {},
+            "judged": {},
             "taken_back": [],
             "order": [],
         }
@@ -187,13 +173,26 @@ def _told(
         ],
         "duplicates": selection.duplicates,
         "notes": [*assembled.notes, *selection.notes],
-        "looked_at": None if selection.looked_at is None else assembled.rows(selection.looked_at),
+        "judged": _judged(assembled, selection, held),
     }
 
 
+def _judged(assembled: Assembled, selection: Selection, held: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    """Of these patches those that were looked at."""
+    import numpy as np
+
+    found: dict[str, list[int]] = {}
+    positions = assembled.positions(held, "held")
+    looked_at = selection.looked_at
+    for position in positions if looked_at is None else positions[np.isin(positions, looked_at)]:
+        key, row = assembled.place(int(position))
+        found.setdefault(key, []).append(row)
+    return found
+
+
 def _write(out: Path, result: dict[str, Any]) -> dict[str, Any]:
-    (out / "suggestions.json").write_text(json.dumps(result, indent=1))
+    (out / "suggestions.json").write_text(json.dumps(result))
     return result
 
 
-STAGE = Stage(name="suggestions", version=6, run=run)
+STAGE = Stage(name="suggestions", version=7, run=run)

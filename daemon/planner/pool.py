@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from alcore.pages import STAGE as PAGE
+from alcore.pages import paged
 from alcore.stage import Input
 from daemon.planner.base import Recipes
 from daemon.policy import PRIORITY, digest, encoder_params
@@ -145,13 +147,15 @@ class PoolRecipes(Recipes):
 
     def novelty(self, encoder: EncoderRow, embeddings: Mapping[int, str], new: Sequence[int]) -> Wanted:
         """It ought to be known how new these volumes were to everything before them. embeddings: key by volume id."""
+        pages = paged([(volume, {"embedding": key}) for volume, key in sorted(embeddings.items())])
         return Wanted(
             stage="novelty",
             subject=f"novelty:{encoder.id}:{len(new)}",
-            inputs={"embedding": [self.artifact(key) for key in embeddings.values()]},
+            inputs={PAGE: [self.artifact(key) for key in pages]},
             params={"new": [embeddings[volume] for volume in new]},
             priority=PRIORITY["novelty"],
             spec=self.novelty_spec(encoder, len(embeddings), new),
+            pages=pages,
         )
 
     def novelty_spec(self, encoder: EncoderRow, n_embedded: int, new: Sequence[int]) -> str:

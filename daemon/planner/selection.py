@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from alcore.pages import STAGE as PAGE
+from alcore.pages import paged
 from alcore.stage import Input
 from daemon.effort import Effort
 from daemon.planner.base import Recipes
@@ -21,12 +23,14 @@ LEVEL_GROWTH = 1.25
 @dataclass(frozen=True)
 class Said:
     """What people taught the choice besides labels. effort: minutes that a patch takes them. avoid, nothing: rows by volume id of
-    patches skipped as broken, as holding nothing. waiting: of suggestions to be compared with the pool. level: its name. queue:
+    patches skipped as broken, as holding nothing.
+    held: of patches held back because they look broken. waiting: of suggestions to be compared with the pool. level: its name. queue:
     (volume id, row) of the strategy's suggestions that nobody has begun, the next one first."""
 
     effort: Effort
     avoid: Mapping[int, Sequence[int]]
     nothing: Mapping[int, Sequence[int]]
+    held: Mapping[int, Sequence[int]]
     level: str
     waiting: Mapping[int, Sequence[int]] = field(default_factory=dict)
     queue: Sequence[tuple[int, int]] = ()
@@ -54,25 +58,18 @@ class SelectionRecipes(Recipes):
         """
         pool = [v for v in pool if v.readable or covered.get(v.id)]
         known = {v.id: v for v in pool}
-        traits = [v for v in pool if v.traits]
-        predicted = [v for v in pool if v.prediction]
         covered_keys = by_key(covered, pool)
+        pages = paged([(v.id, v.page_row) for v in pool])
         return Wanted(
             stage="suggestions",
             subject=f"pool:{len(pool)}:{sum(len(rows) for rows in covered_keys.values())}",
-            inputs={
-                "embedding": [self.artifact(v.embedding) for v in pool],
-                "volume": [self.artifact(v.artifact) for v in pool],
-                "traits": [self.artifact(v.traits) for v in traits if v.traits],
-                "prediction": [self.artifact(v.prediction) for v in predicted if v.prediction],
-            },
+            inputs={PAGE: [self.artifact(key) for key in pages]},
             params=self._strategy()
             | {
                 "n": n,
                 "covered": covered_keys,
                 "labelled": by_key(labelled, pool),
-                "traits_of": {v.embedding: i for i, v in enumerate(traits)},
-                "prediction_of": {v.embedding: i for i, v in enumerate(predicted)},
+                "held": by_key(said.held, [v for v in pool if v.readable]),
                 "n_before": n_before,
                 "n_gated": n_gated,
                 "minutes": {"base": said.effort.base, "per_object": said.effort.per_object},
@@ -85,6 +82,7 @@ class SelectionRecipes(Recipes):
             },
             priority=PRIORITY["suggestions"],
             spec=spec,
+            pages=pages,
         )
 
     def _strategy(self) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class SelectionPlans:
             effort=self.store.effort(configured),
             avoid=selection.skipped(*AVOIDED),
             nothing=selection.skipped(EMPTY),
+            held=selection.held(),
             level=self._level(levels),
             waiting=waiting,
             queue=selection.queue(),

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+from alcore.pages import Pages
 from alcore.stage import Input, Inputs
 from alcore.types import Box
 
@@ -67,8 +68,7 @@ def encoder_name(number: int) -> str:
     return f"E-{number:03d}"
 
 
-@dataclass(frozen=True)
-class PoolVolume:
+class PoolVolume(NamedTuple):
     """A volume that selection knows, with the keys of what is known of it. rows: the patches that its embedding is of, None for
     all. readable: whether its acquisition can be read now, so that more of its patches can be suggested."""
 
@@ -79,6 +79,16 @@ class PoolVolume:
     prediction: str | None
     rows: frozenset[int] | None = None
     readable: bool = True
+
+    @property
+    def page_row(self) -> dict[str, str]:
+        """What is known of it, as a page says it."""
+        found = {"embedding": self.embedding, "volume": self.artifact}
+        if self.traits:
+            found["traits"] = self.traits
+        if self.prediction:
+            found["prediction"] = self.prediction
+        return found
 
     def has(self, row: int) -> bool:
         """Is there a vector of this patch?"""
@@ -236,7 +246,8 @@ class RoundRow:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A job that ought to exist: what to run, on what, for whom, and how urgent it is. long: the lane, if not the stage's own."""
+    """A job that ought to exist: what to run, on what, for whom, and how urgent it is. long: the lane, if not the stage's own.
+    pages: those among its inputs, with their rows."""
 
     stage: str
     subject: str
@@ -246,6 +257,7 @@ class Wanted:
     spec: str
     volume_id: int | None = None
     long: bool | None = None
+    pages: Pages = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

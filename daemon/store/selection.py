@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from daemon.store.connection import transaction
@@ -93,23 +94,24 @@ class Selection:
             f"SELECT v.id, v.artifact, v.folder, '' AS key, {_READABLE} AS readable FROM volume v"
             " WHERE v.id IN (SELECT value FROM json_each(:kept))"
         )
-        rows = [*self._db.query(embedded, _named(levels)), *self._db.query(others, {"kept": json.dumps(list(kept))})]
+        execute = self._db.conn.execute  # rows without names: there may be tens of thousands
+        rows = [*execute(embedded, _named(levels)), *execute(others, {"kept": json.dumps(list(kept))})]
         return [
             PoolVolume(
-                id=r["id"],
-                artifact=artifact_of(r["artifact"], r["folder"]),
-                embedding=r["key"] or kept[r["id"]].artifact,
-                traits=traits.get(r["id"]),
-                prediction=predictions.get(r["id"]),
-                rows=None if r["key"] else kept[r["id"]].rows,
-                readable=bool(r["readable"]),
+                volume,
+                artifact_of(artifact, folder),
+                key or kept[volume].artifact,
+                traits.get(volume),
+                predictions.get(volume),
+                None if key else kept[volume].rows,
+                bool(readable),
             )
-            for r in sorted(rows, key=lambda r: int(r["id"]))
+            for volume, artifact, folder, key, readable in sorted(rows, key=itemgetter(0))
         ]
 
     def _done(self, stage: str, spec: str) -> dict[int, str]:
         sql = "SELECT volume_id, key FROM job WHERE stage = ? AND spec = ? AND state = 'done'"
-        return {r["volume_id"]: r["key"] for r in self._db.query(sql, [stage, spec])}
+        return dict(self._db.conn.execute(sql, [stage, spec]).fetchall())
 
     def covered(self) -> dict[int, list[int]]:
         """Patches that were suggested (labelled, queued or skipped; not taken back): volume id -> patch rows."""
@@ -171,11 +173,13 @@ class Selection:
 
     # the QC queue
 
-    def hold_back(
-        self, flaws: Iterable[Flaw], now: float, looked_at: Mapping[int, Collection[int]] | None = None
-    ) -> int:
-        """What looks broken now. It replaces what was held back before of the patches that were looked at (volume id -> patch
-        rows; None: the whole pool), or that were suggested since. Returns how many are new."""
+    def held(self) -> dict[int, list[int]]:
+        """Patches that are held back because they look broken: volume id -> patch rows."""
+        return self._rows("SELECT patch_id FROM qc WHERE state = 'held'")
+
+    def hold_back(self, flaws: Iterable[Flaw], now: float, judged: Mapping[int, Collection[int]] | None = None) -> int:
+        """What looks broken now. It replaces what was held back before of the patches that were judged anew (volume id -> patch
+        rows; None: all), or that were suggested since. Returns how many are new."""
         with transaction(self._db):
             standing = (
                 "SELECT q.patch_id, p.volume_id, p.row, EXISTS"
@@ -184,10 +188,10 @@ class Selection:
             )
             rows = list(self._db.query(standing))
             before = {r["patch_id"] for r in rows}
-            judged = {
+            anew = {
                 r["patch_id"]
                 for r in rows
-                if looked_at is None or r["suggested"] or r["row"] in looked_at.get(r["volume_id"], ())
+                if judged is None or r["suggested"] or r["row"] in judged.get(r["volume_id"], ())
             }
             held = set()
             for flaw in flaws:
@@ -200,7 +204,7 @@ class Selection:
                 )
                 found = self._db.query(sql, [flaw.reason, flaw.score, now, flaw.volume_id, flaw.row])
                 held |= {r["patch_id"] for r in list(found)}
-            for patch_id in judged - held:
+            for patch_id in anew - held:
                 self._db.execute("DELETE FROM qc WHERE patch_id = ?", [patch_id])
         return len(held - before)
 

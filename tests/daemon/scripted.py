@@ -17,6 +17,7 @@ from alcore.artifact import ArtifactStore
 from alcore.run import stage
 from alcore.selection.control import is_control
 from daemon.executors.port import Finished, Order
+from tests.pages import rows_of
 
 Script = Callable[[Order], Finished | dict[str, Any] | None]
 
@@ -145,10 +146,10 @@ def _picks(order: Order) -> list[dict[str, Any]]:
     covered, share = order.params["covered"], order.params["control_share"]
     labelled = [(key, row) for key, rows in order.params["labelled"].items() for row in rows]
     free = [
-        (item.key, row)
-        for item in order.inputs["embedding"]
+        (key, row)
+        for key in [known["embedding"] for known in rows_of(order)]
         for row in range(4)
-        if row not in covered.get(item.key, []) and item.key not in order.params.get("only", {})
+        if row not in covered.get(key, []) and key not in order.params.get("only", {})
     ]
     return [
         {

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from daemon.clearing import EVERY_S, Clearing
+from daemon.pages import PageKeeper
 from daemon.retention import DAY_S, kept_models, last_used
 from tests.daemon.pool import MODEL, Pool
+from tests.pages import written
 
 A = MODEL
 
@@ -54,7 +56,8 @@ class Shop:
 
     def clear(self) -> int:
         """By a daemon that has just started."""
-        return Clearing(self.pool.store, self.pool.workspace, *self.kept).run(self.pool.now)
+        keeper = PageKeeper(self.pool.workspace.artifacts)
+        return Clearing(self.pool.store, self.pool.workspace, *self.kept, keeper).run(self.pool.now)
 
     @property
     def kept(self) -> tuple[int, float]:
@@ -157,13 +160,14 @@ def test_not_while_a_job_may_read_them_and_not_all_the_time(shop: Shop) -> None:
         shop.segmented(version, 1, 2)
     pool = shop.pool
     (read,) = pool.store._db.query("SELECT artifact FROM prediction WHERE model = ? AND volume_id = 1", [A])
-    inputs = {"prediction": [{"path": "x", "key": read["artifact"]}], "volume": [{"path": "y", "key": "volume-1"}]}
+    page = written(pool.workspace.artifacts, [{"volume": "volume-1", "prediction": read["artifact"]}])
+    inputs = {"page": [item.to_json() for item in page]}
     pool.store._db.execute(
         "INSERT INTO job (key, stage, spec, subject, state, priority, inputs, params, created_at)"
         " VALUES ('s-1', 'suggestions', 's', 'pool', 'ready', 1, ?, '{}', 0)",
         [json.dumps(inputs)],
     )
-    hands = Clearing(pool.store, pool.workspace, *shop.kept)
+    hands = Clearing(pool.store, pool.workspace, *shop.kept, PageKeeper(pool.workspace.artifacts))
     assert hands.run(pool.now) == 1
     assert (A, 1) in shop.there()
     pool.store._db.execute("DELETE FROM job WHERE key = 's-1'")

@@ -10,6 +10,7 @@ from daemon.policy import encoder_kind, encoder_params
 from tests.daemon.play import answer_all
 from tests.daemon.scripted import results
 from tests.daemon.selection_play import REFUSED, encoders, hold, jobs, refuse
+from tests.pages import rows_of
 
 
 def test_suggestions_come_while_an_autoencoder_is_still_trained(play):
@@ -69,7 +70,7 @@ def test_the_autoencoder_takes_over_when_everything_is_embedded_and_open_suggest
         sum(len(rows) for rows in looked_again.params["waiting"].values()) == 4
     )  # beside the new encoder's, and they stayed
     assert not order.params["waiting"]
-    by_encoder = {stage.store.jobs.by_key(i.key).inputs["encoder"][0].key for i in order.inputs["embedding"]}
+    by_encoder = {stage.store.jobs.by_key(row["embedding"]).inputs["encoder"][0].key for row in rows_of(order)}
     assert by_encoder == {stage.store.encoders.in_use()["current"].artifact}
     assert sum(len(rows) for rows in order.params["covered"].values()) == 4  # the same patches, by their new embeddings
     assert sum(len(rows) for rows in order.params["labelled"].values()) == 4

@@ -6,6 +6,7 @@ from alcore.artifact import read_manifest
 from daemon.executors.port import Order
 from tests.daemon.play import Stage, answer_all, events
 from tests.daemon.selection_play import Change, hold, jobs, orders
+from tests.pages import rows_of
 
 
 def gone(stage: Stage, name: str, is_gone: bool = True) -> None:
@@ -50,11 +51,13 @@ def test_labels_of_a_file_that_is_gone_repel_after_a_switch_of_encoders(play):
     assert {i.key.split("-")[0] for i in kept.inputs["image"]} == {"package"}
     assert kept.inputs["encoder"][0].key == current.artifact
     order = last(stage, "suggestions")
-    assert {read_manifest(i.path).inputs["encoder"][0] for i in order.inputs["embedding"]} == {current.artifact}
+    assert {
+        read_manifest(stage.workspace.artifacts.path(row["embedding"])).inputs["encoder"][0] for row in rows_of(order)
+    } == {current.artifact}
     assert patches(stage, order.params["labelled"]) == {("a.tif", row) for row in range(4)}
     assert patches(stage, order.params["labelled"]) <= patches(stage, order.params["covered"])
     assert patches(stage, order.params["only"]) == {("a.tif", row) for row in range(4)}
-    known = [o for o in orders(stage, "novelty") if kept.key in {i.key for i in o.inputs["embedding"]}]
+    known = [o for o in orders(stage, "novelty") if kept.key in {row["embedding"] for row in rows_of(o)}]
     assert known and all(kept.key not in o.params["new"] for o in known)
 
 
@@ -100,7 +103,7 @@ def test_a_file_that_comes_back_is_embedded_as_a_whole_and_chosen_from_again(pla
     stage.run()
     after = last(stage, "suggestions")
     assert after.params["only"] == {}
-    assert [stage.store.jobs.by_key(i.key).stage for i in after.inputs["embedding"]] == ["embedding"] * 2
+    assert [stage.store.jobs.by_key(row["embedding"]).stage for row in rows_of(after)] == ["embedding"] * 2
     assert patches(stage, after.params["covered"]) == {(first.volume, 0), (first.volume, 1)}
     assert len(jobs(stage, "kept_embedding")) == 1
 

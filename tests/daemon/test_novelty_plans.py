@@ -9,6 +9,7 @@ import pytest
 from daemon.executors.port import Order
 from daemon.policy import FAR, LEAST_KNOWN, NOVELTY_FLOOR, novelty_alarm
 from tests.daemon.play import answer_all, events
+from tests.pages import rows_of
 
 
 def test_how_new_a_volume_was_is_recorded_for_many_at_once_and_an_unusual_one_is_told(play):
@@ -18,7 +19,8 @@ def test_how_new_a_volume_was_is_recorded_for_many_at_once_and_an_unusual_one_is
         if order.stage == "novelty":
             for number, key in enumerate(order.params["new"]):
                 said["novelty"][key] = dict(said["novelty"][key], median=0.1 + 0.001 * number, max=0.95)
-            if order.inputs["embedding"][-1].key in order.params["new"] and len(order.inputs["embedding"]) == 10:
+            rows = rows_of(order)
+            if rows[-1]["embedding"] in order.params["new"] and len(rows) == 10:
                 far["key"] = order.params["new"][-1]
                 said["novelty"][far["key"]]["median"] = 0.9
         return said
@@ -55,12 +57,12 @@ def test_after_a_switch_novelty_is_measured_in_portions_each_beside_what_came_be
     seen: list[int] = []
     (current,) = stage.store.encoders.in_use().values()
     for order in [o for o in stage.executor.orders if o.stage == "novelty"]:
-        if by_key(order.inputs["embedding"][0].key).inputs["encoder"][0].key != current.artifact:
+        if by_key(rows_of(order)[0]["embedding"]).inputs["encoder"][0].key != current.artifact:
             continue
         new = [by_key(key).volume_id for key in order.params["new"]]
         assert 1 <= len(new) <= 2
         seen += new
-        assert sorted(by_key(i.key).volume_id for i in order.inputs["embedding"]) == sorted(seen)
+        assert sorted(by_key(row["embedding"]).volume_id for row in rows_of(order)) == sorted(seen)
     assert seen == sorted(seen)
     assert len(seen) == 5
 

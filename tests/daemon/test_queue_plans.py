@@ -9,6 +9,7 @@ from daemon import commands
 from daemon.arrival import Gone
 from daemon.executors.port import Finished, Order
 from tests.daemon.play import answer_all, events
+from tests.pages import rows_of
 
 
 def test_the_share_of_the_control_arm_holds_over_time(play):
@@ -30,7 +31,7 @@ def test_the_share_of_the_control_arm_holds_over_time(play):
 def test_what_looks_broken_is_not_queued_and_a_person_can_say_that_it_is_fine(play):
     def change(order: Order, said: dict[str, Any]) -> Any:
         if order.stage == "suggestions":
-            first = order.inputs["embedding"][0].key
+            first = rows_of(order)[0]["embedding"]
             covered = order.params["covered"].get(first, [])
             bad = [row for row in (0, 1) if row not in covered]
             said["suggestions"] = [
@@ -67,13 +68,13 @@ def test_what_the_last_draw_did_not_look_at_stays_held_back(play):
 
     def change(order: Order, said: dict[str, Any]) -> Any:
         if order.stage == "suggestions":
-            first = order.inputs["embedding"][0].key
+            first = rows_of(order)[0]["embedding"]
             asked.append(order)
             if len(asked) == 1:
                 said["suggestions"] = [s for s in said["suggestions"] if (s["embedding"], s["row"]) != (first, 0)]
                 said["qc"] = [{"embedding": first, "row": 0, "reason": "blank", "score": 2.0}]
             else:
-                said["suggestions"], said["looked_at"] = [], {first: [1, 2] if len(asked) == 2 else [0, 1]}
+                said["suggestions"], said["judged"] = [], {} if len(asked) == 2 else {first: [0]}
         return said
 
     stage = play(change)
@@ -87,6 +88,7 @@ def test_what_the_last_draw_did_not_look_at_stays_held_back(play):
     stage.drop("b.tif", b"two")
     stage.run()
     assert len(asked) == 3
+    assert [len(order.params["held"]) for order in asked] == [0, 1, 1]
     assert stage.shot().patches["held_back"] == 0
 
 
@@ -108,7 +110,7 @@ def test_the_folder_of_a_suggestion_shows_the_labelled_patches_most_like_it(play
 def test_one_patch_is_told_of_as_one(play):
     def change(order: Order, said: dict[str, Any]) -> Any:
         if order.stage == "suggestions":
-            at = {"embedding": order.inputs["embedding"][0].key, "row": 3}
+            at = {"embedding": rows_of(order)[0]["embedding"], "row": 3}
             said["qc"] = [at | {"reason": "blank", "score": 2.0}]
         return said
 

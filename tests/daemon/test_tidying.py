@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from daemon.executors.logs import WORKERS_LOG, shorten
+from daemon.pages import PageKeeper
 from daemon.retention import COMMANDS_S, DAY_S
 from daemon.store.room import FIRST_EVENTS, LAST_EVENTS
 from daemon.store.rows import EncoderRow, JobRow
@@ -70,7 +71,8 @@ class House:
 
 def tidying(pool: Pool) -> Tidying:
     planner = pool.planning.planner
-    return Tidying(pool.store, pool.workspace, KEEP_DAYS, lambda e: [planner.embedding_spec(e), planner.kept_spec(e)])
+    specs_of = lambda e: [planner.embedding_spec(e), planner.kept_spec(e)]  # noqa: E731
+    return Tidying(pool.store, pool.workspace, KEEP_DAYS, specs_of, PageKeeper(pool.workspace.artifacts))
 
 
 @pytest.fixture
@@ -158,6 +160,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import alcore.artifact
+from daemon.pages import PageKeeper
 from daemon.store.room import Room
 from daemon.store.store import Store
 from daemon.tidying import Tidying
@@ -168,7 +171,7 @@ if when == "before": Tidying._discard = die
 if when == "aside": alcore.artifact.remove_tree = die
 if when == "unrecorded": Room.cleared = die
 workspace = Workspace(Path(root))
-hands = Tidying(Store(workspace.root), workspace, 10.0, lambda e: specs)
+hands = Tidying(Store(workspace.root), workspace, 10.0, lambda e: specs, PageKeeper(workspace.artifacts))
 while True: hands.run(float(now))
 """
 

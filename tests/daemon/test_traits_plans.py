@@ -8,6 +8,7 @@ from daemon.executors.port import Finished, Order
 from daemon.planning.selection import PATIENCE_S
 from tests.daemon.play import answer_all
 from tests.daemon.selection_play import hold, jobs
+from tests.pages import rows_of
 
 
 def test_traits_follow_pseudo_labels_and_suggestions_wait_for_both(play):
@@ -17,10 +18,10 @@ def test_traits_follow_pseudo_labels_and_suggestions_wait_for_both(play):
     stages = stage.stages()
     assert stages.index("pseudo") < stages.index("traits") < stages.index("suggestions")
     (order,) = [o for o in stage.executor.orders if o.stage == "suggestions"]
-    (embedding,), (traits,), (volume,) = (order.inputs[name] for name in ("embedding", "traits", "volume"))
-    assert order.params["traits_of"] == {embedding.key: 0}
-    assert stage.store.jobs.by_key(traits.key).stage == "traits"
-    assert stage.store.jobs.by_key(volume.key).stage == "volume"
+    (row,) = rows_of(order)
+    assert {name: stage.store.jobs.by_key(key).stage for name, key in row.items()} == {
+        name: name for name in ("embedding", "traits", "volume")
+    }
 
 
 def test_where_pseudo_labelling_failed_there_are_traits_without_and_again_when_it_works(play):
@@ -52,7 +53,7 @@ def test_slow_pseudo_labels_hold_suggestions_up_for_two_minutes_and_no_longer(pl
     stage.now += PATIENCE_S + 1
     stage.turn()
     (order,) = [o for o in stage.executor.orders if o.stage == "suggestions"]
-    assert (order.inputs["traits"], order.params["traits_of"]) == ([], {})
+    assert ["traits" in row for row in rows_of(order)] == [False]
 
 
 def learn(stage) -> None:
@@ -72,7 +73,7 @@ def test_a_model_that_never_passed_the_gate_does_not_steer_the_selection(play):
     assert promoted.n_labels > 0
     assert "ungated" in promoted.ruling
     orders = [o for o in stage.executor.orders if o.stage == "suggestions"]
-    assert orders[-1].inputs["prediction"]
+    assert any("prediction" in row for row in rows_of(orders[-1]))
     assert {o.params["n_gated"] for o in orders} == {0}
 
 
@@ -81,12 +82,12 @@ def test_predictions_of_the_promoted_model_reach_the_selection(play):
     learn(stage)
     orders = [o for o in stage.executor.orders if o.stage == "suggestions"]
     assert orders[0].params["n_gated"] == 0
-    assert orders[0].inputs["prediction"] == []
+    assert not any("prediction" in row for row in rows_of(orders[0]))
     last = orders[-1]
     promoted = stage.store.learning.promoted()
     assert promoted.ruling == "not worse"
     assert last.params["n_gated"] == promoted.n_labels > 0
-    used = {key: last.inputs["prediction"][i].key for key, i in last.params["prediction_of"].items()}
+    used = {row["embedding"]: row["prediction"] for row in rows_of(last) if "prediction" in row}
     assert used
     for embedding, prediction in used.items():
         by_key = stage.store.jobs.by_key

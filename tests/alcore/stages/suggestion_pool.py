@@ -9,6 +9,7 @@ import numpy as np
 from alcore.artifact import ArtifactStore
 from alcore.run import QuietContext, execute
 from alcore.stage import Input
+from tests.pages import written
 
 DIM = 16
 STRATEGIES = ["guided", "coreset", "random", "foreground", "typiclust", "herding", "uncertainty"]
@@ -55,16 +56,13 @@ class Volume:
 
 def suggest(store: ArtifactStore, ctx: QuietContext, volumes: list[Volume], **params: object) -> dict:
     given = {"strategy": "coreset", "covered": {}, "n": 5, "initial": 3, "seed": 11} | params
-    inputs = {
-        "embedding": [v.embedding for v in volumes],
-        "volume": [v.volume for v in volumes],
-        "traits": [v.traits for v in volumes if v.traits],
-        "prediction": [v.prediction for v in volumes if v.prediction],
-    }
-    for what in ("traits", "prediction"):
-        keys = [v.embedding.key for v in volumes if getattr(v, what)]
-        given[f"{what}_of"] = {key: i for i, key in enumerate(keys)}
-    return execute("suggestions", inputs, given, store, ctx).result
+    return execute("suggestions", {"page": paged(store, volumes)}, given, store, ctx).result
+
+
+def paged(store: ArtifactStore, volumes: list[Volume]) -> list[Input]:
+    """The pages of these volumes, two on each."""
+    known = [{name: getattr(v, name) for name in ("embedding", "volume", "traits", "prediction")} for v in volumes]
+    return written(store, [{name: item.key for name, item in row.items() if item is not None} for row in known])
 
 
 def places(result: dict) -> list[tuple[str, int]]:

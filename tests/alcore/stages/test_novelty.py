@@ -12,6 +12,7 @@ from alcore.errors import PermanentError, Preempted
 from alcore.index import PoolIndex
 from alcore.run import QuietContext, execute
 from alcore.stage import Input
+from tests.pages import written
 
 DIM = 12
 NOTHING = {"max": None, "median": None, "row": None, "nearest": None, "duplicates": 0}
@@ -40,7 +41,13 @@ def embedding(store: ArtifactStore, name: str, rows: np.ndarray, encoder: str = 
 
 
 def measured(store: ArtifactStore, ctx: QuietContext, items: list[Input], new: list[str]) -> dict:
-    manifest = execute("novelty", {"embedding": items}, {"new": [f"embedding-{n}" for n in new]}, store, ctx)
+    manifest = execute(
+        "novelty",
+        {"page": written(store, [{"embedding": i.key} for i in items])},
+        {"new": [f"embedding-{n}" for n in new]},
+        store,
+        ctx,
+    )
     return {key.removeprefix("embedding-"): value for key, value in manifest.result["novelty"].items()}
 
 

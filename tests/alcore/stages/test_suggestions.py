@@ -130,19 +130,19 @@ def test_of_a_large_pool_it_is_told_what_was_looked_at(store, ctx, monkeypatch):
     blank = np.ones(40, np.float32)
     blank[::2] = 0
     volumes = [Volume(store, name, clustered(i, 40)).with_traits(blank=blank) for i, name in enumerate("abc")]
-    result = suggest(store, ctx, volumes, strategy="guided", covered={"embedding-b": [5, 6]})
-    seen = {(key, row) for key, rows in result["looked_at"].items() for row in rows}
+    held = {f"embedding-{name}": list(range(40)) for name in "abc"}
+    result = suggest(store, ctx, volumes, strategy="guided", covered={"embedding-b": [5, 6]}, held=held)
+    seen = {(key, row) for key, rows in result["judged"].items() for row in rows}
     assert len(seen) == 30 + 2
     assert {("embedding-b", 5), ("embedding-b", 6)} < seen
     assert {(q["embedding"], q["row"]) for q in result["qc"]} | set(places(result)) < seen
-    assert len(result["looked_at"]) == 3
+    assert len(result["judged"]) == 3
     broken = {(key, row) for key, row in seen if row % 2 and (key, row) != ("embedding-b", 5)}
     assert len(result["qc"]) == min(len(broken), 15)
-    assert suggest(store, ctx, volumes, strategy="coreset")["looked_at"] == {}
-    assert (
-        suggest(store, ctx, volumes[:1], strategy="guided", n=1, covered={"embedding-a": list(range(20))})["looked_at"]
-        is None
-    )
+    some = {"embedding-c": [1, 2, 5]}
+    assert suggest(store, ctx, volumes, strategy="coreset", held=some)["judged"] == {}
+    monkeypatch.setattr(batch, "WINDOW", 1000)
+    assert suggest(store, ctx, volumes, strategy="guided", n=1, held=some)["judged"] == some
 
 
 def test_every_tenth_is_a_control(store, ctx):

@@ -12,7 +12,7 @@ from alcore.artifact import ArtifactStore
 from alcore.errors import PermanentError
 from alcore.run import QuietContext
 from alcore.stage import Input
-from tests.alcore.stages.suggestion_pool import STRATEGIES, Volume, clustered, places, suggest
+from tests.alcore.stages.suggestion_pool import STRATEGIES, Volume, clustered, paged, places, suggest
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_kept_patch_without_a_direction_and_traits_of_the_right_patches(store,
     lost = Kept(store, "lost", clustered(2, 12), [2, 7, 11], flat=(1,))
     lost.with_traits(foreground=np.arange(12, dtype=np.float32))
     key = lost.embedding.key
-    found = assemble([lost.embedding], [lost.volume], {key: lost.traits}, {}, {key: [7, 11]}, ctx, Memory())
+    found = assemble(paged(store, [lost]), {key: [7, 11]}, ctx, Memory())
     assert found.pool.flat.tolist() == [True, False]
     assert found.pool.trait("foreground").tolist() == [7, 11]
     assert found.pool.start[:, 2].tolist() == [7 * 32, 11 * 32]
@@ -165,12 +165,12 @@ def test_workers_that_take_turns_share_one_index_and_each_only_adds_to_it(store,
     names = set()
     for n, memory in ((1, first), (2, second), (3, first), (4, first), (5, second)):
         some = volumes[:n]
-        found = assemble([v.embedding for v in some], [v.volume for v in some], {}, {}, {}, ctx, memory)
+        found = assemble(paged(store, some), {}, ctx, memory)
         np.testing.assert_array_equal(found.pool.embeddings, np.concatenate([clustered(i, 20) for i in range(n)]))
         names |= {path.name for path in (ctx.cache / "index").glob(ROWS_FILE)}
     assert len(names) == 1, "nobody wrote everything anew"
     for path in (ctx.cache / "index").iterdir():
         path.unlink()
-    found = assemble([v.embedding for v in volumes], [v.volume for v in volumes], {}, {}, {}, ctx, second)
+    found = assemble(paged(store, volumes), {}, ctx, second)
     assert found.indexed == 120 and found.notes == ["no pool index yet: built"]
     assert list((ctx.cache / "index").glob(ROWS_FILE))
