@@ -35,7 +35,7 @@ def places(tmp_path: Path) -> Places:
 
 def choosing(job_id: int) -> Order:
     """A job of stage suggestions on an empty pool."""
-    inputs = {"embedding": []}
+    inputs = {"page": []}
     key = key_of("suggestions", inputs, NOTHING)
     return Order(job_id, 1, key, "suggestions", inputs, NOTHING, "cpu", 1, 4 << 30, False, False, 60.0)
 
