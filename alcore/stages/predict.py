@@ -62,7 +62,6 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     from alcore.volumes import open_volume
     from alcore.weights.places import digest
 
-    began = time.monotonic()
     volume = one(inputs, "volume")
     info = sources.volume_info(volume)
     boxes = [Box.from_json(b) for b in json.loads((volume / "patches.json").read_text())]
@@ -112,7 +111,6 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         **means,
         "confidence": None if means["entropy_fg"] is None else round(1 - means["entropy_fg"], 6),
         "notes": [*notes, *unmeasured(params.get("min_um3", 0.0), info.voxel_um)],
-        "seconds": round(time.monotonic() - began, 3),
     }
     (out / "prediction.json").write_text(json.dumps({**result, **about, "dtype": dtype}, indent=1))
     return result

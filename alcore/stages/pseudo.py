@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
     from alcore.pseudo import backend
     from alcore.volumes import open_volume, store
 
-    began = time.monotonic()
     model = one(inputs, "model") if inputs.get("model") else None
     labeler = backend(params["backend"], params.get("options") or {}, model)
     info = VolumeInfo.from_json(json.loads((one(inputs, "volume") / "info.json").read_text()))
@@ -40,7 +38,6 @@ def run(inputs: Inputs, params: Params, out: Path, ctx: Context) -> dict[str, An
         "foreground_fraction": found.foreground_fraction,
         "confidence": list(found.confidence),
         "notes": list(found.notes),
-        "seconds": round(time.monotonic() - began, 3),
     }
     (out / "pseudo.json").write_text(json.dumps(record, indent=1))
     return {

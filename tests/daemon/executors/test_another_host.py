@@ -11,6 +11,7 @@ import pytest
 
 from alcore.artifact import ArtifactStore, read_manifest
 from alcore.run import key_of, stage
+from alcore.stage import Input
 from daemon.executors.port import Finished, Order, Places, Progress
 from daemon.executors.process import Lane, ProcessExecutor
 from tests.alcore.stages.training_bench import QUICK, READ, Bench
@@ -27,6 +28,19 @@ def training(bench: Bench, fence: int) -> Order:
     params = {"read": [READ], "patches": patches, "plan": "tiny", "schedule": SCHEDULE, "seed": 1}
     key = key_of("pretrain", inputs, params)
     return Order(1, fence, key, "pretrain", inputs, params, "cpu", 1, 4 << 30, True, True, 120.0)
+
+
+def segmenting(bench: Bench, places: Places) -> Order:
+    """Segmenting the volume with the model that was made in these places."""
+    model = training(bench, 1).key
+    inputs = {
+        "volume": [bench.volume],
+        "source": [bench.source],
+        "model": [Input(ArtifactStore(places.artifacts).path(model), model)],
+    }
+    params = {"read": READ, "version": "M_p", "min_voxels": None}
+    key = key_of("predict", inputs, params)
+    return Order(2, 1, key, "predict", inputs, params, "cpu", 1, 4 << 30, True, False, 120.0)
 
 
 def epoch_told(reports, host: str, after: int = 0) -> int:
@@ -95,13 +109,18 @@ def test_a_training_goes_on_elsewhere_where_it_was_stopped_and_where_its_host_di
             third = epoch_told(reports, "host-c")
             assert EPOCHS > third >= second, "epochs are done again"
             assert ended(reports) == Finished(1, 3, "done")
+            executor.start(segmenting(bench, shared))
+            assert ended(reports) == Finished(2, 1, "done")
         finally:
             executor.shutdown(0.0)
     undisturbed = ProcessExecutor(alone, heard := queue.SimpleQueue(), [Lane(True, 1)], nice=0)
     try:
         undisturbed.start(order := training(bench, 1))
         assert ended(heard) == Finished(1, 1, "done")
+        undisturbed.start(segmented := segmenting(bench, alone))
+        assert ended(heard) == Finished(2, 1, "done")
     finally:
         undisturbed.shutdown(0.0)
-    moved, whole = (read_manifest(ArtifactStore(p.artifacts).path(order.key)).files for p in (shared, alone))
-    assert moved == whole
+    for key in (order.key, segmented.key):
+        moved, whole = (read_manifest(ArtifactStore(p.artifacts).path(key)).files for p in (shared, alone))
+        assert moved == whole

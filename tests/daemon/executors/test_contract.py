@@ -15,12 +15,13 @@ import psutil
 import pytest
 import tifffile
 
-from alcore.artifact import ArtifactStore, read_manifest
+from alcore.artifact import ArtifactStore
 from alcore.run import key_of
 from alcore.stage import Input
 from daemon.executors.inline import InlineExecutor
 from daemon.executors.port import ClusterSaid, Finished, Order, Places, Progress
 from daemon.executors.process import THREADED, Lane, ProcessExecutor
+from tests.daemon.executors.chain import STAGES, Chain, acquisition, digests
 from tests.daemon.executors.clusters import RealCluster, connected
 
 PARAMS = {"read": {}, "voxel_um": None, "patch": {"shape_px": [4, 32, 32]}, "fingerprint": None, "limit_gb": 100.0}
@@ -266,8 +267,8 @@ def test_a_process_that_dies_at_its_start_is_a_lost_worker(places, tmp_path, mon
 
 
 def test_every_executor_makes_the_same_files(cluster, tmp_path):
-    """Digests of all files of an artifact, made inline, by a process, and by a worker of a cluster."""
-    path, made = volume(tmp_path / "a.tif"), {}
+    """From an acquisition to a checked label: digests of all files, and what is said of them; inline, in a process, on a cluster."""
+    source, made = acquisition(tmp_path / "a.tif", 0), {}
     for kind in ("inline", "process", "dask"):
         places = Places(tmp_path / kind / "a", tmp_path / kind / "c", tmp_path / kind / "j")
         reports: queue.SimpleQueue = queue.SimpleQueue()
@@ -278,13 +279,18 @@ def test_every_executor_makes_the_same_files(cluster, tmp_path):
         else:
             executor = connected(cluster.address, places, reports)
         executor.long, executor.reports = False, reports
+        made[kind] = {}
         try:
-            executor.start(o := order(executor, path))
-            assert finish(executor).outcome == "done"
+            for o in Chain(places).orders(source):
+                wait_free(executor)
+                executor.start(o)
+                assert finish(executor).outcome == "done"
+                made[kind][o.stage] = digests(places, o.key)
         finally:
             executor.shutdown(0.0)
-        made[kind] = read_manifest(ArtifactStore(places.artifacts).path(o.key)).files
-    assert made["inline"] == made["process"] == made["dask"]
+    assert tuple(made["inline"]) == STAGES
+    for stage in STAGES:
+        assert made["inline"][stage] == made["process"][stage] == made["dask"][stage], stage
 
 
 def test_an_order_of_other_code_is_refused_and_says_to_restart(executor, places, tmp_path):
