@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_valid
 
 from daemon.config_alarms import Alarms
 from daemon.config_annotation import Annotation
-from daemon.config_cluster import check_cluster, scheduler_address, stages_by_name
+from daemon.config_cluster import PORT, Slurm, check_cluster, scheduler_address, stages_by_name
 from daemon.config_disk import Disk
 from daemon.config_file import DEFAULT_WORKSPACE, read_toml
 from daemon.config_metrics import Metrics
@@ -140,6 +141,7 @@ class Run(Section):
     executor: Literal["process", "dask"] = "process"
     stages: dict[str, Literal["process", "dask"]] = Field(default_factory=dict)
     address: str = ""
+    slurm: Slurm = Slurm()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = Field(default=1, ge=1, le=64)
     threads: int = Field(default=0, ge=0)
@@ -166,8 +168,13 @@ class Run(Section):
 
     @model_validator(mode="after")
     def _cluster_is_said(self) -> Run:
-        check_cluster(self.executor, self.stages, self.address, self.device)
+        check_cluster(self.executor, self.stages, self.address, self.device, self.slurm)
         return self
+
+    @property
+    def scheduler(self) -> str:
+        """Address of the scheduler; the one of `alscope cluster` is on this machine unless it is said."""
+        return self.address or f"tcp://{socket.gethostname()}:{PORT}"
 
 
 class Settings(Section):

@@ -188,6 +188,11 @@ def for_a_cluster() -> dict[str, str]:
             (DASK, "scheduler", "--no-dashboard"),
             "",
         ),
+        "alscope-cluster.service": (
+            "scheduler for alscope, and workers that SLURM starts",
+            (PROGRAM, "cluster", "--config", f"{HOME}/config.toml"),
+            "",
+        ),
         "alscope-worker@.service": (
             "worker for alscope on GPU %i",
             (*worker, "--no-dashboard", "--local-directory", "%T"),

@@ -74,11 +74,18 @@ CHECKED = {
     "metrics.address": "an IP address of this machine",
     "run.address": '"tcp://host:port"',
     "run.stages": "by names of stages",
+    "run.slurm.partition": "",
+    "run.slurm.account": "",
+    "run.slurm.gres": "",
+    "run.slurm.python": "",
+    "run.slurm.options": "each one line",
+    "run.slurm.before": "each one line",
 }
 """Limits that the models check in words of their own. A checked key that is not here stops this script."""
 RULES = {
     "": "watched folders and the workspace lie apart from each other",
-    "run": 'with `executor = "dask"`, or a stage that has it, `address` is set and `device` is not `"auto"`; without, `address` is empty',
+    "run": "`slurm.least` is not above `slurm.workers`; with "
+    '`executor = "dask"`, or a stage that has it, `address` or `slurm.workers` is set and `device` is not `"auto"`; without, neither is',
     "training": "`gate_max_patches` is not below `gate_min_patches`",
 }
 """The same for what the models check of several keys of a table at once."""

@@ -27,6 +27,7 @@ COMMANDS = {
     "volumes": ("daemon.cli.volumes:volumes_command", "Every file of the watched folders, and how far it is."),
     "jobs": ("daemon.cli.jobs:jobs_group", "Work done and to do: list, show, retry, cancel."),
     "workers": ("daemon.cli.workers:workers_command", "Where jobs run: hosts, GPUs, versions, what each does."),
+    "cluster": ("daemon.cli.cluster:cluster_command", "A scheduler, and workers that SLURM starts when jobs wait."),
     "models": ("daemon.cli.models:models_group", "Every trained model, its scores and the verdict; fetch weights."),
     "encoders": ("daemon.cli.encoders:encoders_command", "Every encoder, its self-test, and which one selects."),
     "pseudo": (

@@ -56,13 +56,17 @@ def workers_command(session: Session, as_json: bool) -> None:
         print_json([asdict(place) for place in places])
         return
     if not places:
-        say(f"the scheduler at {session.settings.run.address} has no workers")
+        say(f"the scheduler at {session.settings.run.scheduler} has no workers{_elastic(session)}")
         return
     rows = [
         [p.worker, p.host, str(p.slots), str(p.gpus or ""), ", ".join(_work(p)) or "idle", _versions(p), p.remark]
         for p in places
     ]
     table(["worker", "host", ">slots", ">GPUs", "does", "versions", "remarks"], rows, flexible=("does", "remarks"))
+
+
+def _elastic(session: Session) -> str:
+    return "; `alscope cluster` asks SLURM for some when jobs wait" if session.settings.run.slurm.workers else ""
 
 
 def _work(place: _Place) -> list[str]:
@@ -110,10 +114,11 @@ def _cluster(session: Session, running: dict[int, JobView]) -> list[_Place]:
 
     run, mine = session.settings.run, workspace_name(session.workspace.places)
     try:
-        cluster = Cluster(run.address, run.device == "cuda")
+        cluster = Cluster(run.scheduler, run.device == "cuda")
     except OSError as e:
-        why = f"no scheduler can be reached ({e}); start it, or correct run.address"
-        raise NotRunningError(f"{run.address}: {why}") from None
+        how = "start `alscope cluster`" if run.slurm.workers else "start it"
+        why = f"no scheduler can be reached ({e}); {how}, or correct run.address"
+        raise NotRunningError(f"{run.scheduler}: {why}") from None
     try:
         workers, tasks = cluster.workers(), cluster.doing()
     finally:

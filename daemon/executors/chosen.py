@@ -45,10 +45,12 @@ def device_here(run: Run) -> str:
 def _cluster(run: Run, places: Places, reports: Reports) -> DaskExecutor:
     from daemon.executors.dask import DaskExecutor
 
-    return DaskExecutor(places, reports, run.address, run.device == "cuda", run.threads, run.nice)
+    elastic = run.slurm.workers > 0
+    return DaskExecutor(places, reports, run.scheduler, run.device == "cuda", run.threads, run.nice, elastic)
 
 
-def need_distributed() -> None:
+def need_distributed(module: str = "distributed") -> None:
     """Raises ConfigError where the extra `cluster` is not installed."""
-    if importlib.util.find_spec("distributed") is None:
-        raise ConfigError(f"run.executor = 'dask': distributed is not installed: {install_line('cluster')}")
+    if importlib.util.find_spec(module) is None:
+        name = module.replace("_", "-")
+        raise ConfigError(f"run.executor = 'dask': {name} is not installed: {install_line('cluster')}")

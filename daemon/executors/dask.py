@@ -44,13 +44,22 @@ class _Job:
 class DaskExecutor:
     """gpu: jobs compute on one, and only workers that declare the resource GPU get any; a long job takes one of it.
 
-    threads: of a long job; 0 = the cores of the worker's host. Several daemons may use one scheduler: names of tasks carry the
-    workspace and this daemon.
+    threads: of a long job; 0 = the cores of the worker's host. elastic: workers come when jobs wait, and go when none do. Several
+    daemons may use one scheduler: names of tasks carry the workspace and this daemon.
     """
 
     groups = (None,)
 
-    def __init__(self, places: Places, reports: Reports, address: str, gpu: bool, threads: int, nice: int) -> None:
+    def __init__(
+        self,
+        places: Places,
+        reports: Reports,
+        address: str,
+        gpu: bool,
+        threads: int,
+        nice: int,
+        elastic: bool = False,
+    ) -> None:
         self._logical, self._reports = places, reports
         self._places = Places(*(p.resolve() for p in (places.artifacts, places.cache, places.jobs)))
         self._gpu, self._threads, self._nice = gpu, threads, nice
@@ -58,7 +67,7 @@ class DaskExecutor:
         self._jobs: dict[int, _Job] = {}
         self._lock = threading.RLock()
         hear = (self._topic, self._heard)
-        self._watch = Watch(address, gpu, self._lock, reports, hear, self._look, self._lost)
+        self._watch = Watch(address, gpu, self._lock, reports, hear, self._look, self._lost, elastic)
         self._watch.start()
 
     # the port
@@ -70,7 +79,9 @@ class DaskExecutor:
     def free(self, long: bool, stage: str) -> bool:
         """Is there a worker that could begin with it now?"""
         with self._lock:
-            return self._watch.cluster is not None and self._pick(long) is not None
+            found = self._watch.cluster is not None and self._pick(long) is not None
+            self._watch.asked(found)
+            return found
 
     def _pick(self, long: bool) -> RemoteWorker | None:
         """The worker with the most room. No job is sent behind another one, where a short one would wait for a training; and long

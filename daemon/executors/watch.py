@@ -16,6 +16,8 @@ from daemon.executors.port import ClusterSaid, Reports
 LOOK_EVERY_S = 1.0
 AGAIN_S = 2.0
 """After a connection that failed, the next is tried so much later."""
+COMES_WITHIN_S = 900.0
+"""Where workers come when jobs wait, they are missed from then on."""
 
 
 class Watch:
@@ -30,13 +32,16 @@ class Watch:
         hear: tuple[str, Callable[[tuple[float, dict[str, Any]]], None]],
         seen: Callable[[set[str]], None],
         lost: Callable[[], None],
+        elastic: bool = False,
     ) -> None:
         """hear: a topic, and who is called (in the thread of the client) with what workers say under it. seen: called with the
-        addresses of the workers after each look. lost: called when the connection broke or could not be made."""
+        addresses of the workers after each look. lost: called when the connection broke or could not be made. elastic: that there are
+        no workers is nothing wrong, unless jobs wait for long."""
         self.cluster: Cluster | None = None
         self.workers: list[RemoteWorker] = []
         self._address, self._gpu, self._lock, self._reports = address, gpu, lock, reports
         self._hear, self._seen, self._lost = hear, seen, lost
+        self._elastic, self._waiting_since = elastic, 0.0
         self._said: str | None = None
         self._hints: queue.SimpleQueue[tuple[str, str, str] | None] = queue.SimpleQueue()
         self._closing = False
@@ -55,6 +60,17 @@ class Watch:
         self._closing = True
         self._hints.put(None)
         self._thread.join()
+
+    def asked(self, found: bool) -> None:
+        """A job was to begin. found: was there a worker for it?"""
+        if found or self.workers:
+            self._waiting_since = 0.0
+        elif not self._waiting_since:
+            self._waiting_since = time.monotonic()
+
+    def _patient(self) -> bool:
+        """May workers still come?"""
+        return self._elastic and (not self._waiting_since or time.monotonic() - self._waiting_since < COMES_WITHIN_S)
 
     def look_now(self) -> None:
         """Do not wait for the next look."""
@@ -102,7 +118,7 @@ class Watch:
             changed = workers != self.workers
             self.workers = workers
         self._seen({w.address for w in workers})
-        self._say(_trouble(workers))
+        self._say("" if not workers and self._patient() else _trouble(workers))
         if changed:
             self._reports.put(ClusterSaid(self._address, self._said or ""))  # workers may be free: wakes the engine
 

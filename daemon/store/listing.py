@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -251,3 +252,13 @@ def command_outcome(db: sqlite3.Connection, command_id: str) -> tuple[bool, str]
 def models(db: sqlite3.Connection) -> dict[str, tuple[str, str]]:
     """Every model version: version -> (state, artifact key)."""
     return {r["version"]: (r["state"], r["artifact"]) for r in db.execute("SELECT version, state, artifact FROM model")}
+
+
+def demand(db: sqlite3.Connection, stages: Collection[str]) -> tuple[int, int]:
+    """(long jobs, short jobs) of these stages that are ready or run."""
+    sql = (
+        "SELECT long, COUNT(*) FROM job WHERE state IN ('ready', 'running') AND stage IN (SELECT value FROM json_each(?))"
+        " GROUP BY long"
+    )
+    found = {bool(long): int(n) for long, n in db.execute(sql, [json.dumps(sorted(stages))])}
+    return found.get(True, 0), found.get(False, 0)

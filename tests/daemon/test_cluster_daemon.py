@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,7 +15,9 @@ import tifffile
 from daemon.config import from_mapping
 from daemon.errors import ConfigError
 from tests.daemon.daemons import real_daemon
-from tests.daemon.executors.clusters import RealCluster
+from tests.daemon.executors.clusters import ROOT, RealCluster
+from tests.daemon.executors.fake_slurm import FakeSlurm
+from tests.daemon.executors.test_slurm_workers import free_port
 
 CONFIG = """workspace = "ws"
 [[watch]]
@@ -59,6 +63,39 @@ def test_volumes_go_through_and_what_is_wrong_is_said(tmp_path: Path):
         wait_for_volumes(daemon, 2)
 
 
+@pytest.mark.slow
+def test_workers_come_from_slurm_when_there_is_something_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    slurm = FakeSlurm(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", slurm.path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    address = f"tcp://127.0.0.1:{free_port()}"
+    config = CONFIG.format(address=address) + "[run.slurm]\nworkers = 1\nidle_min = 0.05\n"
+    with real_daemon(tmp_path, config) as daemon:
+        script = daemon.alscope("cluster", "--script").stdout
+        assert script.startswith("#!/usr/bin/env bash") and address in script and "#SBATCH --cpus-per-task=8" in script
+        daemon.start()
+        daemon.wait(lambda shot: any(p.kind == "cluster" for p in shot.problems), 60)
+        assert "start `alscope cluster`" in daemon.alscope("workers").stderr
+        command = [sys.executable, "-m", "daemon.cli.main", "--config", str(daemon.config), "cluster"]
+        with open(tmp_path / "cluster.log", "wb") as log:
+            cluster = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            daemon.wait(lambda shot: not any(p.kind == "cluster" for p in shot.problems), 60)  # none is needed
+            assert "asks SLURM for some when jobs wait" in daemon.alscope("workers").stdout
+            assert slurm.jobs() == []
+            write(daemon.folder, "a.tif", 1)
+            wait_for_volumes(daemon, 1)
+            assert len(slurm.jobs()) == 1
+            daemon.kill()
+            assert len(slurm.jobs()) == 1, "they outlive the daemon"
+        finally:
+            cluster.terminate()
+            assert cluster.wait(30) == 0, (tmp_path / "cluster.log").read_text()
+            left = slurm.jobs()
+            slurm.end()
+        assert left == []
+
+
 def wait_for_volumes(daemon, n: int) -> None:
     until = time.monotonic() + 90
     while True:
@@ -82,6 +119,15 @@ def wait_for_volumes(daemon, n: int) -> None:
         ({"executor": "dask", "device": "cpu", "address": "tcp://a"}, "must be that of a dask scheduler"),
         ({"executor": "dask", "device": "cpu", "address": "tcp://a:x"}, "must be that of a dask scheduler"),
         ({"executor": "dsk"}, "did you mean 'dask'?"),
+        ({"slurm": {"workers": 2}}, 'slurm.workers are those of a cluster: it needs executor = "dask"'),
+        (
+            {"executor": "dask", "device": "cpu", "slurm": {"workers": 1, "least": 2}},
+            "slurm.least = 2 is more than slurm.workers = 1",
+        ),
+        (
+            {"executor": "dask", "device": "cuda", "slurm": {"workers": 1, "options": ["a\nb"]}},
+            "one line of the job script",
+        ),
         ({"stages": {"finetune": "dask"}}, 'a stage with "dask" needs address'),
         (
             {"stages": {"finetune": "dask"}, "address": "tcp://a:1"},

@@ -18,6 +18,7 @@ NOT_TYPED = {
     ". .venv/bin/activate": "made by make",
     "pip": "downloads",
     "dask": "serves until it is stopped (tests/daemon/executors/clusters.py)",
+    "alscope cluster": "serves until it is stopped (tests/daemon/test_cluster_daemon.py)",
     "sbatch": "needs SLURM (tests/daemon/executors/test_slurm_script.py)",
     "sudo": "needs an administrator",
     "systemctl": "needs systemd, and the service",

@@ -74,7 +74,8 @@ def test_the_units_in_the_repository_are_those_that_the_command_writes():
 @needs_analyze
 @pytest.mark.parametrize("name", list(for_a_cluster()))
 def test_systemd_accepts_the_units_of_a_cluster_without_a_word(tmp_path, name):
-    assert verified(for_a_cluster()[name].replace(DASK, sys.executable), tmp_path / name, False) == ""
+    text = for_a_cluster()[name].replace(DASK, sys.executable).replace(PROGRAM, sys.executable)
+    assert verified(text, tmp_path / name, False) == ""
 
 
 @needs_analyze

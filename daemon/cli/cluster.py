@@ -1,0 +1,81 @@
+"""`alscope cluster`: a scheduler, and workers that SLURM starts when jobs wait."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType
+
+import click
+
+from daemon.cli.session import Session, config_option, pass_session
+from daemon.errors import ConfigError, WorkspaceError
+
+LOOK_EVERY_S = 5.0
+
+
+@click.command("cluster")
+@click.option("--script", is_flag=True, help="Print the job script that SLURM would get, and end.")
+@config_option
+@pass_session
+def cluster_command(session: Session, script: bool) -> None:
+    """Run a scheduler for the daemon, and ask SLURM for workers when jobs wait.
+
+    It goes on when the daemon is restarted, and the other way round. The table [run.slurm] of config.toml says what workers
+    SLURM is asked for; docs/cluster.md says the rest. Ctrl-C or SIGTERM ends it, and the batch jobs with it.
+
+    \b
+    Example:
+      alscope cluster --script
+      alscope cluster
+    """
+    from daemon.cli.output import say
+
+    run = session.settings.run
+    if not run.slurm.workers:
+        raise ConfigError("run.slurm.workers is 0: say in [run.slurm] how many workers SLURM may be asked for")
+    from daemon.executors.chosen import need_distributed, on_cluster
+    from daemon.executors.elastic import wanted
+    from daemon.executors.logs import WORKERS_LOG
+
+    need_distributed("dask_jobqueue")
+    from daemon.executors.slurm import SlurmWorkers
+
+    away, over = on_cluster(run), threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        over.set()
+
+    log = session.workspace.places.jobs / WORKERS_LOG
+    tell = lambda words: say(f"{_now()}  {words}")  # noqa: E731
+    workers = SlurmWorkers(run.scheduler, run.slurm, run.device == "cuda", log, tell)
+    try:
+        if script:
+            click.echo(workers.script(), nl=False)
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, end)
+        say(f"{_now()}  the scheduler listens at {run.scheduler}")
+        while not over.is_set():
+            n_long, n_short = _demand(session, away)
+            workers.look(wanted(n_long, n_short, run.slurm.least, run.slurm.workers))
+            over.wait(LOOK_EVERY_S)
+    finally:
+        workers.close()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _demand(session: Session, away: frozenset[str]) -> tuple[int, int]:
+    """Long and short jobs of these stages that wait for a worker or have one; none as long as there is no database."""
+    from daemon.look import reading
+    from daemon.store.listing import demand
+
+    try:
+        with reading(session.workspace.root) as db:
+            return demand(db, away)
+    except WorkspaceError:
+        return 0, 0

@@ -1,0 +1,142 @@
+"""A dask scheduler in this process, and workers for it that SLURM starts: `alscope cluster`. Imports dask_jobqueue."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dask_jobqueue import SLURMCluster
+from distributed import Status
+
+from daemon.config_cluster import Slurm
+from daemon.errors import WorkspaceError
+from daemon.executors.elastic import to_close
+from daemon.executors.perform import one_line
+
+SLOTS = 2
+"""Jobs that a worker takes at once: a long one, and short ones beside it."""
+DEATH_S = 300
+"""A worker that finds no scheduler for so long ends, and with it its batch job."""
+ASK_EVERY_S = 60.0
+"""So often SLURM is asked what became of batch jobs whose worker has not come."""
+AGAIN_S = 60.0
+"""After SLURM refused a batch job the next is tried so much later."""
+QUEUE_S = 30.0
+"""So long `squeue` has to answer."""
+
+
+class SlurmWorkers:
+    """From its making to `close`. log: a file for what workers say. tell: is given what happens, in a line each.
+
+    Raises WorkspaceError where the scheduler cannot listen at the address.
+    """
+
+    def __init__(self, address: str, slurm: Slurm, gpu: bool, log: Path, tell: Callable[[str], None]) -> None:
+        self._slurm, self._tell = slurm, tell
+        self._idle_since: dict[str, float] = {}
+        self._next_ask = self._next_try = 0.0
+        self._said = ""
+        place = urlsplit(address)
+        resources = ["--resources", "GPU=1"] if gpu else []
+        said = [f"--output={log}", "--open-mode=append"]
+        try:
+            with socket.socket() as free:  # what distributed says of it is about something else
+                free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                free.bind((place.hostname, place.port))
+            self._cluster = SLURMCluster(
+                queue=slurm.partition or None,
+                account=slurm.account or None,
+                cores=SLOTS,
+                processes=1,
+                memory=f"{slurm.memory_gb:g}GiB",
+                job_cpu=slurm.cpus,
+                walltime=f"{int(slurm.hours)}:{round(60 * (slurm.hours % 1)) % 60:02d}:00",
+                job_extra_directives=[*said, *([f"--gres={slurm.gres}"] if gpu else []), *slurm.options],
+                job_script_prologue=list(slurm.before),
+                worker_extra_args=["--no-dashboard", *resources],
+                local_directory='"${TMPDIR:-/tmp}"',
+                job_name="alscope-worker",
+                python=slurm.python or sys.executable,
+                nanny=False,
+                death_timeout=DEATH_S,
+                scheduler_options={"host": place.hostname, "port": place.port, "dashboard": False},
+            )
+        except (RuntimeError, ValueError, OSError) as e:
+            words = one_line(e.__cause__ or e)
+            raise WorkspaceError(f"run.address = {address}: the scheduler cannot listen there ({words})") from e
+
+    def script(self) -> str:
+        """The job script that SLURM gets."""
+        found: str = self._cluster.job_script()
+        return found
+
+    def look(self, n_wanted: int) -> None:
+        """Ask for more workers, let some go, and see what became of those that were asked for. Called again and again."""
+        now = time.monotonic()
+        scheduler: Any = self._cluster.scheduler
+        there = {str(w.name): bool(w.processing) for w in list(scheduler.workers.values())}
+        asked = set(self._cluster.worker_spec)
+        self._idle_since = {n: self._idle_since.get(n, now) for n, busy in there.items() if not busy}
+        idle = {n: now - self._idle_since[n] if n in self._idle_since else 0.0 for n in there}
+        going = to_close(asked, idle, n_wanted, 60.0 * self._slurm.idle_min)
+        going += self._vanished(asked - there.keys() - set(going), now)
+        if going:
+            self._cluster.sync(self._cluster.scale_down, going)
+        self._ask(n_wanted, now)
+        here = len(there.keys() & set(self._cluster.worker_spec))
+        waiting = len(self._cluster.worker_spec) - here
+        self._say(f"{here} workers of SLURM are here" + (f", {waiting} asked for" if waiting else ""))
+
+    def _ask(self, n_wanted: int, now: float) -> None:
+        """Batch jobs for workers that are missing, also for those that were lost."""
+        spec = self._cluster.worker_spec
+        if now < self._next_try or (len(spec) >= n_wanted and not spec.keys() - self._cluster.workers.keys()):
+            return
+        try:
+            while len(spec) < n_wanted:
+                spec.update(self._cluster.new_worker_spec())
+            self._cluster.sync(self._cluster._correct_state)
+        except Exception as e:  # sbatch is not here, or says no
+            self._next_try = now + AGAIN_S
+            self._forget_refused()
+            self._say(f"SLURM gives no worker ({one_line(e)}); it is asked again in {AGAIN_S:.0f} s")
+
+    def _forget_refused(self) -> None:
+        """Distributed holds a worker that could not be started for one that is there."""
+        for name, job in list(self._cluster.workers.items()):
+            if job.job_id is None:
+                job.status = Status.closed
+                del self._cluster.workers[name]
+                self._cluster.worker_spec.pop(name, None)
+
+    def _vanished(self, names: Sequence[str] | set[str], now: float) -> list[str]:
+        """Those of these workers whose batch job SLURM knows no more: it was cancelled, or ended before the worker came."""
+        jobs = {str(w.job_id): n for n in names if (w := self._cluster.workers.get(n)) is not None and w.job_id}
+        if not jobs or now < self._next_ask:
+            return []
+        self._next_ask = now + ASK_EVERY_S
+        try:
+            command = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(jobs)}"]
+            asked: Any = subprocess.run(command, capture_output=True, text=True, timeout=QUEUE_S, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return []
+        # squeue fails where it knows none of them any more
+        known = set(asked.stdout.split()) if asked.returncode == 0 else set()
+        if asked.returncode != 0 and "invalid job id" not in asked.stderr.lower():
+            return []
+        return [name for number, name in jobs.items() if number not in known]
+
+    def _say(self, words: str) -> None:
+        if words != self._said:
+            self._said = words
+            self._tell(words)
+
+    def close(self) -> None:
+        """Batch jobs are cancelled; what ran in them is done again elsewhere."""
+        self._cluster.close()

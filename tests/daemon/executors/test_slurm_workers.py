@@ -1,0 +1,148 @@
+"""Workers that SLURM starts: asked for when jobs wait, again when they are lost, and given back when nothing is to do."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import time
+from pathlib import Path
+
+import dask
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.config_cluster import Slurm
+from daemon.errors import WorkspaceError
+from daemon.executors.elastic import to_close, wanted
+from daemon.executors.port import Finished, Places
+from daemon.executors.slurm import SlurmWorkers
+from tests.daemon.executors.clusters import ROOT, connected
+from tests.daemon.executors.fake_slurm import FakeSlurm
+from tests.daemon.executors.test_contract import order, volume
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 5), st.integers(5, 20))
+def test_as_many_as_long_jobs_but_no_more_than_are_allowed(n_long, n_short, least, most):
+    n = wanted(n_long, n_short, least, most)
+    assert least <= n <= most
+    assert n >= min(most, n_long) and (n > 0) == (n_long + n_short + least > 0)
+    assert n <= max(least, n_long, 1)
+
+
+@given(
+    st.sets(st.integers(0, 9).map(str)),
+    st.dictionaries(st.integers(0, 9).map(str), st.floats(0, 100)),
+    st.integers(0, 9),
+)
+def test_nobody_who_works_is_sent_away_and_never_too_many(asked, idle, n):
+    going = to_close(asked, idle, n, 50.0)
+    assert len(going) == len(set(going)) <= max(0, len(asked) - n)
+    assert all(name in asked and (name not in idle or idle[name] >= 50.0) for name in going)
+    if asked - idle.keys() - set(going):
+        assert all(name not in idle for name in going), "who has not come goes first"
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def until(workers: SlurmWorkers, n: int, good, timeout: float = 60.0) -> None:
+    """Look again and again."""
+    end = time.monotonic() + timeout
+    while not good():
+        assert time.monotonic() < end
+        workers.look(n)
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made = FakeSlurm(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", made.path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    yield made
+    made.end()
+
+
+def test_workers_come_when_they_are_wanted_are_replaced_and_go(slurm: FakeSlurm, tmp_path: Path):
+    heard: list[str] = []
+    rule = Slurm(
+        workers=3, idle_min=0.05, partition="gpu", cpus=6, hours=1.5, options=["--requeue"], before=["true # nodes"]
+    )
+    address = f"tcp://127.0.0.1:{free_port()}"
+    places = Places(tmp_path / "artifacts", tmp_path / "cache", tmp_path / "jobs")
+    log = tmp_path / "workers.log"
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "500ms"}):
+        workers = SlurmWorkers(address, rule, False, log, heard.append)
+        try:
+            workers.look(0)
+            assert slurm.jobs() == []
+            until(workers, 1, lambda: heard[-1] == "1 workers of SLURM are here")
+            (first,) = slurm.jobs()
+            script = slurm.script(first)
+            for words in ("-p gpu", "--cpus-per-task=6", "--mem=32G", "-t 1:30:00", "--requeue", f"--output={log}"):
+                assert f"#SBATCH {words}\n" in script, script
+            assert "\ntrue # nodes\n" in script and "--nthreads 2" in script and "--no-nanny" in script
+            assert "GPU" not in script and "gres" not in script
+
+            executor = connected(address, places, reports := queue.SimpleQueue())
+            executor.long = False
+            executor.start(order(executor, volume(tmp_path / "a.tif")))
+            while not isinstance(said := reports.get(timeout=60), Finished):
+                pass
+            executor.shutdown(0.0)
+            assert said == Finished(1, 1, "done")
+
+            slurm.lose(first)
+            until(workers, 1, lambda: slurm.jobs() not in ([], [first]) and heard[-1] == "1 workers of SLURM are here")
+            until(workers, 0, lambda: slurm.jobs() == [] and heard[-1] == "0 workers of SLURM are here")
+        finally:
+            workers.close()
+    assert slurm.jobs() == []
+
+
+def test_jobs_that_wait_at_slurm_are_taken_back_and_those_that_vanish_are_asked_for_again(
+    slurm: FakeSlurm, tmp_path: Path
+):
+    heard: list[str] = []
+    workers = SlurmWorkers(
+        f"tcp://127.0.0.1:{free_port()}", Slurm(workers=3), True, tmp_path / "workers.log", heard.append
+    )
+    try:
+        (slurm.folder / "refuses").touch()
+        workers.look(2)
+        assert any("QOSMaxSubmitJobPerUserLimit" in words and "\n" not in words for words in heard), heard
+        (slurm.folder / "refuses").unlink()
+        (slurm.folder / "full").touch()
+        workers.look(2)
+        assert slurm.jobs() == [], "it is not asked at once again"
+        workers._next_try = 0.0
+        workers.look(2)
+        assert len(slurm.jobs()) == 2 and heard[-1] == "0 workers of SLURM are here, 2 asked for"
+        assert "#SBATCH --gres=gpu:1\n" in slurm.script(slurm.jobs()[0]) and "--resources GPU=1" in workers.script()
+        first, second = slurm.jobs()
+        slurm.lose(first)  # somebody cancelled it
+        workers._next_ask = 0.0
+        workers.look(2)
+        workers.look(2)
+        assert len(slurm.jobs()) == 2 and second in slurm.jobs() and first not in slurm.jobs()
+        workers.look(1)
+        assert len(slurm.jobs()) == 1
+    finally:
+        workers.close()
+    assert slurm.jobs() == []
+
+
+def test_a_scheduler_that_cannot_listen_is_one_line(slurm: FakeSlurm, tmp_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(
+            WorkspaceError, match=r"run\.address = tcp://127\.0\.0\.1:\d+: the scheduler cannot listen there"
+        ) as e:
+            SlurmWorkers(address, Slurm(workers=1), False, tmp_path / "log", print)
+    assert "\n" not in str(e.value)
