@@ -30,6 +30,7 @@ TICK_MS = 50.0
 SNAPSHOT_MS = 150.0
 STATUS_S = 0.5
 SUGGESTION_S, READY_S = 1.0, 10.0
+FRAME_MS = 50.0
 
 
 def scale() -> list[Row]:
@@ -96,6 +97,7 @@ def whole(root: Path, patches: int) -> list[Row]:
     from benchmarks.footprint import running, status
 
     name = f"{patches:,} patches: "
+    queue = [sys.executable, "-m", "daemon.cli.main", "--config", str(root / "config.toml"), "queue"]
     subprocess.run([sys.executable, "-m", "benchmarks.scale_pool", str(root), str(patches)], check=True)
     with running(root / "config.toml") as (daemon, _, ready):
         time.sleep(5.0)
@@ -103,6 +105,12 @@ def whole(root: Path, patches: int) -> list[Row]:
             Row(f"{name}start to ready", ready, "s", READY_S),
             Row(f"{name}daemon, RSS", psutil.Process(daemon.pid).memory_info().rss / 1e6, "MB"),
             Row(f"{name}alscope status", status(root / "config.toml")[0].value, "s", STATUS_S),
+            Row(
+                f"{name}alscope queue",
+                best(lambda: subprocess.run(queue, capture_output=True, check=True), 3),
+                "s",
+                STATUS_S,
+            ),
         ]
         daemon.terminate()
         daemon.wait(30)
@@ -111,8 +119,10 @@ def whole(root: Path, patches: int) -> list[Row]:
     arrived = statistics.median(seconds for what, seconds in found.items() if what.startswith("after one new volume"))
     return [
         *rows,
+        Row(f"{name}frame of the dashboard, the slowest page", 1e3 * found["frame"], "ms", FRAME_MS),
         Row(f"{name}whole look of the planner", 1e3 * found["whole look"], "ms"),
         Row(f"{name}tick where nothing has changed", 1e3 * found["rest"], "ms"),
+        Row(f"{name}next suggestions, first ones ever", found["first suggestions of this workspace"], "s"),
         Row(f"{name}next suggestions, first ones of a worker", found["first suggestions, cold worker"], "s"),
         Row(f"{name}next suggestions", found["more suggestions"], "s"),
         Row(f"{name}next suggestions after a new volume, median of 3", arrived, "s", SUGGESTION_S),

@@ -36,7 +36,7 @@ STRATEGIES: Mapping[str, Strategy] = {
 WHOLE_POOL = "coreset"
 """The paper's rule looks at the whole pool: no QC, no spread, near-duplicates included."""
 
-WINDOW = 32_768
+WINDOW = 24_576
 """Every other strategy looks at a fresh uniform draw of so many patches per batch when there are more: no cost grows with the
 pool, and the best of so many is as good as the best of all for a person who labels tens."""
 

@@ -50,7 +50,9 @@ REFERENCE = 1024
 RUN = 32
 """Values whose maximum is looked at first."""
 SUSPECTS = 64
-"""and so many, the worst, are compared with the whole pool."""
+"""and so many, the worst, are compared with the whole pool,"""
+CONFIRMED = 262_144
+"""or with a sample of so many, where that is larger."""
 
 
 def flaws(pool: Pool, positions: Positions, known: Positions, rng: np.random.Generator) -> list[Flaw]:
@@ -165,8 +167,8 @@ def _beside_others(values: Float32) -> tuple[Float64, Float64]:
 def _isolated(pool: Pool, positions: Positions, known: Positions, rng: np.random.Generator) -> Iterator[Flaw]:
     """Patches whose embedding is far from all others: something no other patch shows is more often a fault than a find.
 
-    Suspected by their distance to a sample of the others, confirmed by that to the whole pool: a rare structure has few
-    members in a sample, and is not alone.
+    Suspected by their distance to a sample of the others, confirmed by that to the whole pool (or a large sample of one that is
+    very large): a rare structure has few members in a sample, and is not alone.
     """
     if not len(positions) or len(positions) + len(known) < LEAST:
         return
@@ -180,7 +182,7 @@ def _isolated(pool: Pool, positions: Positions, known: Positions, rng: np.random
     suspects = suspects[np.argsort(-z[suspects], kind="stable")][:SUSPECTS]
     if not len(suspects):
         return
-    everybody = np.arange(len(pool)) if len(reference) < len(others) else reference
+    everybody = some(np.arange(len(pool)), CONFIRMED, rng) if len(reference) < len(others) else reference
     distance = neighbour_distance(pool.embeddings, positions[suspects], everybody, k)
     limit = float(np.exp(log[z <= ALONE].max()))
     for i, far in zip(suspects, distance, strict=True):

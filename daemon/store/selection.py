@@ -70,16 +70,15 @@ class Selection:
 
     def size(self, levels: Levels) -> PoolSize:
         """How much there is to choose from."""
-        sums = ", ".join(
-            f"COALESCE(SUM(CASE WHEN {_READABLE} THEN v.{of} END), 0) AS {of}" for of in ("n_patches", "id")
-        )
+        sums = ", ".join(f"COALESCE(SUM(CASE WHEN readable THEN {of} END), 0) AS {of}" for of in ("n_patches", "id"))
+        pool = f"SELECT v.n_patches, v.id, {_READABLE} AS readable {_POOL}"
         covered = (
             "SELECT COUNT(*) AS n FROM suggestion s CROSS JOIN patch p ON p.id = s.patch_id CROSS JOIN volume v"
             " ON v.id = p.volume_id CROSS JOIN job e"
             " ON e.stage = 'embedding' AND e.spec = :embedding AND e.volume_id = v.id AND e.state = 'done'"
             f" WHERE s.{_STANDS} AND s.repeat_of IS NULL AND {_READABLE}"
         )
-        found = next(self._db.query(f"SELECT COUNT(*) AS n, {sums} {_POOL}", _named(levels)))
+        found = next(self._db.query(f"SELECT COUNT(*) AS n, {sums} FROM ({pool})", _named(levels)))
         n_covered = int(next(self._db.query(covered, {"embedding": levels.embedding}))["n"])
         n = int(found["n"]) + len(self._kept.stand_in(levels.kept, levels.embedding))
         return PoolSize(n, int(found["n_patches"]), n_covered, int(found["id"]))

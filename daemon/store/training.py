@@ -39,16 +39,20 @@ class Training:
 
     def amounts(self, pseudo_spec: str) -> list[Amount]:
         """What is there to pre-train on, by kind; the kind of the oldest volume first."""
-        sql = (
-            f"SELECT {_KIND}, COUNT(*) AS n, SUM(v.n_patches) AS patches, SUM(json_extract(v.info, '$.shape[1]') = 1) AS planes"
+        sql = (  # one look into the JSON of each volume: there may be tens of thousands
+            "SELECT json_extract(v.info, '$.shape', '$.voxel_um') AS what, COUNT(*), SUM(v.n_patches)"
             " FROM volume v WHERE EXISTS (SELECT 1 FROM job j WHERE j.stage = 'pseudo' AND j.spec = ? AND j.volume_id = v.id"
             " AND j.state = 'done')"
-            f" AND EXISTS (SELECT 1 FROM {SOURCES}) GROUP BY channels, voxel_um ORDER BY MIN(v.id)"
+            f" AND EXISTS (SELECT 1 FROM {SOURCES}) GROUP BY what ORDER BY MIN(v.id)"
         )
-        return [
-            Amount(_kind(r["channels"], r["voxel_um"]), int(r["n"]), int(r["patches"]), int(r["planes"]))
-            for r in self._db.query(sql, [pseudo_spec])
-        ]
+        found: dict[Kind, Amount] = {}
+        for what, n, patches in self._db.conn.execute(sql, [pseudo_spec]):
+            (channels, depth, *_), voxel_um = json.loads(what)
+            kind = _kind(channels, None if voxel_um is None else json.dumps(voxel_um))
+            known = found.get(kind, Amount(kind, 0, 0))
+            planes = known.n_planes + (n if depth == 1 else 0)
+            found[kind] = Amount(kind, known.n_volumes + n, known.n_patches + patches, planes)
+        return list(found.values())
 
     def kinds(self, volume_ids: Iterable[int]) -> dict[int, Kind]:
         """The kind of each of these volumes."""
