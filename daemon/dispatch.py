@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from alcore.run import STAGES, stage
@@ -70,9 +70,16 @@ class Dispatch:
         self._keep_hours(now)
         paused = self._paused(now)
         polite = self._gives_way(paused, now)
-        if self._disk_is_full(now) or paused:
-            return
-        for group, long in itertools.product(self.executor.groups, (False, True)):
+        if not (self._disk_is_full(now) or paused):
+            self._start_all((False, True), polite, now)
+
+    def start_short(self, now: float) -> None:
+        """The same for short jobs alone, which nothing has to give way to."""
+        if not (self._paused(now) or self._disk_is_full(now)):
+            self._start_all((False,), False, now)
+
+    def _start_all(self, lanes: Sequence[bool], polite: bool, now: float) -> None:
+        for group, long in itertools.product(self.executor.groups, lanes):
             for job in self.store.jobs.ready(64, long, group):
                 if self.workspace.artifacts.has(job.key):
                     self.endings.done(job, now, "made before")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,7 +33,7 @@ from daemon.planning import Planning
 from daemon.reporting.publish import Reporter
 from daemon.results import Results, printable
 from daemon.results_selection import Failure
-from daemon.store.rows import path_of
+from daemon.store.rows import Wanted, path_of
 from daemon.store.store import Store
 from daemon.tidying import Tidying
 from daemon.walk import INBOX
@@ -217,14 +217,20 @@ class Engine:
         before, self.at_rest = self._changes(), (None, 0.0)
         self.files.reconcile()
         self.reporter.step()
-        with self.store.transaction():  # one write to the disk, however many jobs
-            for wanted in self.planning.wanted(now):
-                self.pages.write(wanted.pages)
-                self.store.jobs.want(wanted, now)
+        self._want(self.planning.first(now), now)
+        self.dispatch.start_short(now)  # what people wait for begins before the rest is thought about
+        self._want(self.planning.then(now), now)
         self._settle_known_recipes(now)
         self._cancel_outdated(now)
         if self._changes() == before and not self.files.copying:
             self.at_rest = before, now
+
+    def _want(self, jobs: Iterator[Wanted], now: float) -> None:
+        """Put these on record: one write to the disk, however many they are."""
+        with self.store.transaction():
+            for wanted in jobs:
+                self.pages.write(wanted.pages)
+                self.store.jobs.want(wanted, now)
 
     def _settle_known_recipes(self, now: float) -> None:
         """Sources whose recipe was run before (a hard link, a restart at a bad moment): use what is there."""

@@ -18,23 +18,32 @@ PICTURES = (
     "encoder_latent.png",
     "simulation_learning_curve.png",
     "simulation_latent_map.png",
+    "simulation_learning_curve_nnunet.png",
 )
-FIGURES = {"learning_curve_fast.png": "simulation_learning_curve.png", "latent_map_0.png": "simulation_latent_map.png"}
-"""Figure of a simulation -> picture."""
+FIGURES = {
+    "fast": {
+        "learning_curve_fast.png": "simulation_learning_curve.png",
+        "latent_map_0.png": "simulation_latent_map.png",
+    },
+    "nnunet": {"learning_curve_nnunet.png": "simulation_learning_curve_nnunet.png"},
+}
+"""Learner -> figure of its simulation -> picture."""
 
 
-def main(simulation: Path, target: Path) -> int:
-    """Draw what can be drawn here, copy what was played."""
+def main(simulations: Path, target: Path) -> int:
+    """Draw what can be drawn here, copy what was played. simulations: with a folder for each learner."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.encoder_pictures", folder, "--pool", "synthetic"]
         subprocess.run(command, cwd=ROOT, check=True)
         for name in ("neighbours.png", "latent.png"):
             shutil.copyfile(Path(folder) / name, target / f"encoder_{name}")
-    if not simulation.is_dir():
-        sys.stderr.write(f"{simulation}: no simulation here; its pictures stay as they are\n")
-        return 0
-    for name, picture in FIGURES.items():
-        shutil.copyfile(simulation / "figures" / name, target / picture)
+    for learner, figures in FIGURES.items():
+        played = simulations / learner
+        if not played.is_dir():
+            sys.stderr.write(f"{played}: no simulation here; its pictures stay as they are\n")
+            continue
+        for name, picture in figures.items():
+            shutil.copyfile(played / "figures" / name, target / picture)
     return 0
 
 

@@ -40,16 +40,24 @@ class Planning:
 
     def wanted(self, now: float) -> Iterator[Wanted]:
         """Every job that ought to exist now (some may exist already: the store knows recipes)."""
+        yield from self.first(now)
+        yield from self.then(now)
+
+    def first(self, now: float) -> Iterator[Wanted]:
+        """From an acquisition to what lies before the expert, and what came back."""
         yield from self.pool.volumes(now)
         yield from self.pool.encoders(now)
         yield from self.pool.embeddings(now)
-        yield from self.pool.novelty()
         yield from self.selection.suggestions(now)
         self.repeats.ask_again(now)
         yield from self.selection.packages(now)
         yield from self.selection.labels()
         yield from self.truth.wanted()
         yield from self.annotation.embeddings()
+
+    def then(self, now: float) -> Iterator[Wanted]:
+        """What is learned from it, and what is told."""
+        yield from self.pool.novelty()
         yield from self.repeats.agreements()
         yield from self.training.pretraining_again(now)
         yield from self.training.pretraining()

@@ -21,13 +21,13 @@ def stage(tmp_path: Path):
     made.drop("a.tif", b"one")
     made.run()
     made.engine.pulse()  # the first one has news to tell
-    made.asked, wanted = 0, made.engine.planning.wanted
+    made.asked, wanted = 0, made.engine.planning.first
 
     def counted(now: float):
         made.asked += 1
         return wanted(now)
 
-    made.engine.planning.wanted = counted
+    made.engine.planning.first = counted
     made.now += LOOK_AGAIN_S
     made.engine.tick()
     assert made.asked == 1
