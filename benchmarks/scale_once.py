@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import sys
 import time
@@ -104,6 +105,7 @@ def main() -> int:
         daemon = Daemon(pool)
         try:
             found["first suggestions of this workspace"] = daemon.next_suggestions()
+            os.sync()  # index and blocks of the whole pool were written at once, which a pool that grows never does
             daemon.fresh_worker()
             found["first suggestions, cold worker"] = daemon.next_suggestions()
             found["more suggestions"] = daemon.next_suggestions()
