@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from dataclasses import dataclass
 
 
 def wanted(n_long: int, n_short: int, least: int, most: int) -> int:
@@ -10,12 +11,27 @@ def wanted(n_long: int, n_short: int, least: int, most: int) -> int:
     return min(most, max(least, n_long, int(n_short > 0)))
 
 
-def to_close(asked: Set[str], idle_s: Mapping[str, float], n_wanted: int, patience_s: float) -> list[str]:
+@dataclass
+class Lasting:
+    """The most that was wanted within a while: what is wanted goes up and down from one look to the next."""
+
+    n: int = 0
+    since: float = 0.0
+
+    def now(self, n_wanted: int, now: float, patience_s: float) -> int:
+        """Look again."""
+        if n_wanted >= self.n or now - self.since >= patience_s:
+            self.n, self.since = n_wanted, now
+        return self.n
+
+
+def to_close(
+    asked: Set[str], idle_s: Mapping[str, float], n_wanted: int, n_lasting: int, patience_s: float
+) -> list[str]:
     """Which of the workers that were asked for go again. idle_s: for how long those that came have had nothing to do (0: they
-    work). First those that have not come, then those that were idle for longest, but none before its patience is over."""
-    too_many = len(asked) - n_wanted
-    if too_many <= 0:
-        return []
-    pending = sorted(asked - idle_s.keys())
+    work). n_lasting: the most that was wanted within its patience. First those that have not come, so that none loses its place in
+    the queue of the batch system for a moment without work; then those that were idle for longest, but none before its patience
+    is over."""
+    pending = sorted(asked - idle_s.keys())[: max(0, len(asked) - n_lasting)]
     idle = sorted((name for name in asked & idle_s.keys() if idle_s[name] >= patience_s), key=lambda n: -idle_s[n])
-    return [*pending, *idle][:too_many]
+    return [*pending, *idle][: max(0, len(asked) - n_wanted)]

@@ -16,7 +16,7 @@ from distributed import Status
 
 from daemon.config_cluster import Slurm
 from daemon.errors import WorkspaceError
-from daemon.executors.elastic import to_close
+from daemon.executors.elastic import Lasting, to_close
 from daemon.executors.perform import one_line
 
 SLOTS = 2
@@ -40,6 +40,7 @@ class SlurmWorkers:
     def __init__(self, address: str, slurm: Slurm, gpu: bool, log: Path, tell: Callable[[str], None]) -> None:
         self._slurm, self._tell = slurm, tell
         self._idle_since: dict[str, float] = {}
+        self._lasting = Lasting()
         self._next_ask = self._next_try = 0.0
         self._said = ""
         place = urlsplit(address)
@@ -84,7 +85,9 @@ class SlurmWorkers:
         asked = set(self._cluster.worker_spec)
         self._idle_since = {n: self._idle_since.get(n, now) for n, busy in there.items() if not busy}
         idle = {n: now - self._idle_since[n] if n in self._idle_since else 0.0 for n in there}
-        going = to_close(asked, idle, n_wanted, 60.0 * self._slurm.idle_min)
+        patience_s = 60.0 * self._slurm.idle_min
+        lasting = self._lasting.now(n_wanted, now, patience_s)
+        going = to_close(asked, idle, n_wanted, lasting, patience_s)
         going += self._vanished(asked - there.keys() - set(going), now)
         if going:
             self._cluster.sync(self._cluster.scale_down, going)

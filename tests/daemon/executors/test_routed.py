@@ -72,7 +72,8 @@ def test_each_stage_runs_where_it_belongs(places, tmp_path):
     assert executor.dead() != [], "neither serves any more"
 
 
-def test_without_such_stages_there_is_one_executor(places):
+def test_without_such_stages_there_is_one_executor(places, monkeypatch):
+    monkeypatch.setattr("daemon.executors.cluster.CONNECT_S", 0.2)
     reports: queue.SimpleQueue = queue.SimpleQueue()
     for run, kind in (
         (Run(), ProcessExecutor),

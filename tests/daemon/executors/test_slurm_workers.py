@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from daemon.config_cluster import Slurm
 from daemon.errors import WorkspaceError
-from daemon.executors.elastic import to_close, wanted
+from daemon.executors.elastic import Lasting, to_close, wanted
 from daemon.executors.port import Finished, Places
 from daemon.executors.slurm import SlurmWorkers
 from tests.daemon.executors.clusters import ROOT, connected
@@ -34,13 +34,24 @@ def test_as_many_as_long_jobs_but_no_more_than_are_allowed(n_long, n_short, leas
     st.sets(st.integers(0, 9).map(str)),
     st.dictionaries(st.integers(0, 9).map(str), st.floats(0, 100)),
     st.integers(0, 9),
+    st.integers(0, 9),
 )
-def test_nobody_who_works_is_sent_away_and_never_too_many(asked, idle, n):
-    going = to_close(asked, idle, n, 50.0)
+def test_nobody_who_works_is_sent_away_and_never_too_many(asked, idle, n, more):
+    lasting = n + more
+    going = to_close(asked, idle, n, lasting, 50.0)
     assert len(going) == len(set(going)) <= max(0, len(asked) - n)
     assert all(name in asked and (name not in idle or idle[name] >= 50.0) for name in going)
-    if asked - idle.keys() - set(going):
-        assert all(name not in idle for name in going), "who has not come goes first"
+    pending = asked - idle.keys()
+    assert len(pending & set(going)) == min(len(pending), max(0, len(asked) - lasting)), (
+        "they go when none was wanted for long"
+    )
+
+
+def test_a_moment_without_work_is_not_the_end_of_it():
+    lasting = Lasting()
+    assert [
+        lasting.now(n, at, 60.0) for n, at in ((0, 0), (3, 1), (0, 2), (2, 50), (0, 60), (1, 61), (0, 100), (0, 121))
+    ] == [*(0, 3, 3, 3, 3, 1, 1, 0)]
 
 
 def free_port() -> int:
@@ -129,6 +140,9 @@ def test_jobs_that_wait_at_slurm_are_taken_back_and_those_that_vanish_are_asked_
         workers.look(2)
         workers.look(2)
         assert len(slurm.jobs()) == 2 and second in slurm.jobs() and first not in slurm.jobs()
+        workers.look(1)
+        assert len(slurm.jobs()) == 2, "it may be wanted again in a moment"
+        workers._lasting.since -= 3600.0
         workers.look(1)
         assert len(slurm.jobs()) == 1
     finally:
