@@ -124,7 +124,7 @@ def save(folder: Path, page: str, block: Block) -> None:
 def load(folder: Path, page: str) -> Block | None:
     """A block that was kept, or None for one that is not there, damaged (each array has a checksum), or of another version."""
     try:
-        with np.load(folder / f"{page}.npz", allow_pickle=False) as stored:
+        with open(folder / f"{page}.npz", "rb") as f, np.load(f, allow_pickle=False) as stored:
             about = json.loads(str(stored["about"]))
             arrays = [stored[name] for name in ARRAYS]
         if (about["format"], tuple(about["figures"])) != (FORMAT, FIGURES):

@@ -212,7 +212,8 @@ class Lives(Turns, RuleBasedStateMachine):
     @rule(number=NUMBER)
     def retry(self, number: int) -> None:
         known = self.account.jobs.known
-        failed = [n for n, job in known.items() if job.state == "failed" and job.stage in AGAIN]
+        asked = self.account.jobs.retried  # and not begun yet, as in a pause
+        failed = [n for n, job in known.items() if job.state == "failed" and job.stage in AGAIN and n not in asked]
         if failed:
             job_id = failed[number % len(failed)]
             self.account.jobs.retried.add(job_id)
