@@ -28,6 +28,7 @@ from tests.daemon.executors.chain import STAGES, Chain, acquisition, digests
 from tests.daemon.executors.clusters import RealCluster, connected
 
 KINDS = ("call", "process", "dask")
+TIMES, JOBS = 20, 24
 Run = Callable[[Order], float]
 Seconds = dict[str, dict[str, list[float]]]
 
@@ -148,20 +149,16 @@ def finish(executor: Executor, reports: queue.SimpleQueue[Any], orders: Sequence
             left -= isinstance(said, Finished)
 
 
-def main() -> int:
-    """Two tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=20, help="jobs of each stage [default: %(default)s]")
-    parser.add_argument("--jobs", type=int, default=24, help="jobs for the throughput [default: %(default)s]")
-    arguments = parser.parse_args()
+def tables(times: int = TIMES, jobs: int = JOBS) -> int:
+    """Measure and print both; returns 0 when all made the same files."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "overhead").mkdir()
-        seconds, unlike = overhead(Path(folder) / "overhead", arguments.times)
+        seconds, unlike = overhead(Path(folder) / "overhead", times)
         done = {}
         for lanes in (1, 2):
             (Path(folder) / f"lanes-{lanes}").mkdir()
-            done[lanes] = throughput(Path(folder) / f"lanes-{lanes}", lanes, arguments.jobs)
-    first = Table(title=f"executors, on {machine()}: milliseconds of a job, median of {arguments.times}")
+            done[lanes] = throughput(Path(folder) / f"lanes-{lanes}", lanes, jobs)
+    first = Table(title=f"executors, on {machine()}: milliseconds of a job, median of {times}")
     for heading in ("stage", "bare call", "process", "adds", "dask", "adds"):
         first.add_column(heading, justify="left" if heading == "stage" else "right")
     for name, by_kind in seconds.items():
@@ -170,7 +167,7 @@ def main() -> int:
         first.add_row(
             name, f"{ms['call']:.1f}", f"{ms['process']:.1f}", added["process"], f"{ms['dask']:.1f}", added["dask"]
         )
-    second = Table(title=f"jobs in a second, pseudo-labelling 16 x 256 x 256, {arguments.jobs} jobs")
+    second = Table(title=f"jobs in a second, pseudo-labelling 16 x 256 x 256, {jobs} jobs")
     for heading in ("executor", "1 worker", "2 workers", "ratio"):
         second.add_column(heading, justify="left" if heading == "executor" else "right")
     for kind in KINDS[1:]:
@@ -181,6 +178,15 @@ def main() -> int:
     console.print(second)
     console.print("all make the same files" if not unlike else f"NOT the same files: {', '.join(unlike)}")
     return int(bool(unlike))
+
+
+def main() -> int:
+    """Two tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=TIMES, help="jobs of each stage [default: %(default)s]")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="jobs for the throughput [default: %(default)s]")
+    arguments = parser.parse_args()
+    return tables(arguments.times, arguments.jobs)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """What planner, status, start and the next suggestion cost by the size of the pool. `python -m benchmarks.scale`.
 
 Limits at a million patches: status under 0.5 s, the next suggestion after a new volume under 1 s, start to ready under 10 s.
-`benchmarks.ingest` prints `scale()`, the parts with ten thousand volumes, as well.
+Afterwards what executors add to a job, and the throughput with one and two workers (`benchmarks.executors`). `benchmarks.ingest` prints
+`scale()`, the parts with ten thousand volumes, as well; `benchmarks.scale_beyond` goes to fifty million.
 """
 
 from __future__ import annotations
@@ -143,7 +144,9 @@ def main() -> int:
     for patches in (int(text) for text in parser.parse_args().patches.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             rows += whole(Path(folder), patches)
-    return show("scale", rows)
+    from benchmarks import executors
+
+    return max(show("scale", rows), executors.tables())
 
 
 if __name__ == "__main__":
