@@ -41,6 +41,7 @@ def cluster_command(session: Session, script: bool) -> None:
 
     need_distributed("dask_jobqueue")
     from daemon.executors.slurm import SlurmWorkers
+    from daemon.executors.slurm import script as script_of
 
     away, over = on_cluster(run), threading.Event()
 
@@ -49,11 +50,11 @@ def cluster_command(session: Session, script: bool) -> None:
 
     log = session.workspace.places.jobs / WORKERS_LOG
     tell = lambda words: say(f"{_now()}  {words}")  # noqa: E731
+    if script:
+        click.echo(script_of(run.scheduler, run.slurm, run.device == "cuda", log), nl=False)
+        return
     workers = SlurmWorkers(run.scheduler, run.slurm, run.device == "cuda", log, tell)
     try:
-        if script:
-            click.echo(workers.script(), nl=False)
-            return
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, end)
         say(f"{_now()}  the scheduler listens at {run.scheduler}")

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dask_jobqueue import SLURMCluster
+from dask_jobqueue.slurm import SLURMJob
 from distributed import Status
 
 from daemon.config_cluster import Slurm
@@ -31,6 +32,34 @@ QUEUE_S = 30.0
 """So long `squeue` has to answer."""
 
 
+def script(address: str, slurm: Slurm, gpu: bool, log: Path) -> str:
+    """The job script that SLURM gets for a worker of the scheduler at this address."""
+    found: str = SLURMJob(address, name="alscope-worker", **_worker(slurm, gpu, log)).job_script()
+    return found
+
+
+def _worker(slurm: Slurm, gpu: bool, log: Path) -> dict[str, Any]:
+    """What jobqueue has to know of a worker."""
+    said, minutes = [f"--output={log}", "--open-mode=append"], max(1, round(60 * slurm.hours))
+    return {
+        "queue": slurm.partition or None,
+        "account": slurm.account or None,
+        "cores": SLOTS,
+        "processes": 1,
+        "memory": f"{slurm.memory_gb:g}GiB",
+        "job_cpu": slurm.cpus,
+        "walltime": f"{minutes // 60}:{minutes % 60:02d}:00",
+        "job_extra_directives": [*said, *([f"--gres={slurm.gres}"] if gpu else []), *slurm.options],
+        "job_script_prologue": list(slurm.before),
+        "worker_extra_args": ["--no-dashboard", *(["--resources", "GPU=1"] if gpu else [])],
+        "local_directory": '"${TMPDIR:-/tmp}"',
+        "job_name": "alscope-worker",
+        "python": slurm.python or sys.executable,
+        "nanny": False,
+        "death_timeout": DEATH_S,
+    }
+
+
 class SlurmWorkers:
     """From its making to `close`. log: a file for what workers say. tell: is given what happens, in a line each.
 
@@ -44,38 +73,15 @@ class SlurmWorkers:
         self._next_ask = self._next_try = 0.0
         self._said = ""
         place = urlsplit(address)
-        resources = ["--resources", "GPU=1"] if gpu else []
-        said = [f"--output={log}", "--open-mode=append"]
         try:
             with socket.socket() as free:  # what distributed says of it is about something else
                 free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 free.bind((place.hostname, place.port))
-            self._cluster = SLURMCluster(
-                queue=slurm.partition or None,
-                account=slurm.account or None,
-                cores=SLOTS,
-                processes=1,
-                memory=f"{slurm.memory_gb:g}GiB",
-                job_cpu=slurm.cpus,
-                walltime=f"{int(slurm.hours)}:{round(60 * (slurm.hours % 1)) % 60:02d}:00",
-                job_extra_directives=[*said, *([f"--gres={slurm.gres}"] if gpu else []), *slurm.options],
-                job_script_prologue=list(slurm.before),
-                worker_extra_args=["--no-dashboard", *resources],
-                local_directory='"${TMPDIR:-/tmp}"',
-                job_name="alscope-worker",
-                python=slurm.python or sys.executable,
-                nanny=False,
-                death_timeout=DEATH_S,
-                scheduler_options={"host": place.hostname, "port": place.port, "dashboard": False},
-            )
+            scheduler = {"host": place.hostname, "port": place.port, "dashboard": False}
+            self._cluster = SLURMCluster(scheduler_options=scheduler, **_worker(slurm, gpu, log))
         except (RuntimeError, ValueError, OSError) as e:
             words = one_line(e.__cause__ or e)
             raise WorkspaceError(f"run.address = {address}: the scheduler cannot listen there ({words})") from e
-
-    def script(self) -> str:
-        """The job script that SLURM gets."""
-        found: str = self._cluster.job_script()
-        return found
 
     def look(self, n_wanted: int) -> None:
         """Ask for more workers, let some go, and see what became of those that were asked for. Called again and again."""

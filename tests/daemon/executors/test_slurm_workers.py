@@ -133,7 +133,9 @@ def test_jobs_that_wait_at_slurm_are_taken_back_and_those_that_vanish_are_asked_
         workers._next_try = 0.0
         workers.look(2)
         assert len(slurm.jobs()) == 2 and heard[-1] == "0 workers of SLURM are here, 2 asked for"
-        assert "#SBATCH --gres=gpu:1\n" in slurm.script(slurm.jobs()[0]) and "--resources GPU=1" in workers.script()
+        assert "#SBATCH --gres=gpu:1\n" in slurm.script(slurm.jobs()[0]) and "--resources GPU=1" in slurm.script(
+            slurm.jobs()[0]
+        )
         first, second = slurm.jobs()
         slurm.lose(first)  # somebody cancelled it
         workers._next_ask = 0.0
