@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import threading
 import time
 from types import FrameType
@@ -78,5 +79,5 @@ def _demand(session: Session, away: frozenset[str]) -> tuple[int, int]:
     try:
         with reading(session.workspace.root) as db:
             return demand(db, away)
-    except WorkspaceError:
+    except (WorkspaceError, sqlite3.Error):  # nothing is let go for a moment in which it cannot be read
         return 0, 0

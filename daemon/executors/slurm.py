@@ -95,8 +95,8 @@ class SlurmWorkers:
         lasting = self._lasting.now(n_wanted, now, patience_s)
         going = to_close(asked, idle, n_wanted, lasting, patience_s)
         going += self._vanished(asked - there.keys() - set(going), now)
-        if going:
-            self._cluster.sync(self._cluster.scale_down, going)
+        if going:  # which also starts what is missing
+            self._tried(now, self._cluster.scale_down, going)
         self._ask(n_wanted, now)
         here = len(there.keys() & set(self._cluster.worker_spec))
         waiting = len(self._cluster.worker_spec) - here
@@ -107,10 +107,14 @@ class SlurmWorkers:
         spec = self._cluster.worker_spec
         if now < self._next_try or (len(spec) >= n_wanted and not spec.keys() - self._cluster.workers.keys()):
             return
+        while len(spec) < n_wanted:
+            spec.update(self._cluster.new_worker_spec())
+        self._tried(now, self._cluster._correct_state)
+
+    def _tried(self, now: float, act: Callable[..., Any], *arguments: Any) -> None:
+        """Let the cluster be as it ought to be. What SLURM refuses is said, and tried again later."""
         try:
-            while len(spec) < n_wanted:
-                spec.update(self._cluster.new_worker_spec())
-            self._cluster.sync(self._cluster._correct_state)
+            self._cluster.sync(act, *arguments)
         except Exception as e:  # sbatch is not here, or says no
             self._next_try = now + AGAIN_S
             self._forget_refused()

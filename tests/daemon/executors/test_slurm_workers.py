@@ -144,6 +144,15 @@ def test_jobs_that_wait_at_slurm_are_taken_back_and_those_that_vanish_are_asked_
         assert len(slurm.jobs()) == 2 and second in slurm.jobs() and first not in slurm.jobs()
         workers.look(1)
         assert len(slurm.jobs()) == 2, "it may be wanted again in a moment"
+        slurm.lose(min(slurm.jobs()))
+        (slurm.folder / "refuses").touch()
+        workers._next_ask, before = 0.0, len(heard)
+        workers.look(2)  # one goes, another is to come, and SLURM says no
+        assert any("QOSMaxSubmitJobPerUserLimit" in words for words in heard[before:])
+        (slurm.folder / "refuses").unlink()
+        workers._next_try = 0.0
+        workers.look(2)
+        assert len(slurm.jobs()) == 2
         workers._lasting.since -= 3600.0
         workers.look(1)
         assert len(slurm.jobs()) == 1

@@ -103,7 +103,10 @@ def at_rest(root: Path, found: Found, n_volumes: int) -> None:
     with _reader(workspace) as db:
         unfinished = db.execute(
             "SELECT stage, state, error FROM job WHERE state NOT IN ('done', 'cancelled') AND NOT (stage = 'label' AND state = 'failed'"
-            " AND EXISTS (SELECT 1 FROM received r WHERE job.subject = 'received:' || r.id AND r.reason LIKE ?))",
+            " AND EXISTS (SELECT 1 FROM received r WHERE job.subject = 'received:' || r.id AND r.reason LIKE ?))"
+            # a round whose training died three times is replaced by another one
+            " AND NOT (stage = 'finetune' AND state = 'failed' AND error LIKE 'the worker died%' AND EXISTS"
+            " (SELECT 1 FROM round r WHERE r.state = 'done' AND r.number > CAST(SUBSTR(job.subject, 7) AS INTEGER)))",
             [f"{UNCHECKED[:30]}%"],
         ).fetchall()
         missing = [
