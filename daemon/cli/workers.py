@@ -51,7 +51,13 @@ def workers_command(session: Session, as_json: bool) -> None:
     running = _running(session)
     away = on_cluster(session.settings.run)
     places = [] if away == frozenset(STAGES) else [_here(session, running, away)]
-    places += _cluster(session, running) if away else []
+    if away:
+        try:
+            places += _cluster(session, running)
+        except NotRunningError as e:
+            if not places:
+                raise
+            places.append(_Place(session.settings.run.scheduler, "", 0, 0, {}, [], 0, str(e)))
     if as_json:
         print_json([asdict(place) for place in places])
         return

@@ -106,6 +106,14 @@ def wait_for_volumes(daemon, n: int) -> None:
         time.sleep(0.5)
 
 
+def test_a_cluster_that_is_away_does_not_hide_this_machine(tmp_path: Path):
+    config = CONFIG.format(address="tcp://127.0.0.1:1").replace('executor = "dask"', 'stages = { finetune = "dask" }')
+    with real_daemon(tmp_path, config) as daemon:
+        here, away = json.loads(daemon.alscope("workers", "--json").stdout)
+    assert (here["worker"], here["slots"], here["remark"]) == ("process", 2, "")
+    assert away["worker"] == "tcp://127.0.0.1:1" and "no scheduler can be reached" in away["remark"]
+
+
 @pytest.mark.parametrize(
     ("run", "words"),
     [
