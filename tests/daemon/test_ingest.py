@@ -140,9 +140,10 @@ def test_links_are_not_followed_and_odd_names_survive(ingest, folder, tmp_path):
     assert [r.path for r in collect(ingest, 3 * SETTLE_S)] == [odd]
 
 
-def test_what_it_waits_for_is_said(ingest, folder):
+def test_what_it_waits_for_is_said(ingest, folder, tmp_path):
+    (tmp_path / "written").write_bytes(b"x" * 1000)
     began = time.time()
-    (folder / "a.tif").write_bytes(b"x" * 1000)
+    (tmp_path / "written").rename(folder / "a.tif")  # at once: a look between open and write would see 0 B
     ingest.wake()
     (first, *_) = collect(ingest, 0.8, Arriving)
     assert (first.why, first.wait_s) == ("1.0 kB", SETTLE_S)

@@ -16,6 +16,7 @@ import pytest
 import tifffile
 
 from alcore.arrays.synthetic import em_volume
+from daemon.store.views import Snapshot
 from tests.daemon.daemons import RealDaemon, real_daemon
 from tests.faults.invariants import check, digests
 from tests.faults.small_disk import Ballast, small_disk
@@ -88,6 +89,20 @@ def stories(daemon: RealDaemon) -> list[tuple[str, str, int, str]]:
         return db.execute("SELECT stage, state, attempts, error FROM job ORDER BY id").fetchall()
 
 
+def at_rest(daemon: RealDaemon, published: Path, calm_s: float = 3.0) -> None:
+    """Wait until the label is published, the queue is full and nothing is left to do; one done job may let the next be planned."""
+    since = time.monotonic()
+
+    def calm(shot: Snapshot) -> bool:
+        nonlocal since
+        busy = any(n for state, n in shot.jobs.items() if state != "done")
+        if busy or not published.exists() or sum(q.ready for q in shot.queue) < 2:
+            since = time.monotonic()
+        return time.monotonic() - since > calm_s
+
+    daemon.wait(calm, 150)
+
+
 def acquire(daemon: RealDaemon, name: str, seed: int) -> np.ndarray:
     """Put a volume into the watched folder; returns its labels."""
     image, labels = em_volume((8, 96, 96), (0.04, 0.02, 0.02), np.random.default_rng(seed))
@@ -138,16 +153,12 @@ def test_a_disk_that_fills_up_amid_jobs_spends_no_attempt_and_loses_no_label(dae
     ballast.drop()
     whole = {"ingested": 4, "pseudo_labelled": 4, "embedded": 4}
     daemon.wait(lambda s: s.labels["accepted"] == 1 and whole.items() <= s.volumes.items() and not s.problems, 200)
-    daemon.wait(lambda s: {state for state, n in s.jobs.items() if n} == {"done"}, 100)
     published = daemon.workspace / "labels" / f"{shot.queue[0].id}.tif"
-    until = time.monotonic() + 10
-    while not published.exists():
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    at_rest(daemon, published)
 
     assert daemon.stop() == 0
     check(daemon.workspace)
-    assert {state for _, state, _, _ in stories(daemon)} == {"done"}, stories(daemon)
+    assert not [story for story in stories(daemon) if story[1] != "done"]
     assert {attempts for _, _, attempts, _ in stories(daemon)} <= {0, 1}, stories(daemon)
     assert not list((daemon.workspace / "artifacts" / ".staging").iterdir())
     assert not list(daemon.workspace.glob("*/.*.tmp"))
