@@ -20,6 +20,7 @@ from alcore.index.artifact import encoder_of, read_vectors
 from alcore.selection import blocks
 from alcore.selection.blocks import FIGURES, Block
 from alcore.selection.port import Float32, Pool, Positions
+from alcore.selection.usual import joined
 from alcore.stage import Context, Input
 from alcore.types import PoolPosition
 
@@ -165,6 +166,7 @@ def assemble(given: Sequence[Input], only: Mapping[str, Sequence[int]], ctx: Con
         traits=dict(zip(FIGURES, figures, strict=True)),
         flat=flat,
         frontier=memory.frontier(of, matrix, ctx.device),
+        usual=joined([memory.blocks[page.key].usual for page in given]),
     )
     return Assembled(pool, keys, np.cumsum(sizes) - sizes, patches, indexed, notes)
 

@@ -20,6 +20,7 @@ from alcore.errors import PermanentError
 from alcore.index.artifact import AGAIN, PATCHES, patches_of, read_vectors
 from alcore.selection.artifacts import read_arrays, read_boxes
 from alcore.selection.port import Float32, Mask, Positions
+from alcore.selection.usual import Usual, usual
 from alcore.stage import Input
 
 FROM_IMAGE = ("foreground", "border", "n_objects", "confidence", "sharpness", "contrast", "clipped", "blank")
@@ -56,6 +57,12 @@ class Block:
         """(K,) the first vector of each."""
         found: Positions = np.cumsum(self.n_vectors) - self.n_vectors
         return found
+
+    @cached_property
+    def usual(self) -> Usual:
+        """What is usual in the volume of each."""
+        of = np.repeat(np.arange(len(self.rows)), self.n_vectors)
+        return usual(of, len(self.rows), dict(zip(FIGURES, self.figures, strict=True)))
 
     def part(self, i: int) -> Block:
         """What it says of one embedding."""

@@ -14,6 +14,7 @@ from alcore.types import PoolPosition
 if TYPE_CHECKING:
     from alcore.coreset import Frontier
     from alcore.selection.spread import Room
+    from alcore.selection.usual import Usual
 
 Float32 = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
@@ -42,7 +43,8 @@ class Pool:
     the boxes (z, y, x) in voxels. traits: (N,) float32 by name, NaN = unknown; names of `TRAITS` that are not given are
     unknown everywhere. flat: (N,) bool, patches whose content has no direction (constant or not finite). frontier: the core-set
     with these positions covered and so many picks ahead, where the process keeps one from job to job. worth: (N,) float32 in 0..1,
-    by which what is expected in each patch counts (see `alcore.selection.steering.dulled`); 1 everywhere for None.
+    by which what is expected in each patch counts (see `alcore.selection.steering.dulled`); 1 everywhere for None. usual: what is
+    usual in each volume, whose numbers are then 0, 1, 2 and so on; reckoned from the patches for None.
     Raises ValueError naming the array whose length is another.
     """
 
@@ -54,6 +56,7 @@ class Pool:
     flat: Mask | None = None
     frontier: Callable[[Sequence[PoolPosition], int], Frontier] | None = None
     worth: Float32 | None = None
+    usual: Usual | None = None
 
     def __post_init__(self) -> None:
         n = len(self.embeddings)

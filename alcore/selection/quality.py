@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from alcore.selection.coverage import BLOCK, some
 from alcore.selection.port import Flaw, Float32, Mask, Pool, Positions
+from alcore.selection.usual import ASKED, LEAST, MAD, Usual, of_pool
 from alcore.types import PoolPosition
 
 Float64 = npt.NDArray[np.float64]
@@ -41,8 +42,8 @@ USUAL = 0.5
 """Where the median contrast of a volume's patches is below this share of its standard deviation, contrast is signal."""
 RARE = 0.1
 """A rule that hits more of a volume than this describes the volume: it is not used there."""
-LEAST = 16
-"""Fewer patches than this are not compared with each other."""
+LEAST_SPREAD = 1e-12
+"""A robust standard deviation below this is none."""
 NEIGHBOUR = 5
 """Isolation is the distance to this nearest neighbour."""
 REFERENCE = 1024
@@ -90,78 +91,70 @@ def _facts(pool: Pool, positions: Positions) -> Iterator[Flaw]:
 
 
 def _judgements(pool: Pool, positions: Positions) -> Iterator[Flaw]:
-    """Patches that differ from the rest of their volume."""
-    in_volumes = positions[np.argsort(pool.volume[positions], kind="stable")]
-    _, begins, sizes = np.unique(pool.volume[in_volumes], return_index=True, return_counts=True)
-    for begin, size in zip(begins[sizes >= LEAST], sizes[sizes >= LEAST], strict=True):
-        rows = in_volumes[begin : begin + size]
-        sharpness, how_sharp = _beside_others(pool.trait("sharpness", rows))
-        contrast, how_strong = _beside_others(pool.trait("contrast", rows))
-        clipped = pool.trait("clipped", rows).astype(np.float64)
-        usual = float(np.median(clipped[np.isfinite(clipped)])) if np.isfinite(clipped).any() else 0.0
-        soft = (sharpness < UNSHARP) & (how_sharp < -FAR)
-        signal = _signal(pool, rows)
-        rules: list[Rule] = [
-            (
-                (clipped >= CLIPPED) & (clipped >= 4 * usual),
-                clipped / CLIPPED,
-                clipped,
-                "{:.0%} of its voxels are at the end of the range: charging or saturation",
-            ),
-            (
-                (contrast > STRONG) & (how_strong > FAR) & ~signal,
-                contrast / STRONG,
-                contrast,
-                "{:.1f} times the usual contrast of its volume: a fold, a crack or charging",
-            ),
-            (
-                soft & (contrast >= FAINT) & (contrast < 1),
-                UNSHARP / np.maximum(sharpness, 1e-6),
-                sharpness,
-                "{:.0%} of the usual sharpness of its volume: out of focus",
-            ),
-            (
-                (contrast < FAINT) & (how_strong < -FAR),
-                FAINT / np.maximum(contrast, 1e-6),
-                contrast,
-                "{:.0%} of the usual contrast of its volume: nearly empty",
-            ),
-        ]
-        for hit, score, figure, words in rules:
-            if hit.mean() > RARE:
-                continue
-            for i in np.flatnonzero(hit):
-                yield Flaw(PoolPosition(int(rows[i])), words.format(figure[i]), float(score[i]))
+    """Patches that differ from the rest of their volume: from all of it, however few of its patches are looked at."""
+    usual, volume = of_pool(pool)
+    found = _rules(pool, positions, usual.of(volume[positions]))
+    suspected = np.unique(np.concatenate([volume[positions[hit]] for hit, *_ in found]))
+    if not len(suspected):
+        return
+    whole = np.flatnonzero(np.isin(volume, suspected))
+    of = volume[whole]
+    for (hit, score, figure, words), (hit_in_all, *_) in zip(found, _rules(pool, whole, usual.of(of)), strict=True):
+        is_rare = np.bincount(of[hit_in_all], minlength=len(usual.size)) <= RARE * usual.size
+        for i in np.flatnonzero(hit & is_rare[volume[positions]]):
+            yield Flaw(PoolPosition(int(positions[i])), words.format(figure[i]), float(score[i]))
 
 
-def _signal(pool: Pool, rows: Positions) -> Mask:
-    """(n,) bool: patches whose strong contrast is likely what the volume was made for.
+def _rules(pool: Pool, rows: Positions, usual: Usual) -> list[Rule]:
+    """What each rule says of these patches. usual: of the volume of each; with NaN no rule fires."""
+    sharpness, contrast, clipped, foreground = (pool.trait(name, rows).astype(np.float64) for name in ASKED)
+    big = usual.size >= LEAST
+    how_sharp = _deviation(sharpness, usual.log_sharpness, usual.sharpness_spread)
+    how_strong = _deviation(contrast, usual.log_contrast, usual.contrast_spread)
+    sharpness, beside = sharpness / usual.sharpness, contrast / usual.contrast
+    # strong contrast is likely what the volume was made for where the usual patch has far less than the volume as a whole (objects
+    # on an empty background), and where more than the usual foreground was found
+    signal = (usual.strength < USUAL) | (foreground > usual.foreground)
+    soft = (sharpness < UNSHARP) & (how_sharp < -FAR)
+    return [
+        (
+            big & (clipped >= CLIPPED) & (clipped >= 4 * usual.clipped),
+            clipped / CLIPPED,
+            clipped,
+            "{:.0%} of its voxels are at the end of the range: charging or saturation",
+        ),
+        (
+            big & (beside > STRONG) & (how_strong > FAR) & ~signal,
+            beside / STRONG,
+            beside,
+            "{:.1f} times the usual contrast of its volume: a fold, a crack or charging",
+        ),
+        (
+            big & soft & (beside >= FAINT) & (beside < 1),
+            UNSHARP / np.maximum(sharpness, 1e-6),
+            sharpness,
+            "{:.0%} of the usual sharpness of its volume: out of focus",
+        ),
+        (
+            big & (beside < FAINT) & (how_strong < -FAR),
+            FAINT / np.maximum(beside, 1e-6),
+            beside,
+            "{:.0%} of the usual contrast of its volume: nearly empty",
+        ),
+    ]
 
-    That is all of them where the usual patch has far less contrast than the volume as a whole (objects on an empty background),
-    and those where more than the usual foreground was found.
+
+def _deviation(values: Float64, log_middle: Float64, spread: Float64) -> Float64:
+    """(n,) robust z of the logarithms, -inf for 0; 0 where more than half of a volume is the same, NaN where nobody knows.
+
+    A volume of signal and empty background has a wide spread, so that neither is an exception in it.
     """
-    contrast, foreground = pool.trait("contrast", rows), pool.trait("foreground", rows)
-    known, seen = np.isfinite(contrast), np.isfinite(foreground)
-    if known.any() and np.median(contrast[known]) < USUAL:
-        return np.ones(len(rows), bool)
-    return seen & (foreground > (np.median(foreground[seen]) if seen.any() else 0.0))
-
-
-def _beside_others(values: Float32) -> tuple[Float64, Float64]:
-    """Values over the median of the known ones, and robust z of their logarithms.
-
-    Both NaN, with which no rule fires, where that says nothing. A volume of signal and empty background has a wide spread,
-    so that neither is an exception in it.
-    """
-    known = np.isfinite(values) & (values > 0)
-    unknown = np.full(len(values), np.nan)
-    if known.sum() < LEAST:
-        return unknown, unknown
-    usual = float(np.median(values[known]))
-    z = unknown.copy()
-    z[known] = robust_z(np.log(values[known].astype(np.float64)))
-    z[values == 0] = -np.inf
-    return values.astype(np.float64) / usual, z
+    known = np.isfinite(values) & np.isfinite(log_middle)
+    spreads = known & (values > 0) & (spread > LEAST_SPREAD)
+    found = np.where(known, 0.0, np.nan)
+    found[spreads] = (np.log(values[spreads]) - log_middle[spreads]) / spread[spreads]
+    found[known & (values == 0)] = -np.inf
+    return found
 
 
 def _isolated(pool: Pool, positions: Positions, known: Positions, rng: np.random.Generator) -> Iterator[Flaw]:
@@ -233,5 +226,5 @@ def largest(values: Float32, k: int) -> Float32:
 def robust_z(values: Float64) -> Float64:
     """(x - median) / (1.4826 median absolute deviation); all 0 where more than half of the values are equal."""
     middle = np.median(values)
-    spread = 1.4826 * np.median(np.abs(values - middle))
-    return (values - middle) / spread if spread > 1e-12 else np.zeros(len(values))
+    spread = MAD * np.median(np.abs(values - middle))
+    return (values - middle) / spread if spread > LEAST_SPREAD else np.zeros(len(values))

@@ -195,4 +195,4 @@ def _write(out: Path, result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-STAGE = Stage(name="suggestions", version=7, run=run)
+STAGE = Stage(name="suggestions", version=8, run=run)
