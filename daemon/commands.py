@@ -115,11 +115,10 @@ def _carry_out(engine: Engine, path: Path, now: float) -> tuple[str, dict[str, A
 def _pause(engine: Engine, arguments: dict[str, Any], now: float) -> str:
     seconds = float(arguments.get("seconds", 0)) or 10 * 365 * 86400
     engine.store.state.pause(now + seconds)
-    running = (
-        "training and segmenting stand still"
-        if all(map(engine.executor.holds, (*TRAINING, "predict")))
-        else "running jobs finish"
-    )
+    held = [engine.executor.holds(stage) for stage in (*TRAINING, "predict")]
+    running = "training and segmenting stand still" if all(held) else "running jobs finish"
+    if any(held) and not all(held):
+        running = "training and segmenting stand still here, and finish on the cluster"
     return f"paused: nothing new is started, {running}"
 
 

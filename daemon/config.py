@@ -156,6 +156,8 @@ class Run(Section):
     keep_backups: int = Field(default=7, ge=1, le=1000)
     seed: int = Field(default=0, ge=0)
 
+    long_jobs: int = Field(default=0, ge=0)
+
     @field_validator("stages")
     @classmethod
     def _stages_that_exist(cls, value: dict[str, str]) -> dict[str, str]:
@@ -168,7 +170,7 @@ class Run(Section):
 
     @model_validator(mode="after")
     def _cluster_is_said(self) -> Run:
-        check_cluster(self.executor, self.stages, self.address, self.device, self.slurm)
+        check_cluster(self.executor, self.stages, self.address, self.device, self.slurm, self.long_jobs)
         return self
 
     @property

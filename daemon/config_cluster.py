@@ -61,7 +61,9 @@ def stages_by_name(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
-def check_cluster(executor: str, stages: Mapping[str, str], address: str, device: str, slurm: Slurm) -> None:
+def check_cluster(
+    executor: str, stages: Mapping[str, str], address: str, device: str, slurm: Slurm, long_jobs: int
+) -> None:
     """Raises ValueError where what is said of a cluster is not enough, or too much."""
     said = 'executor = "dask"' if executor == "dask" else 'a stage with "dask"'
     wanted = "dask" in (executor, *stages.values())
@@ -70,6 +72,10 @@ def check_cluster(executor: str, stages: Mapping[str, str], address: str, device
     if slurm.workers and not wanted:
         raise ValueError(
             'slurm.workers are those of a cluster: it needs executor = "dask", or a stage in `stages` that has it'
+        )
+    if long_jobs and not wanted:
+        raise ValueError(
+            'long_jobs counts those on a cluster: it needs executor = "dask", or a stage in `stages` that has it'
         )
     if slurm.least > slurm.workers:
         raise ValueError(f"slurm.least = {slurm.least} is more than slurm.workers = {slurm.workers}")

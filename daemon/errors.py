@@ -47,6 +47,12 @@ class ConfigError(AlscopeError):
     exit_code = 78
 
 
+class BrokenError(AlscopeError):
+    """A part of the daemon has died; a new start makes it anew, which systemd does by itself."""
+
+    exit_code = 70
+
+
 class IllegalTransitionError(AlscopeError):
     """A state change that the transition table does not allow; carries the story of the thing it was asked of."""
 

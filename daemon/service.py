@@ -22,7 +22,7 @@ from daemon.config import Settings, load
 from daemon.courier import Courier
 from daemon.device import device, threads
 from daemon.engine import Engine, is_sighting
-from daemon.errors import ConfigError, DamagedError, NoRoomError, WorkspaceError
+from daemon.errors import BrokenError, ConfigError, DamagedError, NoRoomError
 from daemon.executors.chosen import chosen
 from daemon.executors.port import Reports
 from daemon.hands import Hands, scans
@@ -283,9 +283,9 @@ class Service:
         if self._hands.timers.check_clock():
             log.warning("the clock was set; timers restarted")
         if self._hands.scan_died:
-            raise WorkspaceError("the scan of the watched folders has died; restarting is the only remedy")
+            raise BrokenError("the scan of the watched folders has died; restarting is the only remedy")
         if dead := self._executor.dead():
-            raise WorkspaceError(f"{', '.join(dead)}: serves no jobs any more; restarting is the only remedy")
+            raise BrokenError(f"{', '.join(dead)}: serves no jobs any more; restarting is the only remedy")
 
     def _wait_out(self, error: Exception) -> None:
         """A full disk or a locked database: nothing is lost, and the same is tried again in a second."""

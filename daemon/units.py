@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 MARK = (
     "# Written by `alscope service install`; own changes belong into a drop-in (`systemctl edit`), which outlives it."
@@ -185,13 +186,13 @@ def for_a_cluster() -> dict[str, str]:
     parts = {
         "alscope-scheduler.service": (
             "scheduler of the cluster for alscope",
-            (DASK, "scheduler", "--no-dashboard"),
+            (DASK, "scheduler", "--host", urlsplit(SCHEDULER).hostname or "", "--no-dashboard"),
             "",
         ),
         "alscope-cluster.service": (
             "scheduler for alscope, and workers that SLURM starts",
             (PROGRAM, "cluster", "--config", f"{HOME}/config.toml"),
-            "",
+            "RestartPreventExitStatus=78\n",
         ),
         "alscope-worker@.service": (
             "worker for alscope on GPU %i",

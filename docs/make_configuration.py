@@ -85,7 +85,8 @@ CHECKED = {
 RULES = {
     "": "watched folders and the workspace lie apart from each other",
     "run": "`slurm.least` is not above `slurm.workers`; with "
-    '`executor = "dask"`, or a stage that has it, `address` or `slurm.workers` is set and `device` is not `"auto"`; without, neither is',
+    '`executor = "dask"`, or a stage that has it, `address` or `slurm.workers` is set and `device` is not `"auto"`; '
+    "without, `address`, `slurm.workers` and `long_jobs` are not set",
     "training": "`gate_max_patches` is not below `gate_min_patches`",
 }
 """The same for what the models check of several keys of a table at once."""

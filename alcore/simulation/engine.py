@@ -6,8 +6,8 @@ Imports no numpy: everything heavy happens in the workers.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import multiprocessing
+import os
 import signal
 import time
 from collections import deque
@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alcore.disk import no_space
 from alcore.errors import AlcoreError, PermanentError, TransientError
-from alcore.simulation import worker
+from alcore.simulation import folder, worker
 from alcore.simulation.cell import Curve
 from alcore.simulation.worker import Plan, Run
 
@@ -81,28 +81,53 @@ class Outcome:
     shown: list[Shown]
 
 
+class StoppedError(KeyboardInterrupt):
+    """Ctrl-C in the middle of a run. outcome: what is there by now, in tables and on a page; None where nothing is to be shown."""
+
+    def __init__(self, outcome: Outcome | None) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
 @dataclass
 class Engine:
     """A run in progress. tell: is told about progress twice a second. default: the strategy that the daemon chooses by,
-    which tables and pictures show first; "" = leave them out."""
+    which tables and pictures show first; "" = leave them out. remark: is told, before anything is played, what a person should
+    know."""
 
     run: Run
     n_workers: int
     tell: Callable[[Progress], None]
     default: str = ""
+    remark: Callable[[str], None] = lambda text: None
     _workers: list[_Worker] = field(default_factory=list)
     _total: int = 0
+    _before: int = 0
 
     def play(self) -> Outcome:
         """Play what is missing, and write tables and pictures.
 
         Raises PermanentError for images, labels or settings that cannot be played, TransientError when a process was lost, or
-        another run is at work in the folder. What was played before stays.
+        another run is at work in the folder, DiskFullError when there is no room. After Ctrl-C tables and pictures are made of
+        what is there, and StoppedError is raised; a second one ends that too. What was played stays.
         """
-        self.run.out.mkdir(parents=True, exist_ok=True)
-        with _alone(self.run.out), self._staff():
-            plan = self._first_of(self._start(), "reading the images", "plan")
-            return self._all(plan)
+        out = self.run.out
+        try:
+            folder.prepare(out)
+            with folder.alone(out), self._staff():
+                plan = self._first_of(self._start(), "reading the images", "plan")
+                for text in plan.remarks:
+                    self.remark(text)
+                try:
+                    outcome = self._all(plan)
+                except KeyboardInterrupt:
+                    raise StoppedError(self._so_far(plan)) from None
+                (out / folder.FAILURE).unlink(missing_ok=True)
+                return outcome
+        except OSError as e:
+            if no_space(e):
+                raise folder.no_room(out) from e
+            raise
 
     @contextlib.contextmanager
     def _staff(self) -> Iterator[None]:
@@ -111,14 +136,18 @@ class Engine:
             yield
             whole = True
         finally:
-            for one in self._workers:
-                if one.doing is not None or not whole:
-                    one.process.kill()
-                one.pipe.close()
-            for one in self._workers:
-                one.process.join()
-                one.process.close()
-            self._workers.clear()
+            self._dismiss(whole)
+
+    def _dismiss(self, whole: bool) -> None:
+        """End all workers; those that are at work, or all of a run that is not whole, at once."""
+        for one in self._workers:
+            if one.doing is not None or not whole:
+                one.process.kill()
+            one.pipe.close()
+        while self._workers:
+            one = self._workers.pop()
+            one.process.join()
+            one.process.close()
 
     def _start(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
@@ -126,7 +155,8 @@ class Engine:
         process = context.Process(target=worker.main, args=(self.run, theirs), name="simulation")
         # Ctrl-C goes to the whole group, and the parent decides: its children are born with the signal blocked. The tracker that
         # `start` would start unblocks it on the way: it has to run before.
-        resource_tracker.ensure_running()
+        with _quiet_tracker():
+            resource_tracker.ensure_running()
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             process.start()
@@ -149,6 +179,7 @@ class Engine:
         open_files = {file for files in missing.values() for file in files}
         self._total = total = sum(map(len, plan.files))
         to_play = len(open_files)
+        self._before = total - to_play
         while len(self._workers) < min(self.n_workers, len(waiting)):
             self._start()
         began = reported = time.monotonic()
@@ -168,24 +199,35 @@ class Engine:
             left = (time.monotonic() - began) / played * len(open_files) if played else None
             doing = next((one.doing for one in self._workers if one.doing), "")
             self.tell(Progress(total - len(open_files), total, left, doing))
-        rows = self._first_of(self._workers[0], "the tables", "report", plan.curves)
-        shown = (
-            self._first_of(self._workers[0], "the pictures", "present", self.default) if rows and self.default else []
-        )
-        return Outcome(rows, to_play, shown)
+        return self._shown(self._workers[0], plan, to_play, True)
+
+    def _shown(self, one: _Worker, plan: Plan, played: int, maps: bool) -> Outcome:
+        """Write the tables and, where they are wanted and there is a result, the pictures."""
+        rows = self._first_of(one, "the tables", "report", plan.curves)
+        wanted = rows and self.default
+        shown = self._first_of(one, "the pictures", "present", self.default, maps) if wanted else []
+        return Outcome(rows, played, shown)
+
+    def _so_far(self, plan: Plan) -> Outcome | None:
+        """What is there of an unfinished run: whatever is being played is given up, and a fresh process makes the tables."""
+        self._dismiss(False)
+        there = sum(file.exists() for files in plan.files for file in files)
+        return self._shown(self._start(), plan, there - self._before, False) if there else None
 
 
 @contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Raises TransientError while another run works in the folder; a killed one holds nothing."""
-    with open(out / ".lock", "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise TransientError(
-                f"{out}: another simulation is at work in this folder; wait for it, or use another --out"
-            ) from None
+def _quiet_tracker() -> Iterator[None]:
+    """A process that is killed leaves semaphores, which Python's tracker removes, with a warning that helps nobody: the tracker is
+    born without it."""
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (before, "ignore:resource_tracker:UserWarning")))
+    try:
         yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def _words(curve: Curve) -> str:

@@ -40,7 +40,8 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """about: one line under the title. played: sentences on how it was played. told: run.json as it is."""
+    """about: one line under the title. played: sentences on how it was played. told: run.json as it is. warnings: what stands above
+    all else."""
 
     title: str
     about: str
@@ -48,12 +49,14 @@ class Page:
     maps: Sequence[Picture]
     played: Sequence[str]
     told: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
 
 def render(page: Page) -> str:
     """The page."""
     several = len(page.sections) > 1
     body = "".join(_section(section, several) for section in page.sections)
+    warnings = "".join(f'<p class="warning">{escape(sentence)}.</p>' for sentence in page.warnings)
     maps = "".join(_figure(picture) for picture in page.maps)
     played = "".join(f"<li>{escape(sentence)}</li>" for sentence in page.played)
     settings = escape(json.dumps(page.told, indent=1, ensure_ascii=False, sort_keys=True))
@@ -62,7 +65,7 @@ def render(page: Page) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="referrer" content="no-referrer">'
         f'<title>{escape(page.title)}</title><link rel="icon" href="data:,"><style>{_style()}</style></head><body>'
-        f'<header><h1>{escape(page.title)}</h1><p class="quiet">{escape(page.about)}</p></header><main>{body}'
+        f'<header><h1>{escape(page.title)}</h1><p class="quiet">{escape(page.about)}</p></header><main>{warnings}{body}'
         + (f"<h2>What is asked for: the latent map with the first picks</h2>{maps}" if maps else "")
         + f"<h2>How it was played</h2><ul>{played}</ul>"
         f"<details><summary>Settings, versions and digests of the inputs</summary><pre>{settings}</pre></details></main>"

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from alcore.artifact import ArtifactStore, remove_tree
 from alcore.errors import PermanentError
 from alcore.run import QuietContext, execute, key_of, stage
-from alcore.simulation import cutting, expert
-from alcore.simulation.pair import Pair, sha256
+from alcore.simulation import code, concerns, cutting, expert, wording
+from alcore.simulation.pair import Pair, content_key
 from alcore.simulation.settings import Settings
 from alcore.stage import Input
 from alcore.types import Box, VolumeInfo
@@ -82,19 +82,12 @@ class LabelledPool:
 
     def __init__(self, pair: Pair, settings: Settings, shop: Workshop) -> None:
         self.pair, self.settings, self.shop = pair, settings, shop
-        self.source = Input(pair.image, f"sha256:{sha256(pair.image)}")
-        self.labels = Input(pair.labels, f"sha256:{sha256(pair.labels)}")
-        self.patch_px = settings.patch_px or cutting.patch_for(self._shape())
-        params = {
-            "read": dict(settings.read),
-            "voxel_um": list(settings.voxel_um) if settings.voxel_um else None,
-            "patch": {"shape_px": list(self.patch_px)},
-            "fingerprint": None,
-            "limit_gb": LIMIT_GB,
-        }
-        self.volume = shop.made("volume", {"source": [self.source]}, params)
-        if len(shop.result(self.volume)["volumes"]) != 1:
-            raise PermanentError(f"{pair.image}: holds several volumes; save the labelled one as a file of its own")
+        self.source = Input(pair.image, content_key(pair.image))
+        self.labels = Input(pair.labels, content_key(pair.labels))
+        with wording.for_this_command():
+            shape = self._shape()
+            self.patch_px = settings.patch_px or cutting.patch_for(shape)
+            self.volume = self._volume()
         self.info = VolumeInfo.from_json(json.loads((self.volume.path / "info.json").read_text()))
         self.boxes = [Box.from_json(b) for b in json.loads((self.volume.path / "patches.json").read_text())]
         cut = cutting.splits(
@@ -104,11 +97,29 @@ class LabelledPool:
         self.size = cutting.pool_size(usable, settings.pool_size)  # whichever of them are played
         self.splits = usable[: settings.regions]
 
-    def _shape(self) -> tuple[int, int, int]:
-        from alcore.volumes import open_volume
+    def _volume(self) -> Input:
+        """The artifact of stage `volume`."""
+        params = {
+            "read": self.read,
+            "voxel_um": list(self.settings.voxel_um) if self.settings.voxel_um else None,
+            "patch": {"shape_px": list(self.patch_px)},
+            "fingerprint": None,
+            "limit_gb": LIMIT_GB,
+        }
+        return self.shop.made("volume", {"source": [self.source]}, params)
 
-        with open_volume(self.pair.image, self.settings.read) as reader:
-            return reader.shape[1:]
+    def _shape(self) -> tuple[int, int, int]:
+        """(Z, Y, X). Raises PermanentError for a file that holds more than one volume."""
+        from alcore.volumes import open_volume, parts
+
+        held = parts(self.pair.image, self.read)
+        with open_volume(self.pair.image, {**self.read, **held[0].select}) as reader:
+            shape = reader.shape[1:]
+        if len(held) > 1:
+            n = {what: 1 + max(part.select.get(what, 0) for part in held) for what in ("scene", "time", "channel")}
+            held_words = wording.several(n["scene"], n["time"], n["channel"], shape[0])
+            raise PermanentError(f"{self.pair.image}: {held_words}")
+        return shape
 
     def _with_objects(self, found: Sequence[cutting.Split]) -> list[cutting.Split]:
         """Those whose test region holds an object: in another there is nothing to find. Raises PermanentError without any."""
@@ -122,11 +133,21 @@ class LabelledPool:
             )
         return kept
 
-    def versions(self, learner: str) -> dict[str, int]:
-        """Of every stage that a score rests on: a stage that changed makes cells new."""
+    @cached_property
+    def concerns(self) -> list[str]:
+        """What a person should know of the labels before believing a score."""
+        return concerns.of_labels(self.pair.labels, self.truth)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What was taken for granted of the image."""
+        return concerns.of_voxels(self.pair.image, self.info.voxel_um, self.info.zyx[0])
+
+    def versions(self, learner: str) -> dict[str, int | str]:
+        """Of every stage that a score rests on, and of the code and the libraries that play: what changed makes cells new."""
         names = ["volume", "pseudo", "traits", "encoder", "embedding"]
         names += ["truth", "pretrain", "finetune", "evaluate", "predict"] if learner == "nnunet" else []
-        return {name: stage(name).version for name in names}
+        return {name: stage(name).version for name in names} | code.versions()
 
     @property
     def voxels_inputs(self) -> dict[str, list[Input]]:
@@ -145,7 +166,10 @@ class LabelledPool:
         from alcore.arrays.label_values import whole_numbers
         from alcore.volumes.truth import open_truth
 
-        with open_truth(self.pair.labels, int(LIMIT_GB * 1e9), int(LIMIT_GB * 1e9)) as mask:
+        with (
+            wording.for_this_command(of_labels=True),
+            open_truth(self.pair.labels, int(LIMIT_GB * 1e9), int(LIMIT_GB * 1e9)) as mask,
+        ):
             if mask.shape != self.info.zyx:
                 raise PermanentError(
                     f"{self.pair.labels}: the labels have the shape {mask.shape} (z, y, x), {self.pair.image.name} has "

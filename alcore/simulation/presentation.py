@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from alcore.artifact import write_atomic
 from alcore.report.figures import drawing, save
-from alcore.simulation import latent_map, learning_curve, paper, tables, told, verdicts
+from alcore.simulation import concerns, latent_map, learning_curve, paper, tables, told, verdicts
 from alcore.simulation.arms import Arm, Curves, learners
 from alcore.simulation.brief import brief_scores, brief_strategies
+from alcore.simulation.folder import Written
 from alcore.simulation.latent import read_latent, read_picks
 from alcore.simulation.page import Page, Picture, Section, render
 from alcore.simulation.results import read_results
@@ -27,66 +28,61 @@ FIGURES = {"f1": "F1", "dice": "Dice"}
 
 @dataclass(frozen=True)
 class Shown:
-    """What one learner's part of a run says. short: the tables that fit on a terminal. tables: all."""
+    """What one learner's part of a run says. short: the tables that fit on a terminal. tables: all. warnings: of the run, to be
+    read before the answer."""
 
     learner: str
     answer: str
     verdicts: tuple[str, ...]
     short: tuple[Table, ...]
     tables: tuple[Table, ...]
+    warnings: tuple[str, ...] = ()
 
 
-def present(out: Path, default: str) -> list[Shown]:
+def present(out: Path, default: str, maps: bool = True) -> list[Shown]:
     """Write report.html, tables/ (markdown and CSV) and figures/ (PNG and SVG) into the folder of a run; returns what they say.
 
     default: the strategy that the daemon chooses by; where it was not played, the answer is on the paper's core-set. A run that is
     not finished is shown as far as it is. Equal files give equal bytes. The latent map is left out where latent.npz or picks.csv
-    is missing. Raises PermanentError for files that are none.
+    is missing, and without `maps`, which take longest. Raises PermanentError for files that are none.
     """
     rows = read_results(out / "results.csv")
     about = told.read_told(out / "run.json")
     asked = told.asked(about)
     files = _Files(out)
+    warnings = (*told.concerns(about), *concerns.of_scores(rows, about))
     shown, sections = [], []
     for learner in learners(rows):
         section, said = _learner(Curves(rows, learner, asked), default, files)
         sections.append(section)
-        shown.append(said)
-    page = Page(TITLE, told.about(about), sections, _maps(out, default, files), told.played(about), about)
+        shown.append(replace(said, warnings=warnings))
+    drawn = _maps(out, default, files) if maps else []
+    page = Page(TITLE, told.about(about), sections, drawn, told.played(about), about, warnings)
     write_atomic(out / "report.html", render(page).encode())
     files.clear()
     return shown
 
 
 class _Files:
-    """Tables and figures of a run: what is not written again is of an earlier one, and goes."""
+    """Tables and figures of a run: what is not written again, and an earlier one has written, goes."""
 
     def __init__(self, out: Path) -> None:
-        self._folders = [out / "tables", out / "figures"]
-        self._written: set[Path] = set()
-        for folder in self._folders:
-            folder.mkdir(exist_ok=True)
+        self._written = Written(out)
 
     def table(self, table: Table) -> None:
         """As markdown and as CSV."""
         for suffix, text in (("md", table.markdown()), ("csv", table.csv())):
-            path = self._folders[0] / f"{table.name}.{suffix}"
-            write_atomic(path, text.encode())
-            self._written.add(path)
+            write_atomic(self._written.place("tables", f"{table.name}.{suffix}"), text.encode())
 
     def figure(self, name: str, figure: Figure) -> bytes:
         """As PNG, which is returned, and as SVG."""
-        folder = self._folders[1]
-        save(figure, folder, name)
-        self._written |= {folder / f"{name}.png", folder / f"{name}.svg"}
-        return (folder / f"{name}.png").read_bytes()
+        png, svg = (self._written.place("figures", f"{name}.{suffix}") for suffix in ("png", "svg"))
+        save(figure, svg.parent, name)
+        return png.read_bytes()
 
     def clear(self) -> None:
         """Remove what was not written."""
-        for folder in self._folders:
-            for path in folder.iterdir():
-                if path not in self._written and path.suffix in (".md", ".csv", ".png", ".svg"):
-                    path.unlink(missing_ok=True)
+        self._written.clear()
 
 
 def all_tables(curves: Curves, default: str) -> tuple[list[Table], list[Table]]:

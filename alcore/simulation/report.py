@@ -88,6 +88,7 @@ def about(run: Run, games: Sequence[Game]) -> dict[str, Any]:
             "n_objects": int(pool.truth.max()),
             "foreground": float((pool.truth > 0).mean()),
             "regions": [split.region.to_json() for split in pool.splits],
+            "concerns": pool.concerns,
             "pseudo_labels": [scores.to_json() for scores in game.pseudo_scores],
             "cells": game.folder.name,
         }
@@ -100,6 +101,7 @@ def about(run: Run, games: Sequence[Game]) -> dict[str, Any]:
         "seeds": list(run.seeds),
         "learner": run.learner,
         "device": run.device,
+        "left_out": list(run.left_out),
         "pools": pools,
     }
 

@@ -15,6 +15,7 @@ VERSION = 1
 """Raised when the same settings would give other scores: cells of an earlier version are played again."""
 
 LEARNERS = ("fast", "nnunet")
+NOTHING_TO_CHOOSE = "without a label, and with all of them, a strategy has nothing to choose"
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,22 @@ class Settings:
                 raise PermanentError(f"{_spelt(name)} must be at least 1, not {value}")
         if self.patch_px is not None and min(self.patch_px) < 1:
             raise PermanentError(f"--patch must be three positive lengths (z, y, x), not {self.patch_px}")
+        if self.voxel_um is not None and not (
+            len(self.voxel_um) == 3 and all(math.isfinite(um) and um > 0 for um in self.voxel_um)
+        ):
+            raise PermanentError(
+                f"--voxel-um must be three finite lengths above 0 in um (z, y, x), not {' '.join(map(str, self.voxel_um))}"
+            )
         if self.budgets is not None and (
             len(set(self.budgets)) < len(self.budgets) or min(self.budgets, default=-1) < 0
         ):
             raise PermanentError(f"--budgets must be different numbers of labels from 0 on, not {self.budgets}")
+        if self.budgets is not None and not any(self.budgets):
+            raise PermanentError(
+                f"--budgets {self.budgets[0]}: {NOTHING_TO_CHOOSE}; ask for more, as in --budgets 2,4,8"
+            )
+        if self.pool_size is not None:
+            budgets_of(self, self.pool_size)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -124,13 +137,24 @@ def doubling(n_pool: int) -> tuple[int, ...]:
 
 
 def budgets_of(settings: Settings, n_pool: int) -> tuple[int, ...]:
-    """Numbers of labels, ascending, the last of them all. Raises PermanentError for more than there are."""
+    """Numbers of labels, ascending, the last of them all. Raises PermanentError for more than there are, and where none lies
+    between no label and all: there strategies have nothing to choose."""
     if settings.budgets is None:
-        return doubling(n_pool)
+        steps = doubling(n_pool)
+        if not any(0 < n < n_pool for n in steps):
+            raise PermanentError(
+                f"--pool-size {n_pool}: {NOTHING_TO_CHOOSE}, and so small a pool has no step between; ask for at least 4"
+            )
+        return steps
     if max(settings.budgets) > n_pool:
         raise PermanentError(
             f"--budgets asks for {max(settings.budgets)} labels, but a pool has {n_pool} patches: ask for fewer, or cut "
             "smaller patches (--patch)"
+        )
+    if not any(0 < n < n_pool for n in settings.budgets):
+        raise PermanentError(
+            f"--budgets {','.join(map(str, settings.budgets))}: a pool has {n_pool} patches; {NOTHING_TO_CHOOSE}; ask for numbers "
+            f"between 0 and {n_pool}"
         )
     return tuple(sorted({*settings.budgets, n_pool}))
 

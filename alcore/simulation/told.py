@@ -48,6 +48,11 @@ def about(told: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
+def concerns(told: Mapping[str, Any]) -> list[str]:
+    """What was found wrong with the labels of the pools."""
+    return [str(said) for pool in (told.get("pools") or {}).values() for said in pool.get("concerns", ())]
+
+
 def played(told: Mapping[str, Any]) -> list[str]:
     """How it was played, one sentence each: split, patches, expert, start, scores."""
     settings = told.get("settings") or {}
@@ -55,9 +60,9 @@ def played(told: Mapping[str, Any]) -> list[str]:
     found = [
         "A test region is a slab across the whole image. Patches nearer to it than the gap, at least a patch wide, are not used at "
         "all, so that no voxel next to a test voxel is ever learned from.",
-        "Patches of a pool do not overlap: 12.5 % of the patches are 12.5 % of the voxels (up to smaller ones at the rim). The paper's "
-        "crops overlap by half along each axis: a voxel lies in up to eight of them, and 12.5 % of the crops, drawn at random, show "
-        "66 % of the voxels (1 - 0.875^8), so that its shares of the labels are not like for like.",
+        "Patches of a pool do not overlap: 12.5 % of the patches are 12.5 % of the voxels (their lengths differ by at most "
+        "one voxel along an axis). The paper's crops overlap by half along each axis: a voxel lies in up to eight of them, and 12.5 % of "
+        "the crops, drawn at random, show 66 % of the voxels (1 - 0.875^8), so that its shares of the labels are not like for like.",
         "Every strategy gets the same pool, seed and learner, and the same number of labels at each step. What a model says of the pool "
         "is used only by strategies that look at it, and always comes from the labels of the step before.",
         "Scores are on the test region alone, objects matched one to one at an IoU above 0.5. Nothing was tuned on it.",
@@ -75,7 +80,11 @@ def played(told: Mapping[str, Any]) -> list[str]:
         found.append(
             f"The simulated expert takes {per_patch:g} min for a patch and {per_object:g} min for each object in it; {how}."
         )
+    if told.get("left_out"):
+        found.append(f"Left out, without a partner in the folder: {', '.join(map(str, told['left_out']))}.")
     for name, pool in (told.get("pools") or {}).items():
+        if pool.get("voxel_um", ()) is None:
+            found.append(f"{name}: the image states no voxel size; its voxels are taken to be as deep as wide.")
         scores = [s.get("f1") for s in pool.get("pseudo_labels", []) if s.get("f1") is not None]
         if scores:
             mean = sum(scores) / len(scores)

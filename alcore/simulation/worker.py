@@ -13,8 +13,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alcore.errors import AlcoreError
+from alcore.disk import is_full, no_space
+from alcore.errors import AlcoreError, DiskFullError, PermanentError, TransientError
 from alcore.simulation.cell import Curve
+from alcore.simulation.folder import FAILURE, no_room
 from alcore.simulation.pair import Pair
 from alcore.simulation.settings import Settings
 
@@ -22,13 +24,11 @@ if TYPE_CHECKING:
     from alcore.simulation.game import Game
     from alcore.simulation.presentation import Shown
 
-FAILURE = "failure.txt"
-
 
 @dataclass(frozen=True)
 class Run:
     """Everything that is asked for. starts: with pre-training, without, or both. out: the folder of the results, where artifacts
-    are kept too. threads: of each process."""
+    are kept too. threads: of each process. left_out: files of the folder of the images that are not played, to be told of."""
 
     pairs: tuple[Pair, ...]
     settings: Settings
@@ -39,14 +39,16 @@ class Run:
     out: Path
     device: str = "cpu"
     threads: int = 1
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All curves, and the files of their cells."""
+    """All curves, the files of their cells, and what a person should know before they are played."""
 
     curves: tuple[Curve, ...]
     files: tuple[tuple[Path, ...], ...]
+    remarks: tuple[str, ...] = ()
 
 
 class Player:
@@ -72,6 +74,7 @@ class Player:
     def plan(self) -> Plan:
         """Read every image, make what no cell can do without, and say what there is to play."""
         from alcore.simulation.choosing import STRATEGIES
+        from alcore.simulation.earlier import no_longer_shown
         from alcore.simulation.game import curves
         from alcore.simulation.settings import check_names
 
@@ -79,13 +82,18 @@ class Player:
         check_names(run.strategies, STRATEGIES, "--strategies")
         found: list[Curve] = []
         files: list[tuple[Path, ...]] = []
+        remarks: list[str] = []
+        digests = {}
         for pair in run.pairs:
             game = self.game(pair)
             game.warm()
+            remarks += [*game.pool.remarks, *game.pool.concerns]
+            digests[pair.name] = game.folder.name
             for curve in curves(game.pool, list(run.strategies), list(run.starts), list(run.seeds), run.learner):
                 found.append(curve)
                 files.append(tuple(cell.path(game.folder) for cell in curve.cells))
-        return Plan(tuple(found), tuple(files))
+        remarks += no_longer_shown(run.out, (cell for curve in found for cell in curve.cells), digests)
+        return Plan(tuple(found), tuple(files), tuple(remarks))
 
     def play(self, curve: Curve) -> int:
         """Play what is missing of a curve."""
@@ -99,11 +107,12 @@ class Player:
         games = [self.game(pair) for pair in self._run.pairs]
         return report.write(self._run.out, games, curves, report.about(self._run, games))
 
-    def present(self, default: str) -> list[Shown]:
-        """Make tables, pictures and the page of these files. default: the strategy that the daemon chooses by."""
+    def present(self, default: str, maps: bool = True) -> list[Shown]:
+        """Make tables, pictures and the page of these files. default: the strategy that the daemon chooses by. maps: the latent
+        map too, which takes longest."""
         from alcore.simulation.presentation import present
 
-        return present(self._run.out, default)
+        return present(self._run.out, default, maps)
 
 
 def main(run: Run, pipe: Connection) -> None:
@@ -124,13 +133,30 @@ def main(run: Run, pipe: Connection) -> None:
         answer: tuple[str, Any]
         try:
             answer = ("done", getattr(player, name)(*arguments))
-        except AlcoreError as e:
-            answer = ("failed", e)
-        except Exception as e:  # a fault of ours: told by the parent, which knows what was asked
-            story = run.out / FAILURE
-            story.write_text(traceback.format_exc())
-            answer = ("failed", f"{type(e).__name__}: {e} (the whole story is in {story})")
+        except Exception as e:
+            answer = ("failed", _failure(e, run.out))
         pipe.send(answer)
+
+
+def _failure(error: Exception, out: Path) -> AlcoreError | str:
+    """What the parent is told, which knows what was asked: the error itself where it is meant for people, else its name. Then
+    the whole story is kept in a file, where there is room for it."""
+    if isinstance(error, DiskFullError) or no_space(error) or (not isinstance(error, AlcoreError) and is_full(out)):
+        return no_room(out)
+    if isinstance(error, AlcoreError):  # as a plain one: some of its kinds do not come through a pipe
+        kind = TransientError if isinstance(error, TransientError) else PermanentError
+        return kind(str(error), error.detail)
+    from alcore.simulation.damaged import damaged
+
+    if found := damaged(out / "cache" / "artifacts", error):
+        return found
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    story = out / FAILURE
+    try:
+        story.write_text("".join(traceback.format_exception(error)))
+    except OSError as e:
+        return f"{said} (the whole story could not be written to {story}: {e.strerror})"
+    return f"{said} (the whole story is in {story})"
 
 
 def _die_with_parent() -> None:

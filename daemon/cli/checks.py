@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from daemon.cli.checking import Check
 from daemon.cli.checks_annotate import annotation
+from daemon.cli.checks_cluster import cluster
 from daemon.cli.checks_database import database
 from daemon.cli.checks_folders import file_events, watched_folder
 from daemon.cli.checks_gpu import encoder, faiss_computes, gpu, torch_computes
@@ -13,6 +14,7 @@ from daemon.cli.checks_pseudo import pseudo_labels
 from daemon.cli.checks_system import clock, faiss_package, import_name, memory, python, sqlite
 from daemon.cli.checks_workspace import budget, room, workspace
 from daemon.config import Settings
+from daemon.executors.chosen import on_cluster
 
 __all__ = ["Check", "configured", "deep", "machine"]
 
@@ -34,6 +36,8 @@ def configured(settings: Settings) -> Iterator[Check]:
     yield memory(settings)
     yield from database(settings)
     yield gpu(settings)
+    if on_cluster(settings.run):
+        yield cluster(settings)
     yield encoder(settings)
     yield from pseudo_labels(settings)
     yield from annotation(settings)

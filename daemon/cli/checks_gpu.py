@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 
-from daemon.cli import gpus
+from alcore.run import STAGES
+from daemon import gpus
 from daemon.cli.checking import Check
 from daemon.config import Settings
 from daemon.device import device, has_cuda
+from daemon.executors.chosen import on_cluster
 from daemon.policy import encoder_kind, idle_encoder_settings
 
 DEEP_S = 180
@@ -28,6 +30,10 @@ def gpu(settings: Settings) -> Check:
         if settings.run.device == "cpu":
             return Check("gpu", "ok", f"{found} (not used: run.device = 'cpu')")
         return Check("gpu", "ok", f"{found} (`doctor --deep` asks torch, too)")
+    if on_cluster(settings.run):
+        all_away = on_cluster(settings.run) == frozenset(STAGES)
+        words = "none is needed here: jobs run on the cluster" if all_away else "none: what stays here runs on the CPU"
+        return Check("gpu", "ok", words)
     bad = "fail" if settings.run.device == "cuda" else "warn"
     if hidden and version:
         return Check("gpu", bad, f"{version}: hidden by CUDA_VISIBLE_DEVICES", "unset CUDA_VISIBLE_DEVICES")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from daemon.cli import gpus
+from daemon import gpus
 from daemon.cli.config_text import GPU_USE, MODALITIES, Answers
 from daemon.cli.groups import Choice
 from daemon.cli.looking import MOST_VOLUMES, Seen, likely_folder, look_into

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,11 @@ import click
 
 from daemon.cli.groups import Choice
 from daemon.cli.session import json_option
-from daemon.errors import AlscopeError, UsageError
+from daemon.cli.simulate_progress import Line
+from daemon.errors import AlscopeError, NoRoomError, UsageError
 
 if TYPE_CHECKING:
-    from alcore.simulation.engine import Progress
+    from alcore.simulation.engine import Outcome
     from alcore.simulation.pair import Pair
     from alcore.simulation.settings import Settings
     from alcore.simulation.worker import Run
@@ -25,9 +26,9 @@ STRATEGIES = ("random", "oracle", "guided", "coreset", "foreground", "typiclust"
 USUAL = {"fast": STRATEGIES, "nnunet": ("random", "coreset")}
 STARTS = {"with": (True,), "without": (False,), "both": (False, True)}
 USUAL_START = {"fast": "without", "nnunet": "both"}
+MOST_NAMED = 10
+"""Files without a partner that are named on the screen; the report names all."""
 FILES = ("report.html", "results.csv", "picks.csv", "latent.npz", "run.json", "tables", "figures")
-QUIET_S = 30.0
-"""Between lines of progress where nobody sits at a terminal."""
 
 
 class BadSimulationError(AlscopeError):
@@ -160,7 +161,9 @@ def simulate_command(folder: Path | None, as_json: bool, **options: Any) -> None
     is scored by models that learned from patches at least a patch away from it. Strategies see the same pools and seeds. What is
     played is kept in --out: the same command goes on after a kill, and plays only what is missing when more is asked for.
 
-    Exit code 65: an image, its labels or a setting cannot be used; 75: try again.
+    Ctrl-C ends it with tables of what is complete.
+
+    Exit code 65: an image, its labels or a setting cannot be used; 73: the disk is full; 75: try again.
 
     \b
     Examples:
@@ -169,27 +172,37 @@ def simulate_command(folder: Path | None, as_json: bool, **options: Any) -> None
       alscope simulate labelled/ --patch 15 64 64 --strategies random,guided
       alscope simulate labelled/ --learner nnunet --pretraining both --seeds 3
     """
-    from alcore.errors import AlcoreError, TransientError
-    from alcore.simulation.engine import Engine
+    from alcore.errors import AlcoreError, DiskFullError, TransientError
+    from alcore.simulation.engine import Engine, StoppedError
     from daemon.cli.output import print_json, say
     from daemon.cli.simulation_shown import print_shown
     from daemon.config_selection import Selection
 
     began = time.monotonic()
-    bar = _Line(began)
+    bar = Line(began)
     try:
         run = _run(folder, options)
+        if run.left_out:
+            more = f" and {len(run.left_out) - MOST_NAMED} more" if len(run.left_out) > MOST_NAMED else ""
+            bar.say(f"left out, without a partner in {folder}: {', '.join(run.left_out[:MOST_NAMED])}{more}")
         workers = options["workers"] or (1 if run.device == "cuda" else _cores())
-        outcome = Engine(run, workers, bar.tell, Selection().strategy).play()
+        outcome = Engine(run, workers, bar.tell, Selection().strategy, bar.say).play()
+    except DiskFullError as e:
+        raise NoRoomError(str(e)) from e
+    except KeyboardInterrupt as e:
+        bar.say(_stopped(e.outcome if isinstance(e, StoppedError) else None, options["out"]))
+        click.get_current_context().exit(130)
     except AlcoreError as e:
         raise BadSimulationError(str(e), 75 if isinstance(e, TransientError) else 65) from e
     finally:
         bar.end()
     files = {name: str(run.out / name) for name in FILES}
     if as_json:
+        warnings = list(dict.fromkeys(text for part in outcome.shown for text in part.warnings))
         told = {part.learner: {"answer": part.answer, "verdicts": list(part.verdicts)} for part in outcome.shown}
         seconds = round(time.monotonic() - began, 1)
-        print_json({"rows": outcome.rows, "played": outcome.played, "seconds": seconds, "files": files, "says": told})
+        counts = {"rows": outcome.rows, "played": outcome.played, "seconds": seconds}
+        print_json({**counts, "files": files, "warnings": warnings, "says": told})
         return
     print_shown(outcome.shown)
     say(f"{outcome.played} cells were played, {outcome.rows} are in {files['results.csv']}")
@@ -197,6 +210,7 @@ def simulate_command(folder: Path | None, as_json: bool, **options: Any) -> None
 
 
 def _run(folder: Path | None, options: dict[str, Any]) -> Run:
+    from alcore.simulation.settings import check_names
     from alcore.simulation.worker import Run
     from daemon.config import Run as Machine
     from daemon.device import device
@@ -205,9 +219,12 @@ def _run(folder: Path | None, options: dict[str, Any]) -> Run:
     found = device(Machine(device=options["device"]))
     names = options["strategies"]
     strategies = USUAL[learner] if names is None else STRATEGIES if names == "all" else tuple(_listed(names))
+    check_names(strategies, STRATEGIES, "--strategies")
+    settings = _settings(options, found)
+    pairs, left_out = _pairs(folder, options)
     return Run(
-        tuple(_pairs(folder, options)),
-        _settings(options, found),
+        tuple(pairs),
+        settings,
         tuple(dict.fromkeys(strategies)),
         STARTS[options["pretraining"] or USUAL_START[learner]],
         tuple(range(options["seeds"] or SEEDS[learner])),
@@ -215,16 +232,27 @@ def _run(folder: Path | None, options: dict[str, Any]) -> Run:
         options["out"].absolute(),
         found,
         options["threads"],
+        left_out,
     )
 
 
-def _pairs(folder: Path | None, options: dict[str, Any]) -> list[Pair]:
+def _stopped(outcome: Outcome | None, out: Path) -> str:
+    """One line on a run that Ctrl-C has ended."""
+    shown = f"; {outcome.rows} results are in {out / 'report.html'}" if outcome is not None and outcome.shown else ""
+    return f"stopped: what was played is kept in {out}, and the same command goes on there{shown}"
+
+
+def _pairs(folder: Path | None, options: dict[str, Any]) -> tuple[Sequence[Pair], tuple[str, ...]]:
+    """(images with their labels, files of the folder that have no partner)."""
     from alcore.simulation import pair
 
     images, labels = options["images"], options["labels"]
     if (folder is None) == (not images and not labels):
         raise UsageError("name images and labels in pairs (--image A --labels B), or a folder that holds such pairs")
-    return pair.found(folder) if folder is not None else pair.given(images, labels)
+    if folder is None:
+        return pair.given(images, labels), ()
+    found = pair.found(folder, options["out"])
+    return found.pairs, found.left_out
 
 
 def _settings(options: dict[str, Any], device: str) -> Settings:
@@ -279,37 +307,3 @@ def _numbers(text: str) -> list[int]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class _Line:
-    """Progress on one line of a terminal, or on a line now and then."""
-
-    def __init__(self, began: float) -> None:
-        self._began, self._told = began, began
-        self._live = sys.stderr.isatty()
-
-    def tell(self, progress: Progress) -> None:
-        """Draw it."""
-        text = progress.doing
-        if progress.total:
-            left = "" if progress.left_s is None else f", about {_time(progress.left_s)} left"
-            share = progress.done / progress.total
-            text = f"{progress.done} of {progress.total} cells ({share:.0%}){left}: {progress.doing}"
-        if self._live:
-            width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
-            sys.stderr.write(f"\r\x1b[K{text[:width]}")
-            sys.stderr.flush()
-        elif time.monotonic() - self._told >= QUIET_S:
-            self._told = time.monotonic()
-            sys.stderr.write(f"{text}\n")
-
-    def end(self) -> None:
-        """Leave an empty line."""
-        if self._live:
-            sys.stderr.write("\r\x1b[K")
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

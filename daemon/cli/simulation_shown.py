@@ -18,6 +18,8 @@ def print_shown(shown: Sequence[Shown]) -> None:
     """Each learner's answer, tables and verdicts."""
     for part in shown:
         say(("learner ", "dim"), (part.learner, "bold"))
+        for warning in part.warnings:
+            say((f"Warning: {warning}", "bold yellow"))
         say(part.answer)
         for short in part.short:
             say("")

@@ -24,6 +24,7 @@ class _Place:
     host: str
     slots: int
     gpus: int
+    gpu_names: list[str]
     versions: dict[str, str]
     doing: list[str]
     others: int
@@ -57,7 +58,7 @@ def workers_command(session: Session, as_json: bool) -> None:
         except NotRunningError as e:
             if not places:
                 raise
-            places.append(_Place(session.settings.run.scheduler, "", 0, 0, {}, [], 0, str(e)))
+            places.append(_Place(session.settings.run.scheduler, "", 0, 0, [], {}, [], 0, str(e)))
     if as_json:
         print_json([asdict(place) for place in places])
         return
@@ -65,10 +66,10 @@ def workers_command(session: Session, as_json: bool) -> None:
         say(f"the scheduler at {session.settings.run.scheduler} has no workers{_elastic(session)}")
         return
     rows = [
-        [p.worker, p.host, str(p.slots), str(p.gpus or ""), ", ".join(_work(p)) or "idle", _versions(p), p.remark]
+        [p.worker, p.host, str(p.slots), _gpus(p), ", ".join(_work(p)) or "idle", _versions(p), p.remark]
         for p in places
     ]
-    table(["worker", "host", ">slots", ">GPUs", "does", "versions", "remarks"], rows, flexible=("does", "remarks"))
+    table(["worker", "host", ">slots", "GPUs", "does", "versions", "remarks"], rows, flexible=("does", "remarks"))
 
 
 def _elastic(session: Session) -> str:
@@ -78,6 +79,12 @@ def _elastic(session: Session) -> str:
 def _work(place: _Place) -> list[str]:
     more = [f"{place.others} of other workspaces"] if place.others else []
     return [*place.doing, *more]
+
+
+def _gpus(place: _Place) -> str:
+    if not place.gpus:
+        return ""
+    return " ".join([str(place.gpus), *(f"({name})" for name in dict.fromkeys(place.gpu_names))])
 
 
 def _versions(place: _Place) -> str:
@@ -103,13 +110,15 @@ def _words(job: JobView) -> str:
 
 
 def _here(session: Session, running: dict[int, JobView], away: frozenset[str]) -> _Place:
+    from daemon.device import gpu_names
     from daemon.executors.chosen import device_here
     from daemon.executors.remote import versions
 
     run = session.settings.run
     doing = [_words(job) for job in running.values() if job.stage not in away]
     gpus = int(device_here(run) == "cuda")
-    return _Place("process", socket.gethostname(), run.workers + 1, gpus, versions(), doing, 0, "")
+    names = list(gpu_names()) if gpus else []
+    return _Place("process", socket.gethostname(), run.workers + 1, gpus, names, versions(), doing, 0, "")
 
 
 def _cluster(session: Session, running: dict[int, JobView]) -> list[_Place]:
@@ -117,26 +126,40 @@ def _cluster(session: Session, running: dict[int, JobView]) -> list[_Place]:
 
     need_distributed()
     from daemon.executors.cluster import Cluster, workspace_name
+    from daemon.executors.remote import job_of
 
     run, mine = session.settings.run, workspace_name(session.workspace.places)
     try:
         cluster = Cluster(run.scheduler, run.device == "cuda")
-    except OSError as e:
+        try:
+            workers, tasks = cluster.workers(), cluster.doing()
+        finally:
+            cluster.close()
+    except (
+        OSError
+    ) as e:  # also of what distributed has for it: a scheduler that ends at this moment, or answers nothing
         how = "start `alscope cluster`" if run.slurm.workers else "start it"
-        why = f"no scheduler can be reached ({e}); {how}, or correct run.address"
-        raise NotRunningError(f"{run.scheduler}: {why}") from None
-    try:
-        workers, tasks = cluster.workers(), cluster.doing()
-    finally:
-        cluster.close()
+        why = "it answers nothing" if isinstance(e, TimeoutError) else str(e)
+        words = f"no scheduler can be reached ({why}); {how}, or correct run.address"
+        raise NotRunningError(f"{run.scheduler}: {words}") from None
     places = []
     for worker in workers:
         names = [str(name) for name in tasks.get(worker.address, [])]
-        ours = [int(name.split("-")[-2]) for name in names if name.startswith(f"{mine}-")]
+        ours = [job_of(name) for name in names if name.startswith(f"{mine}-")]
         doing = [_words(running[number]) for number in ours if number in running]
         others = len(names) - len(ours)
         versions = dict(worker.versions)
         places.append(
-            _Place(worker.address, worker.host, worker.slots, worker.gpus, versions, doing, others, worker.trouble)
+            _Place(
+                worker.address,
+                worker.host,
+                worker.slots,
+                worker.gpus,
+                list(worker.gpu_names),
+                versions,
+                doing,
+                others,
+                worker.trouble,
+            )
         )
     return places

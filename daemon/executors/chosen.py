@@ -46,7 +46,8 @@ def _cluster(run: Run, places: Places, reports: Reports) -> DaskExecutor:
     from daemon.executors.dask import DaskExecutor
 
     elastic = run.slurm.workers > 0
-    return DaskExecutor(places, reports, run.scheduler, run.device == "cuda", run.threads, run.nice, elastic)
+    gpu = run.device == "cuda"
+    return DaskExecutor(places, reports, run.scheduler, gpu, run.threads, run.nice, elastic, run.long_jobs)
 
 
 def need_distributed(module: str = "distributed") -> None:

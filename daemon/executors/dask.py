@@ -7,7 +7,7 @@ import dataclasses
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from distributed import CancelledError, Future
@@ -23,6 +23,10 @@ from daemon.executors.watch import Watch
 SEEN_WITHIN_S = 60.0
 """A network file system shows here what was written elsewhere within so long."""
 KILLED_WITHIN_S = 5.0
+BEGINS_WITHIN_S = 60.0
+"""A worker that has room begins with a job within so long,"""
+OUTRUN_S = 5.0
+"""and one where another daemon was faster has not begun after so long."""
 
 
 @dataclass
@@ -39,13 +43,15 @@ class _Job:
     asked: str = ""
     done: Finished | None = None
     done_at: float = 0.0
+    sent_at: float = field(default_factory=time.monotonic)
 
 
 class DaskExecutor:
     """gpu: jobs compute on one, and only workers that declare the resource GPU get any; a long job takes one of it.
 
-    threads: of a long job; 0 = the cores of the worker's host. elastic: workers come when jobs wait, and go when none do. Several
-    daemons may use one scheduler: names of tasks carry the workspace and this daemon.
+    threads: of a long job; 0 = the cores of the worker's host. elastic: workers come when jobs wait, and go when none do. most_long:
+    of this daemon at once, 0 = as many as there is room for. Several daemons may use one scheduler: names of tasks carry the
+    workspace and this daemon.
     """
 
     groups = (None,)
@@ -59,10 +65,11 @@ class DaskExecutor:
         threads: int,
         nice: int,
         elastic: bool = False,
+        most_long: int = 0,
     ) -> None:
         self._logical, self._reports = places, reports
         self._places = Places(*(p.resolve() for p in (places.artifacts, places.cache, places.jobs)))
-        self._gpu, self._threads, self._nice = gpu, threads, nice
+        self._gpu, self._threads, self._nice, self._most_long = gpu, threads, nice, most_long
         self._topic = f"{workspace_name(places)}-{uuid.uuid4().hex[:6]}"
         self._jobs: dict[int, _Job] = {}
         self._lock = threading.RLock()
@@ -87,22 +94,28 @@ class DaskExecutor:
         """The worker with the most room. No job is sent behind another one, where a short one would wait for a training; and long
         ones leave one slot of the cluster to short ones, where there are two."""
         able, jobs = self._able(), list(self._jobs.values())
-        if long and sum(j.order.long for j in jobs) >= max(1, sum(w.slots for w in able) - 1):
+        most = max(1, sum(w.slots for w in able) - 1)
+        if long and sum(j.order.long for j in jobs) >= min(most, self._most_long or most):
             return None
 
         def room(worker: RemoteWorker) -> int:
-            return worker.slots - max(sum(worker.address in j.among for j in jobs), worker.executing)
+            return self._room(worker, jobs)
 
-        def takes(worker: RemoteWorker) -> bool:
-            n_long = sum(j.order.long and worker.address in j.among for j in jobs)
-            return room(worker) > 0 and (not long or n_long < (worker.gpus if self._gpu else 1))
+        return max((w for w in able if self._takes(w, long, jobs)), key=room, default=None)
 
-        return max(filter(takes, able), key=room, default=None)
+    def _room(self, worker: RemoteWorker, jobs: list[_Job]) -> int:
+        """Slots that neither these jobs nor those of others have."""
+        return worker.slots - worker.others - sum(worker.address in j.among for j in jobs)
+
+    def _takes(self, worker: RemoteWorker, long: bool, jobs: list[_Job]) -> bool:
+        """Could it begin with one more beside these jobs and those of others?"""
+        n_long = worker.others_long + sum(j.order.long and worker.address in j.among for j in jobs)
+        return self._room(worker, jobs) > 0 and (not long or n_long < (worker.gpus if self._gpu else 1))
 
     def start(self, order: Order) -> None:
         """Hand the order to the scheduler."""
         folder = self._logical.job(order.job_id)
-        name = f"{self._topic}-job-{order.job_id}-{order.fence}"
+        name = remote.task_name(self._topic, order)
         with self._lock:
             cluster, worker = self._watch.cluster, self._pick(order.long)
             job = self._jobs[order.job_id] = _Job(order, name, frozenset([worker.address] if worker else []))
@@ -122,6 +135,7 @@ class DaskExecutor:
                     self._nice,
                     self._threads == 0,
                     remote.versions(),
+                    0 if self._gpu else 1,
                     key=name,
                     workers=sorted(job.among),
                     resources={"GPU": 1} if self._gpu and order.long else None,
@@ -258,11 +272,33 @@ class DaskExecutor:
                 words = f"the worker on {job.host} was lost"
                 self._end(job, Finished(number, fence, "lost", words, "transient"))
             elif not job.at and not job.among & there:
-                self._end(job, Finished(number, fence, "lost", "the workers that could run it are gone", "cluster"))
+                words, kind = "the workers that could run it are gone", "cluster"
+                with contextlib.suppress(OSError):
+                    if remote.taken(self._logical.job(number), fence).exists():  # it had begun, and could not say so
+                        words, kind = "the worker was lost", "transient"
+                self._end(job, Finished(number, fence, "lost", words, kind))
+            elif not job.at and (why := self._not_begun(job)):
+                self._end(job, Finished(number, fence, "lost", why, "cluster"))
+
+    def _not_begun(self, job: _Job) -> str:
+        """Why a job is taken back from the worker that has not begun with it, or ""."""
+        waits_s = time.monotonic() - job.sent_at
+        worker = next((w for w in self._watch.workers if w.address in job.among), None)
+        if worker is None or waits_s < OUTRUN_S:
+            return ""
+        with self._lock:
+            beside = [j for j in self._jobs.values() if j is not job]
+        if not self._takes(worker, job.order.long, beside):
+            return f"another daemon was faster at the worker on {worker.host}"
+        if waits_s < BEGINS_WITHIN_S:
+            return ""
+        why = f"did not begin with a job within {BEGINS_WITHIN_S:.0f} s: does its file system hang?"
+        self._watch.shun(worker.address, why)
+        return f"the worker on {worker.host} {why}"
 
     def _published(self, job: _Job, finished: Finished) -> None:
         order = job.order
-        if ArtifactStore(self._logical.artifacts).has(order.key):
+        if self._is_here(order):
             self._end(job, finished)
         elif time.monotonic() > job.done_at + SEEN_WITHIN_S:
             words = (
@@ -270,10 +306,17 @@ class DaskExecutor:
             )
             self._end(job, Finished(order.job_id, order.fence, "lost", words, "transient"))
 
+    def _is_here(self, order: Order) -> bool:
+        """Is its artifact to be seen? A file system that cannot say may say so later."""
+        try:
+            return ArtifactStore(self._logical.artifacts).has(order.key)
+        except OSError:
+            return False
+
     def _lost(self) -> None:
         """Nothing is known of what was running, and its workers end it: all of it waits again."""
         for job in list(self._jobs.values()):
-            if job.done is not None and ArtifactStore(self._logical.artifacts).has(job.order.key):
+            if job.done is not None and self._is_here(job.order):
                 self._end(job, job.done)
             else:
                 self._end(job, Finished(job.order.job_id, job.order.fence, "lost", "the cluster is gone", "cluster"))

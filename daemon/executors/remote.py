@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import platform
 import queue
@@ -10,11 +11,12 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import alcore
-from daemon.device import affinity
+from daemon.device import affinity, gpu_names
 from daemon.executors.port import Finished, Order, Places, Progress
 from daemon.executors.process import Lane, ProcessExecutor
 
@@ -25,12 +27,39 @@ STOP, KILL = "stop", "kill"
 
 def versions() -> dict[str, str]:
     """What has to be the same at both ends."""
-    return {"alscope": alcore.__version__, "Python": ".".join(platform.python_version_tuple()[:2])}
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"alscope": alcore.__version__, "Python": python, "code": _code()}
+
+
+@cache
+def _code() -> str:
+    """A digest of the code when it was first asked for: two clones may call themselves the same and differ."""
+    digest = hashlib.sha256()
+    for package in (Path(alcore.__file__).parent, Path(__file__).parents[1]):
+        for path in sorted(package.rglob("*.py")):
+            digest.update(f"{path.relative_to(package)}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def about() -> dict[str, Any]:
-    """How the host of this worker is: name, cores that it may use, versions."""
-    return {"host": socket.gethostname(), "cores": affinity(), "versions": versions()}
+    """How the host of this worker is: name, GPUs, versions."""
+    return {"host": socket.gethostname(), "gpus": gpu_names(), "versions": versions()}
+
+
+def task_name(topic: str, order: Order) -> str:
+    """The key of the task for an order. topic: names the daemon, and is how the names of its tasks begin."""
+    return f"{topic}-job-{order.job_id}-{order.fence}-{'long' if order.long else 'short'}"
+
+
+def is_long(name: str) -> bool:
+    """Is this the task of a long job, of whatever daemon?"""
+    return name.startswith("alscope-") and name.endswith("-long")
+
+
+def job_of(name: str) -> int:
+    """The number of the job, of the name of a task."""
+    return int(name.rpartition("-job-")[2].partition("-")[0])
 
 
 def unlike(theirs: dict[str, str], mine: dict[str, str]) -> str:
@@ -60,6 +89,7 @@ class _Slot:
 
 _idle: dict[tuple[Any, ...], list[_Slot]] = {}
 _running: dict[str, tuple[_Slot, int]] = {}
+_long: set[str] = set()
 _lock = threading.Lock()
 
 
@@ -95,37 +125,69 @@ def steer(name: str, what: str) -> bool:
 
 
 def serve(
-    name: str, line: str, places: Sequence[str], nice: int, own_cores: bool, wanted: dict[str, str]
+    name: str,
+    line: str,
+    places: Sequence[str],
+    nice: int,
+    own_cores: bool,
+    wanted: dict[str, str],
+    most_long: int,
 ) -> dict[str, Any]:
     """Run the order in `line` to its end; returns the fields of its `Finished`.
 
-    name: the key of the task, and the topic under which is told how far it is. own_cores: a long job takes the cores of this host
-    instead of as many as the daemon says. wanted: `versions()` of the daemon.
+    name: the key of the task. own_cores: a long job takes the cores of this host instead of as many as the daemon says. wanted:
+    `versions()` of the daemon. most_long: this worker takes so many long jobs at once, whoever sent them; 0 where a resource counts
+    them.
     """
-    from distributed import get_worker
-
-    worker = get_worker()
     order, host = Order.from_line(line), socket.gethostname()
-    where = Places(*map(Path, places))
 
     def refused(why: str, kind: str) -> dict[str, Any]:
         return asdict(Finished(order.job_id, order.fence, "lost", why, kind))
 
     if wrong := unlike(versions(), wanted):
         return refused(f"the worker on {host} is another: {wrong}", "cluster")
-    folder = where.job(order.job_id)
+    with _place(name, order.long, most_long) as there:
+        if not there:
+            return refused(f"the worker on {host} has a long job of another daemon", "cluster")
+        where = Places(*map(Path, places))
+        folder = where.job(order.job_id)
+        try:
+            os.rename(given(folder, order.fence), taken(folder, order.fence))
+        except FileNotFoundError:
+            if taken(folder, order.fence).exists():  # the scheduler gives a task to another worker by itself
+                return refused("the worker was lost", "transient")
+            why = f"the worker on {host} does not see {folder}: mount the workspace there, under the same path"
+            return refused(why, "cluster")
+        except OSError as e:
+            why = f"the worker on {host} may not write in {folder} ({e.strerror}): start it as the user of the daemon"
+            return refused(why, "cluster")
+        if own_cores and order.long:
+            order = replace(order, threads=affinity())
+        return _served(name, order, where, nice)
+
+
+@contextlib.contextmanager
+def _place(name: str, long: bool, most_long: int) -> Iterator[bool]:
+    """Is there room for this job beside the long ones?"""
+    with _lock:
+        there = not (long and most_long) or len(_long) < most_long
+        if long and there:
+            _long.add(name)
     try:
-        os.rename(given(folder, order.fence), taken(folder, order.fence))
-    except FileNotFoundError:
-        if taken(folder, order.fence).exists():  # the scheduler gives a task to another worker by itself
-            return refused("the worker was lost", "transient")
-        why = f"the worker on {host} does not see {folder}: mount the workspace there, under the same path"
-        return refused(why, "cluster")
-    if own_cores and order.long:
-        order = replace(order, threads=affinity())
-    topic = name.rpartition("-job-")[0]
-    with _slot(name, order, where, nice) as slot:
-        worker.log_event(topic, {"name": name, "host": host})  # distributed adds the address as "worker"
+        yield there
+    finally:
+        with _lock:
+            _long.discard(name)
+
+
+def _served(name: str, order: Order, places: Places, nice: int) -> dict[str, Any]:
+    """Run an order that nobody else runs, and tell under the topic of its daemon where, and how far it is."""
+    from distributed import get_worker
+
+    worker, topic = get_worker(), name.rpartition("-job-")[0]
+    with _slot(name, order, places, nice) as slot:
+        told = {"name": name, "host": socket.gethostname()}
+        worker.log_event(topic, told)  # distributed adds the address as "worker"
         slot.lane.start(order)
         while True:
             try:

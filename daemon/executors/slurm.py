@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,7 +41,9 @@ def script(address: str, slurm: Slurm, gpu: bool, log: Path) -> str:
 
 def _worker(slurm: Slurm, gpu: bool, log: Path) -> dict[str, Any]:
     """What jobqueue has to know of a worker."""
-    said, minutes = [f"--output={log}", "--open-mode=append"], max(1, round(60 * slurm.hours))
+    minutes = max(1, round(60 * slurm.hours))
+    told = str(log.resolve()).replace("%", "%%")  # which SLURM fills in otherwise
+    said = [f'--output="{told}"' if " " in told else f"--output={told}", "--open-mode=append"]
     return {
         "queue": slurm.partition or None,
         "account": slurm.account or None,
@@ -58,6 +61,21 @@ def _worker(slurm: Slurm, gpu: bool, log: Path) -> dict[str, Any]:
         "nanny": False,
         "death_timeout": DEATH_S,
     }
+
+
+def reachable(address: str) -> str:
+    """The address that workers get, of one whose host may be a name. Raises WorkspaceError for a name that nobody knows, or that
+    means this machine to itself alone (as Debian's /etc/hosts has it)."""
+    place = urlsplit(address)
+    name = str(place.hostname)
+    say = 'set run.address = "tcp://<this machine\'s address in the network of the nodes>:8786"'
+    try:
+        number = socket.gethostbyname(name)
+    except OSError as e:
+        raise WorkspaceError(f"{address}: nobody knows the host {name} ({one_line(e)}); {say}") from None
+    if number.startswith("127.") and name not in (number, "localhost"):
+        raise WorkspaceError(f"{address}: {name} is {number} here, where no node finds it; {say}")
+    return f"tcp://{number}:{place.port}"
 
 
 class SlurmWorkers:
@@ -134,16 +152,22 @@ class SlurmWorkers:
         if not jobs or now < self._next_ask:
             return []
         self._next_ask = now + ASK_EVERY_S
+        known = self._known(jobs)
+        return [] if known is None else [name for number, name in jobs.items() if number not in known]
+
+    def _known(self, numbers: Collection[str], *more: str) -> set[str] | None:
+        """Those of these batch jobs that SLURM has; None where it does not say."""
+        if not numbers:
+            return set()
+        command = ["squeue", "--noheader", "--format=%i", *more, f"--jobs={','.join(numbers)}"]
         try:
-            command = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(jobs)}"]
-            asked: Any = subprocess.run(command, capture_output=True, text=True, timeout=QUEUE_S, check=False)
+            asked = subprocess.run(command, capture_output=True, text=True, timeout=QUEUE_S, check=False)
         except (OSError, subprocess.TimeoutExpired):
-            return []
+            return None
+        if asked.returncode == 0:
+            return set(asked.stdout.split())
         # squeue fails where it knows none of them any more
-        known = set(asked.stdout.split()) if asked.returncode == 0 else set()
-        if asked.returncode != 0 and "invalid job id" not in asked.stderr.lower():
-            return []
-        return [name for number, name in jobs.items() if number not in known]
+        return set() if "invalid job id" in asked.stderr.lower() else None
 
     def _say(self, words: str) -> None:
         if words != self._said:
@@ -151,5 +175,10 @@ class SlurmWorkers:
             self._tell(words)
 
     def close(self) -> None:
-        """Batch jobs are cancelled; what ran in them is done again elsewhere."""
-        self._cluster.close()
+        """Batch jobs are cancelled; what ran in them is done again elsewhere. Those that SLURM does not cancel are said."""
+        numbers = [str(job.job_id) for job in self._cluster.workers.values() if job.job_id]
+        with contextlib.suppress(Exception):  # scancel is not here, or says no
+            self._cluster.close()
+        left = sorted(self._known(numbers, "--states=PENDING,RUNNING") or ())
+        if left:
+            self._say(f"SLURM still has batch jobs of these workers; end them by: scancel {' '.join(left)}")

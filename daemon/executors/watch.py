@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from daemon.executors.cluster import Cluster, RemoteWorker
@@ -18,6 +19,10 @@ AGAIN_S = 2.0
 """After a connection that failed, the next is tried so much later."""
 COMES_WITHIN_S = 900.0
 """Where workers come when jobs wait, they are missed from then on."""
+ASKS_WITHIN_S = 30.0
+"""A job that waits asks for a worker again within so long."""
+SHUNNED_S = 300.0
+"""A worker that did not begin with what it got gets nothing for so long."""
 
 
 class Watch:
@@ -41,7 +46,8 @@ class Watch:
         self.workers: list[RemoteWorker] = []
         self._address, self._gpu, self._lock, self._reports = address, gpu, lock, reports
         self._hear, self._seen, self._lost = hear, seen, lost
-        self._elastic, self._waiting_since = elastic, 0.0
+        self._elastic, self._waiting_since, self._asked_at = elastic, 0.0, 0.0
+        self._shunned: dict[str, tuple[str, float]] = {}
         self._said: str | None = None
         self._hints: queue.SimpleQueue[tuple[str, str, str] | None] = queue.SimpleQueue()
         self._closing = False
@@ -63,14 +69,22 @@ class Watch:
 
     def asked(self, found: bool) -> None:
         """A job was to begin. found: was there a worker for it?"""
-        if found or self.workers:
+        now = time.monotonic()
+        if found or self.workers or now - self._asked_at > ASKS_WITHIN_S:
             self._waiting_since = 0.0
-        elif not self._waiting_since:
-            self._waiting_since = time.monotonic()
+        self._asked_at = now
+        if not (found or self.workers or self._waiting_since):
+            self._waiting_since = now
 
     def _patient(self) -> bool:
-        """May workers still come?"""
-        return self._elastic and (not self._waiting_since or time.monotonic() - self._waiting_since < COMES_WITHIN_S)
+        """May workers still come, or does nothing wait for them?"""
+        now = time.monotonic()
+        waits = self._waiting_since and now - self._asked_at <= ASKS_WITHIN_S
+        return self._elastic and (not waits or now - self._waiting_since < COMES_WITHIN_S)
+
+    def shun(self, address: str, why: str) -> None:
+        """Let a worker have no jobs for a while. Called by what is `seen`."""
+        self._shunned[address] = (why, time.monotonic() + SHUNNED_S)
 
     def look_now(self) -> None:
         """Do not wait for the next look."""
@@ -113,7 +127,7 @@ class Watch:
         assert self.cluster is not None
         if self.cluster.lost:
             raise ConnectionError("the connection to the scheduler broke")
-        workers = self.cluster.workers()
+        workers = [self._judged(worker) for worker in self.cluster.workers(self._hear[0])]
         with self._lock:
             changed = workers != self.workers
             self.workers = workers
@@ -121,6 +135,14 @@ class Watch:
         self._say("" if not workers and self._patient() else _trouble(workers))
         if changed:
             self._reports.put(ClusterSaid(self._address, self._said or ""))  # workers may be free: wakes the engine
+
+    def _judged(self, worker: RemoteWorker) -> RemoteWorker:
+        """With what is held against it here."""
+        why, until = self._shunned.get(worker.address, ("", 0.0))
+        if time.monotonic() >= until:
+            self._shunned.pop(worker.address, None)
+            return worker
+        return replace(worker, trouble=worker.trouble or why)
 
     def _say(self, words: str) -> None:
         if words != self._said:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -254,11 +254,17 @@ def models(db: sqlite3.Connection) -> dict[str, tuple[str, str]]:
     return {r["version"]: (r["state"], r["artifact"]) for r in db.execute("SELECT version, state, artifact FROM model")}
 
 
-def demand(db: sqlite3.Connection, stages: Collection[str]) -> tuple[int, int]:
-    """(long jobs, short jobs) of these stages that are ready or run."""
+def demand(
+    db: sqlite3.Connection, stages: Collection[str], may_start: Callable[[str, bool], bool], now: float
+) -> tuple[int, int]:
+    """(long jobs, short jobs) of these stages that run, or are ready and may begin. may_start: is it the hour of a (stage, long) job?"""
+    paused = db.execute("SELECT paused_until FROM daemon WHERE id = 1 AND paused_until > ?", [now]).fetchone()
     sql = (
-        "SELECT long, COUNT(*) FROM job WHERE state IN ('ready', 'running') AND stage IN (SELECT value FROM json_each(?))"
-        " GROUP BY long"
+        "SELECT stage, long, state, COUNT(*) FROM job WHERE state IN ('ready', 'running')"
+        " AND stage IN (SELECT value FROM json_each(?)) GROUP BY stage, long, state"
     )
-    found = {bool(long): int(n) for long, n in db.execute(sql, [json.dumps(sorted(stages))])}
-    return found.get(True, 0), found.get(False, 0)
+    found = {True: 0, False: 0}
+    for stage, long, state, n in db.execute(sql, [json.dumps(sorted(stages))]):
+        if state == "running" or (paused is None and may_start(stage, bool(long))):
+            found[bool(long)] += int(n)
+    return found[True], found[False]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -89,7 +90,7 @@ def test_workers_come_from_slurm_when_there_is_something_to_do(tmp_path: Path, m
             daemon.kill()
             assert len(slurm.jobs()) == 1, "they outlive the daemon"
         finally:
-            cluster.terminate()
+            cluster.send_signal(signal.SIGHUP)  # as when its terminal is closed
             assert cluster.wait(30) == 0, (tmp_path / "cluster.log").read_text()
             left = slurm.jobs()
             slurm.end()
@@ -127,6 +128,7 @@ def test_a_cluster_that_is_away_does_not_hide_this_machine(tmp_path: Path):
         ({"executor": "dask", "device": "cpu", "address": "tcp://a"}, "must be that of a dask scheduler"),
         ({"executor": "dask", "device": "cpu", "address": "tcp://a:x"}, "must be that of a dask scheduler"),
         ({"executor": "dsk"}, "did you mean 'dask'?"),
+        ({"long_jobs": 2}, 'long_jobs counts those on a cluster: it needs executor = "dask"'),
         ({"slurm": {"workers": 2}}, 'slurm.workers are those of a cluster: it needs executor = "dask"'),
         (
             {"executor": "dask", "device": "cpu", "slurm": {"workers": 1, "least": 2}},

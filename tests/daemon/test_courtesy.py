@@ -14,7 +14,7 @@ from daemon import commands
 from daemon.arrival import Arriving
 from daemon.courtesy import ACTIVE_S, FRESH_S, TURN_S, Courtesy
 from daemon.executors.port import Finished
-from daemon.policy import PRIORITY, is_heavy
+from daemon.policy import PRIORITY, TRAINING, is_heavy
 from daemon.status import status
 from daemon.store.report import snapshot
 from daemon.store.rows import JobRow
@@ -254,10 +254,15 @@ def test_a_pause_lets_heavy_work_stand_still_and_its_end_lets_it_go_on(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("holds", "words"), [(True, "training and segmenting stand still"), (False, "running jobs finish")]
+    ("holds", "words"),
+    [
+        ((*TRAINING, "predict"), "training and segmenting stand still"),
+        ((), "running jobs finish"),
+        (("predict",), "training and segmenting stand still here, and finish on the cluster"),
+    ],
 )
-def test_a_pause_says_what_becomes_of_what_runs(tmp_path: Path, holds: bool, words: str) -> None:
+def test_a_pause_says_what_becomes_of_what_runs(tmp_path: Path, holds: tuple[str, ...], words: str) -> None:
     stage = trained(tmp_path)
-    stage.executor.can_hold = holds
+    stage.executor.holds = holds.__contains__
     assert commands.VERBS["pause"](stage.engine, {}, stage.now) == f"paused: nothing new is started, {words}"
     stage.store.close()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
+import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -16,8 +19,8 @@ import numpy as np
 import psutil
 import pytest
 
-from alcore.errors import PermanentError, TransientError
-from alcore.simulation import engine
+from alcore.errors import DiskFullError, PartOfSetError, PermanentError, TransientError
+from alcore.simulation import folder, worker
 from alcore.simulation.engine import Engine, Progress
 from alcore.simulation.pair import Pair, found
 from alcore.simulation.settings import Settings
@@ -102,12 +105,21 @@ def test_what_is_there_is_not_played_again_and_more_can_be_asked_for(tissue: Pai
     assert again.shown == [] and not (tmp_path / "report.html").exists()  # nobody asked for pictures
     assert table(tmp_path) == first
     more = asked(tissue, tmp_path, strategies=("random", "coreset"), starts=(False,))
-    grown = Engine(more, 1, told.append).play()
+    (tmp_path / folder.FAILURE).write_text("of an earlier run")
+    said: list[str] = []
+    grown = Engine(more, 1, told.append, remark=said.append).play()
+    assert said == [] and not (tmp_path / folder.FAILURE).exists()
     assert (grown.rows, grown.played) == (rows + 2 * 3, 2 * 3)
     with open(tmp_path / "picks.csv", newline="") as file:
         picks = list(csv.DictReader(file))
     assert len(picks) == 2 * 2 * 8
     assert [int(p["order"]) for p in picks[:8]] == list(range(1, 9))
+    Engine(replace(run, strategies=("coreset",)), 1, told.append, remark=said.append).play()
+    assert len(said) == 1 and said[0].startswith("6 results of an earlier run")
+    assert "are no longer shown (strategies random)" in said[0] and "kept in cells/" in said[0]
+    other = replace(run.settings, test_share=0.3)
+    Engine(replace(run, settings=other), 1, told.append, remark=said.append).play()
+    assert len(said) == 2 and "showed results of other settings, files or versions of alscope" in said[1]
     with np.load(tmp_path / "latent.npz") as latent:
         assert latent["embeddings_0"].shape[0] == 64 and list(latent["pools"]) == [tissue.name]
         for pick in picks:
@@ -118,7 +130,7 @@ def test_several_images_are_several_pools(tmp_path: Path) -> None:
     for seed, name in enumerate(("one", "two")):
         write_tissue(tmp_path / "data" / name, seed)
     settings = replace(SETTINGS, regions=1, budgets=(2,))
-    run = Run(tuple(found(tmp_path / "data")), settings, ("random",), (False,), (0,), "fast", tmp_path / "out")
+    run = Run(found(tmp_path / "data").pairs, settings, ("random",), (False,), (0,), "fast", tmp_path / "out")
     player = Player(run)
     plan = player.plan()
     assert [curve.first.pool for curve in plan.curves] == ["one", "one", "two", "two"]
@@ -143,9 +155,75 @@ def test_ctrl_c_ends_every_process(tissue: Pair, tmp_path: Path) -> None:
     assert not psutil.wait_procs(workers, timeout=10)[1]
 
 
+@pytest.mark.timeout(400)
+def test_ctrl_c_makes_tables_of_whole_runs_and_says_how_to_go_on(tissue: Pair, tmp_path: Path) -> None:
+    more = [part if part != "1" else "6" for part in command(tissue, tmp_path)]  # seeds
+    process = subprocess.Popen(more, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True)
+    until = time.monotonic() + 240
+    while len(list(tmp_path.glob("cells/*/*/*.json"))) < 30:
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert re.fullmatch(
+        r"alscope: stopped: what was played is kept in \S+, and the same command goes on there; \d+ results are in \S+\n",
+        err.decode(),
+    )
+    n_cells = len(list(tmp_path.glob("cells/*/*/*.json")))
+    assert n_cells >= 30 and len(table(tmp_path)) == n_cells < 6 * 2 * 21
+    assert re.search(r"Not finished: \d of 12 runs", (tmp_path / "report.html").read_text())
+    assert list(tmp_path.glob("tables/strategies_*.md")) and not list(tmp_path.glob("cells/*/*/*.tmp"))
+
+
+def test_an_error_in_the_middle_is_one_line(tissue: Pair, tmp_path: Path) -> None:
+    """Workers that are killed leave semaphores behind, of which Python's tracker has nothing to say here."""
+    process = subprocess.Popen(command(tissue, tmp_path), cwd=ROOT, stderr=subprocess.PIPE)
+    until = time.monotonic() + 240
+    while len(cells := list(tmp_path.glob("cells/*/*/*.json"))) < 2:
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    for split in (0, 1):
+        for strategy in ("random", "coreset", "guided"):
+            for n in (2, 4, 8):
+                (cells[0].parent / f"fast-pretrained-{strategy}-{split}-0-{n}.json").write_text("{")
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 65 and b"not a readable cell" in err and err.count(b"\n") == 1
+
+
+def test_a_damaged_file_of_the_cache_is_named(tissue: Pair, tmp_path: Path) -> None:
+    run = asked(tissue, tmp_path, strategies=("random",), starts=(False,))
+    folder.prepare(tmp_path)
+    (tmp_path / folder.LOCK).touch()
+    Player(run).plan()
+    (path,) = tmp_path.glob("cache/artifacts/*/embedding-*/embeddings.npy")
+    whole = path.read_bytes()
+    path.chmod(0o640)
+    path.write_bytes(b"")
+    with pytest.raises(PermanentError, match=r"embeddings.npy: has 0 bytes in place of \d+ \(.*remove its folder") as e:
+        Engine(run, 1, lambda progress: None).play()
+    subprocess.run(str(e.value).split("made again: ")[1], shell=True, check=True)
+    assert Engine(run, 1, lambda progress: None).play().rows
+    assert path.read_bytes() == whole
+
+
+def test_a_full_disk_is_no_fault_of_the_input_and_hides_no_cause(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for error in (full, DiskFullError("x: the disk is full; the work then goes on by itself")):
+        found = worker._failure(error, tmp_path)
+        assert isinstance(found, DiskFullError) and str(found).endswith("then the same command goes on")
+    told = worker._failure(RuntimeError("a\nb"), tmp_path / "gone")
+    assert isinstance(told, str) and told.startswith("RuntimeError: a b (the whole story could not be written")
+    said = worker._failure(RuntimeError("c"), tmp_path)
+    assert isinstance(said, str) and "RuntimeError: c" in (tmp_path / folder.FAILURE).read_text()
+    several = PartOfSetError("a.tif: is one of two", "b.tif", ["a.tif", "b.tif"])
+    assert str(pickle.loads(pickle.dumps(worker._failure(several, tmp_path)))) == "a.tif: is one of two"
+
+
 def test_a_folder_is_for_one_run_at_a_time(tissue: Pair, tmp_path: Path) -> None:
     run = asked(tissue, tmp_path)
-    with engine._alone(tmp_path), pytest.raises(TransientError, match="another simulation is at work in this folder"):
+    folder.prepare(tmp_path)
+    with folder.alone(tmp_path), pytest.raises(TransientError, match="another simulation is at work in this folder"):
         Engine(run, 1, lambda progress: None).play()
 
 

@@ -13,7 +13,7 @@ import pytest
 from alcore import selection
 from alcore.errors import PermanentError
 from alcore.simulation import cell as cells
-from alcore.simulation import choosing
+from alcore.simulation import choosing, concerns
 from alcore.simulation.cell import Cell, Curve, Played
 from alcore.simulation.game import Game, curves
 from alcore.simulation.pair import Pair
@@ -145,3 +145,18 @@ def test_labels_without_objects_and_of_another_shape_are_refused(tissue: Pair, t
         write_labels_tiff(path, np.zeros(shape, np.uint16), shape, "uint16", None)
         with pytest.raises(PermanentError, match=f"{name}.tif.*{words}"):
             LabelledPool(replace(tissue, labels=path), SETTINGS, shop)
+
+
+def test_labels_that_are_no_instances_are_told_of(pool: LabelledPool, tissue: Pair) -> None:
+    assert pool.concerns == [] == pool.remarks
+    mask = np.zeros((2, 6, 6), np.uint32)
+    mask[:, 1:3, 1:3] = 1
+    (one,) = concerns.of_labels(tissue.labels, mask)
+    assert one.startswith("labels.tif holds a single object") and "if it is a semantic mask" in one
+    mask[:, 4:, 4:] = 1
+    (semantic,) = concerns.of_labels(tissue.labels, mask)
+    assert semantic.startswith("labels.tif looks like a semantic mask: it holds one value besides 0, in 2 pieces")
+    mask[:, 4:, 4:] = 2
+    assert concerns.of_labels(tissue.labels, mask) == []
+    assert "states no voxel size" in concerns.of_voxels(tissue.image, None, 6)[0]
+    assert concerns.of_voxels(tissue.image, None, 1) == []

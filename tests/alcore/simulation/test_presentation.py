@@ -256,10 +256,42 @@ def test_a_run_that_has_only_begun_is_a_page_already(tmp_path: Path) -> None:
 def test_tables_of_an_earlier_run_go(tmp_path: Path) -> None:
     present(write(tmp_path, rows(["coreset", "random"], seeds=1, starts=(0,))), "guided")
     assert (tmp_path / "tables" / "table1_fast_random_scratch.md").exists()
-    (tmp_path / "tables" / "mine.txt").write_text("kept")
+    for mine in ("tables/mine.txt", "tables/mine.csv", "figures/paper_fig1.png"):
+        (tmp_path / mine).write_text("kept")
+    listed = (tmp_path / ".written").read_text()
+    (tmp_path / "mine.md").write_text("kept")
+    (tmp_path / ".written").write_text(f"{listed}tables/../mine.md\nmine.md\ntables/..\n")
     present(write(tmp_path, rows(["coreset"], seeds=1, starts=(0,))), "guided")
     assert not (tmp_path / "tables" / "table1_fast_random_scratch.md").exists()
-    assert {p.name for p in (tmp_path / "tables").iterdir()} >= {"mine.txt", "table1_fast_coreset_scratch.csv"}
+    assert {p.name for p in (tmp_path / "tables").iterdir()} >= {
+        "mine.txt",
+        "mine.csv",
+        "table1_fast_coreset_scratch.csv",
+    }
+    assert (tmp_path / "figures" / "paper_fig1.png").exists() and (tmp_path / "mine.md").exists()
+
+
+def test_warnings_stand_above_the_answer_and_name_the_labels(tmp_path: Path) -> None:
+    told: dict[str, object] = {
+        "pools": {
+            "tissue": {"labels": {"name": "l.tif"}, "concerns": ["l.tif holds a single object"], "voxel_um": None}
+        },
+        "left_out": ["images/d.tif"],
+    }
+    nothing = rows(["coreset", "random"], seeds=1, starts=(0,), score=lambda *who: 0.0)
+    (shown,) = present(write(tmp_path, nothing, told), "guided")
+    assert shown.warnings[0] == "l.tif holds a single object"
+    assert "F1 with all labels is 0 on tissue" in shown.warnings[1] and "l.tif lies on its image" in shown.warnings[1]
+    page = (tmp_path / "report.html").read_text()
+    assert page.index("holds a single object") < page.index("F1 with all labels is 0") < page.index(shown.answer[:20])
+    assert "without a partner in the folder: images/d.tif" in page and "tissue: the image states no voxel size" in page
+    (shown,) = present(write(tmp_path / "well", rows(["coreset"], seeds=1, starts=(0,))), "guided")
+    assert shown.warnings == () and 'class="warning"' not in (tmp_path / "well" / "report.html").read_text()
+
+
+def test_a_page_without_maps_draws_none(tmp_path: Path) -> None:
+    present(write(tmp_path, rows(["coreset"], seeds=1, starts=(0,))), "guided", maps=False)
+    assert not list(tmp_path.glob("figures/latent_map*")) and list(tmp_path.glob("figures/learning_curve*"))
 
 
 def test_the_page_needs_nothing_else_and_takes_no_orders_from_names(tmp_path: Path) -> None:

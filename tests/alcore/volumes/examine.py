@@ -42,12 +42,12 @@ def look(path, read):
 # VmHWM and not ru_maxrss, which a process inherits from the one that started it
 for line in sys.stdin:
     path, read = json.loads(line)
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         verdict, told = look(Path(path), read)
     except AlcoreError as e:
         verdict, told = "set aside", str(e).removeprefix(f"{path}: ")
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     rss_mb = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) >> 10
     print(json.dumps([path, verdict, told, took, rss_mb]), flush=True)
 """
@@ -55,7 +55,7 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a file: "read" or "set aside", with what was said, the seconds it took and the peak of memory so far."""
+    """What became of a file: "read" or "set aside", with what was said, the seconds of a core that it took and the peak of memory so far."""
 
     verdict: str
     told: str

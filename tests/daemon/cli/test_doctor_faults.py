@@ -14,12 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from daemon.cli import checks_folders, checks_gpu, checks_system, checks_workspace, gpus
+from daemon import gpus
+from daemon.cli import checks_cluster, checks_folders, checks_gpu, checks_system, checks_workspace
 from daemon.cli.checking import Check
 from daemon.cli.checks_qt import DEBIAN, missing_libraries, qt_libraries
 from daemon.config import Settings, from_mapping
+from daemon.device import affinity, gpu_names
 from daemon.store.connection import DATABASE, open_writer
 from daemon.store.schema import migrations
+from tests.daemon.executors.clusters import RealCluster
 
 ROOT = Path(__file__).resolve().parents[3]
 NOBODY = 65534
@@ -239,6 +242,52 @@ def load_driver(machine: Path) -> None:
 def test_a_gpu_without_its_driver(machine):
     is_mended(checks_gpu.gpu(settings_of(machine)), "warn", "no driver is loaded", "install the NVIDIA driver")
     is_mended(checks_gpu.gpu(settings_of(machine, run={"device": "cuda"})), "fail", "no driver is loaded")
+
+
+def test_a_gpu_that_the_cluster_has(machine, monkeypatch):
+    monkeypatch.setattr(gpus, "PCI_DEVICES", machine / "none")
+    run = {"executor": "dask", "device": "cuda", "address": "tcp://127.0.0.1:1"}
+    is_mended(checks_gpu.gpu(settings_of(machine, run=run)), "ok", "none is needed here")
+    run = {"stages": {"finetune": "dask"}, "device": "cuda", "address": "tcp://127.0.0.1:1"}
+    is_mended(checks_gpu.gpu(settings_of(machine, run=run)), "ok", "what stays here runs on the CPU")
+
+
+def test_a_cluster_that_is_away_has_no_workers_or_others(machine, tmp_path, monkeypatch):
+    run = {"executor": "dask", "device": "cpu", "address": "tcp://127.0.0.1:1"}
+    away = checks_cluster.cluster(settings_of(machine, run=run))
+    is_mended(away, "fail", "no scheduler can be reached at tcp://127.0.0.1:1", "correct run.address")
+    (tmp_path / "cluster").mkdir()
+    with RealCluster(tmp_path / "cluster") as real:
+        settings = settings_of(machine, run=run | {"address": real.start_scheduler()})
+        is_mended(checks_cluster.cluster(settings), "warn", "jobs wait until there is one", "start one")
+        with_gpu = settings.model_copy(update={"run": settings.run.model_copy(update={"device": "cuda"})})
+        real.start_worker(real.address)
+        until = time.monotonic() + 30
+        while (found := checks_cluster.cluster(settings)).state != "ok":
+            assert time.monotonic() < until, found
+        assert found.found == f"1 workers at {real.address}"
+        is_mended(checks_cluster.cluster(with_gpu), "fail", "not used", "declares no GPU", "docs/cluster.md")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    is_mended(checks_cluster.cluster(settings), "fail", "not installed", "cluster")
+
+
+def test_the_gpus_that_a_worker_has(machine, monkeypatch):
+    load_driver(machine)
+    other = machine / "driver" / "gpus" / "0000:02:00.0" / "information"
+    other.parent.mkdir()
+    other.write_text("Model: NVIDIA L4\n")
+    assert gpu_names() == ("NVIDIA A100", "NVIDIA L4")
+    for said, names in (("1", ("NVIDIA L4",)), ("", ()), ("1,0", ("NVIDIA L4", "NVIDIA A100")), ("7,GPU-1a", ())):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", said)
+        assert gpu_names() == names
+
+
+def test_a_batch_job_has_the_cores_that_it_was_given(monkeypatch):
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    here = affinity()
+    for said, found in (("1", 1), ("4096", here), ("0", here), ("many", here)):
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", said)
+        assert affinity() == found
 
 
 def test_a_gpu_that_is_hidden_or_shut(machine, monkeypatch):

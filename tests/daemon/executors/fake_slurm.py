@@ -12,7 +12,7 @@ from pathlib import Path
 SBATCH = """#!/bin/bash
 cd "{folder}"
 [ -e refuses ] && {{ echo "sbatch: error: QOSMaxSubmitJobPerUserLimit" >&2; exit 1; }}
-id=$(( $(cat last 2>/dev/null || echo 100) + 1 )); echo $id > last
+exec 9> lock; flock 9; id=$(( $(cat last 2>/dev/null || echo 100) + 1 )); echo $id > last; exec 9>&-
 cp "$1" $id.sh
 if [ -e full ]; then touch $id.pid; else setsid bash $id.sh >> $id.out 2>&1 & echo $! > $id.pid; fi
 echo "Submitted batch job $id"

@@ -5,28 +5,12 @@ from __future__ import annotations
 import queue
 import time
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from alcore.artifact import ArtifactStore
 from daemon.executors.dask import DaskExecutor
 from daemon.executors.port import ClusterSaid, Finished, Places, Progress
-from tests.daemon.executors.clusters import RealCluster, connected
+from tests.daemon.executors.clusters import connected
 from tests.daemon.executors.test_contract import order, sparse, volume
-
-
-@pytest.fixture
-def places(tmp_path: Path) -> Places:
-    return Places(tmp_path / "artifacts", tmp_path / "cache", tmp_path / "jobs")
-
-
-@pytest.fixture
-def bare(tmp_path_factory):
-    """A scheduler of this test alone, without workers."""
-    with RealCluster(tmp_path_factory.mktemp("cluster")) as real:
-        real.start_scheduler()
-        yield real
 
 
 def prepared(executor, reports):

@@ -27,11 +27,6 @@ from tests.daemon.executors.clusters import RealCluster, connected
 PARAMS = {"read": {}, "voxel_um": None, "patch": {"shape_px": [4, 32, 32]}, "fingerprint": None, "limit_gb": 100.0}
 
 
-@pytest.fixture
-def places(tmp_path: Path) -> Places:
-    return Places(tmp_path / "artifacts", tmp_path / "cache", tmp_path / "jobs")
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A scheduler and two workers, for all tests of this file."""

@@ -18,7 +18,9 @@ from daemon.executors.dask import DaskExecutor
 from daemon.executors.port import ClusterSaid, Finished, Order, Places, Progress
 from daemon.executors.process import ProcessExecutor
 from daemon.executors.routed import RoutedExecutor
+from daemon.look import reading
 from daemon.policy import PRIORITY
+from daemon.store.listing import demand
 from daemon.store.rows import Wanted
 from tests.daemon.executors.clusters import RealCluster
 from tests.daemon.executors.test_cluster import hear
@@ -101,6 +103,30 @@ def replaced(run: Run, **changes: object) -> Run:
 
 def wanted(stage: str, number: int, priority: str, long: bool) -> Wanted:
     return Wanted(stage, f"s:{stage}:{number}", {}, {"n": number}, PRIORITY[priority], "", long=long)
+
+
+def test_workers_are_wanted_for_what_may_begin(tmp_path):
+    """Not for a training outside its hours, nor for anything that waits during a pause; what runs needs its worker in any case."""
+    away = {"label", "finetune", "predict"}
+    with contextlib.closing(Pool(tmp_path)) as pool:
+        jobs, now = pool.store.jobs, pool.now
+        pool.store.state.started(1, "0.1.0", now)
+        for number, (stage, long) in enumerate([("label", False), ("finetune", True), ("predict", True)]):
+            jobs.want(wanted(stage, number, "label", long), now)
+        jobs.want(wanted("traits", 9, "traits", False), now)
+
+        def asked(train: bool = True) -> tuple[int, int]:
+            with reading(pool.workspace.root) as db:
+                return demand(db, away, lambda stage, long: train or stage != "finetune", now)
+
+        assert asked() == (2, 1)
+        assert asked(train=False) == (1, 1)
+        running = next(job for job in jobs.ready(9) if job.stage == "predict")
+        jobs.claim(running.id, "me", now)
+        pool.store.state.pause(now + 100)
+        assert asked() == (1, 0)
+        pool.store.state.pause(now - 1)
+        assert asked() == (2, 1)
 
 
 def test_jobs_that_wait_for_a_cluster_hold_up_nobody_at_home(tmp_path):

@@ -16,7 +16,7 @@ from daemon.config_cluster import Slurm
 from daemon.errors import WorkspaceError
 from daemon.executors.elastic import Lasting, to_close, wanted
 from daemon.executors.port import Finished, Places
-from daemon.executors.slurm import SlurmWorkers
+from daemon.executors.slurm import SlurmWorkers, reachable, script
 from tests.daemon.executors.clusters import ROOT, connected
 from tests.daemon.executors.fake_slurm import FakeSlurm
 from tests.daemon.executors.test_contract import order, volume
@@ -159,6 +159,42 @@ def test_jobs_that_wait_at_slurm_are_taken_back_and_those_that_vanish_are_asked_
     finally:
         workers.close()
     assert slurm.jobs() == []
+
+
+def test_what_slurm_does_not_cancel_is_said(slurm: FakeSlurm, tmp_path: Path):
+    heard: list[str] = []
+    rule, log = Slurm(workers=1), tmp_path / "workers.log"
+    workers = SlurmWorkers(f"tcp://127.0.0.1:{free_port()}", rule, False, log, heard.append)
+    (slurm.folder / "full").touch()
+    workers.look(1)
+    (number,) = slurm.jobs()
+    (slurm.bin / "scancel").write_text("#!/bin/bash\necho 'scancel: error: Access denied' >&2; exit 1\n")
+    workers.close()
+    assert heard[-1] == f"SLURM still has batch jobs of these workers; end them by: scancel {number}"
+
+
+def test_the_file_for_what_workers_say_has_any_name(tmp_path: Path):
+    plain, odd = tmp_path / "workers.log", tmp_path / "my ws" / "100%" / "workers.log"
+    lines = [script("tcp://10.0.0.5:8786", Slurm(workers=1), False, log).splitlines() for log in (plain, odd)]
+    assert f"#SBATCH --output={plain}" in lines[0]
+    assert f'#SBATCH --output="{tmp_path}/my ws/100%%/workers.log"' in lines[1]
+
+
+def test_workers_get_an_address_that_they_can_find(monkeypatch: pytest.MonkeyPatch):
+    assert reachable("tcp://10.0.0.5:8786") == "tcp://10.0.0.5:8786"
+    assert reachable("tcp://localhost:1") == "tcp://127.0.0.1:1", "whoever says so has workers on this machine alone"
+    known = {"scope": "10.1.2.3", "debian": "127.0.1.1"}
+    monkeypatch.setattr(socket, "gethostbyname", lambda name: known[name])
+    assert reachable("tcp://scope:8786") == "tcp://10.1.2.3:8786"
+    with pytest.raises(WorkspaceError, match=r"debian is 127\.0\.1\.1 here, where no node finds it; set run\.address"):
+        reachable("tcp://debian:8786")
+
+    def nobody(name: str) -> str:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "gethostbyname", nobody)
+    with pytest.raises(WorkspaceError, match=r"nobody knows the host x .*; set run\.address"):
+        reachable("tcp://x:8786")
 
 
 def test_a_scheduler_that_cannot_listen_is_one_line(slurm: FakeSlurm, tmp_path: Path):
