@@ -55,7 +55,7 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a file: "read" or "set aside", with what was said, the seconds of a core that it took and the peak of memory so far."""
+    """What became of a file: "read" or "set aside", with what was said, the seconds of a core it took, the peak of memory so far."""
 
     verdict: str
     told: str
