@@ -55,9 +55,12 @@ class Coverage:
 
 def kernel(a: Float32, b: Float32, bandwidth: float) -> Float32:
     """(len(a), len(b)) exp(-|x - y|^2 / bandwidth) of unit rows."""
-    squared = np.maximum(2 - 2 * (a @ b.T), 0)
-    found: Float32 = np.exp(-squared / np.float32(bandwidth)).astype(np.float32)
-    return found
+    found: Float32 = a @ b.T
+    found *= -2  # in place: each copy of a matrix of this size takes as long as the product
+    found += 2
+    np.maximum(found, 0, out=found)
+    found /= np.float32(-bandwidth)
+    return np.exp(found, out=found)
 
 
 def bandwidth(reference: Float32, rng: np.random.Generator) -> float:
@@ -71,7 +74,10 @@ def bandwidth(reference: Float32, rng: np.random.Generator) -> float:
         return 1.0
     first = rng.integers(n, size=min(PAIRS, n * n))
     second = (first + rng.integers(1, n, size=len(first))) % n
-    squared = 2 - 2 * np.einsum("nd,nd->n", reference[first], reference[second])
+    squared = np.empty(len(first), np.float32)
+    for begin in range(0, len(first), BLOCK):  # few at a time: copies of all rows would take longer than the products
+        one, other = reference[first[begin : begin + BLOCK]], reference[second[begin : begin + BLOCK]]
+        squared[begin : begin + BLOCK] = 2 - 2 * np.einsum("nd,nd->n", one, other)
     return max(float(np.median(squared)) / 2, 1e-6)
 
 

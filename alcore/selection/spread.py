@@ -97,6 +97,7 @@ def overlapping_any(pool: Pool, positions: Positions) -> Mask:
 
 def most_per_volume(pool: Pool, eligible: Mask, n: int, share: float) -> int | None:
     """How many of `n` patches one volume may have: its share rounded up; None where only one volume has any."""
-    if share >= 1 or len(np.unique(pool.volume[eligible])) < 2:
+    volumes = pool.volume[eligible]
+    if share >= 1 or not len(volumes) or (volumes == volumes[0]).all():
         return None
     return max(1, math.ceil(n * share - 1e-9))
