@@ -81,6 +81,7 @@ def test_the_loop_survives_a_worker_killed_in_each_stage(tmp_path: Path):
         ran = {row["stage"] for row in db.execute("SELECT DISTINCT stage FROM job WHERE attempts > 0")}
     print("killed in", sorted(killer.killed), "of", sorted(ran))
     assert {"pretrain", "finetune", "predict"} <= set(killer.killed) <= ran, killer.killed
+    assert len(ran - set(killer.killed)) <= 3, "a job of some milliseconds may be over before the kill comes"
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert len(summary["rounds"]) == 1
     shot = conductor.seen(tmp_path / "demo" / "workspace")
