@@ -70,6 +70,7 @@ class DaskExecutor:
         self._logical, self._reports = places, reports
         self._places = Places(*(p.resolve() for p in (places.artifacts, places.cache, places.jobs)))
         self._gpu, self._threads, self._nice, self._most_long = gpu, threads, nice, most_long
+        remote.versions()  # of the code that this process runs, before anybody upgrades its files
         self._topic = f"{workspace_name(places)}-{uuid.uuid4().hex[:6]}"
         self._jobs: dict[int, _Job] = {}
         self._lock = threading.RLock()
