@@ -28,6 +28,8 @@ from daemon.view import PAGES
 from tests.daemon.pool import Pool
 
 LONGEST_S = 900.0
+TURNS = 7
+"""Volumes that arrive."""
 
 
 class Daemon:
@@ -110,7 +112,7 @@ def main() -> int:
             found["first suggestions, cold worker"] = daemon.next_suggestions()
             found["more suggestions"] = daemon.next_suggestions()
             write = Artifacts(pool, seed=1)
-            for turn in range(3):
+            for turn in range(TURNS):
                 arrived(pool, n + turn, write)
                 found[f"after one new volume, {turn + 1}"] = daemon.next_suggestions()
             (worker,) = psutil.Process().children()
