@@ -22,7 +22,7 @@ import tifffile
 
 from alcore.annotate.weights import known_model
 from alcore.pseudo.threshold import ThresholdOptions
-from daemon.cli import gpus
+from daemon import gpus
 from daemon.cli.config_text import GPU_USE, MODALITIES, Answers, filled, template
 from daemon.cli.looking import look_into
 from daemon.cli.main import main
