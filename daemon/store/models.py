@@ -100,7 +100,8 @@ class Models:
 def pile(history: Sequence[Promotion]) -> list[str]:
     """Models in the order in which rollbacks would bring them back, the one in use first; each is named once.
 
-    Promotions pile up; a rollback takes the topmost off. Rolling back twice goes two models back, never to and fro.
+    Promotions pile up; a rollback takes the topmost off. Rolling back twice goes two models back, never to and fro: a model that is
+    promoted again leaves its former place, or it would come back from there after it was rolled back.
     """
     found: list[str] = []
     for step in history:
@@ -108,8 +109,8 @@ def pile(history: Sequence[Promotion]) -> list[str]:
             while found and found[-1] != step.model:
                 found.pop()
         else:
-            found.append(step.model)
-    return list(dict.fromkeys(reversed(found)))
+            found = [*(model for model in found if model != step.model), step.model]
+    return found[::-1]
 
 
 def rollback_target(history: Sequence[Promotion]) -> str | None:

@@ -48,6 +48,7 @@ class Account:
         """An order was given."""
         assert not self.paused, f"{order.stage} begins while alscope is paused"
         self.jobs.begins(order)
+        again = order.job_id in self.orders  # its worker was lost; what was undone meanwhile waits as well
         self.orders[order.job_id] = order
         if order.stage == "finetune":
             sets = self.rounds.frozen[max(self.rounds.frozen)]
@@ -57,7 +58,7 @@ class Account:
         elif order.stage == "evaluate":
             sets = self.rounds.frozen[max(self.rounds.frozen)]
             assert {i.key for i in order.inputs["label"]} == sets["gate"], "a round judges on other labels than its own"
-        elif order.stage == "suggestions" and not order.params["waiting"]:
+        elif order.stage == "suggestions" and not order.params["waiting"] and not again:
             waiting = sum(a.state in ("open", "rejected") for a in self.asked.values())
             assert order.params["n"] <= DEPTH - waiting, f"{order.params['n']} more are asked for, and {waiting} wait"
             assert waiting <= DEPTH // 2

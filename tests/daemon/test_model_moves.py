@@ -172,6 +172,8 @@ def history(*steps: tuple[str, str]) -> list[Promotion]:
         ([("a", "round"), ("b", "round"), ("a", "rollback")], None),
         ([("a", "round"), ("b", "round"), ("a", "rollback"), ("c", "round")], "a"),
         ([("a", "round"), ("b", "round"), ("a", "hand")], "b"),
+        # b was in use before a and is so again; once it was rolled back it does not come back from its former place
+        ([("c", "round"), ("b", "round"), ("a", "round"), ("b", "hand"), ("a", "rollback")], "c"),
     ],
 )
 def test_rollbacks_pile_up_and_never_go_to_and_fro(steps, target):
